@@ -1,0 +1,144 @@
+//! `tietopohja plan` and `tietopohja calc`: what is stale, and computing it.
+
+use std::path::Path;
+
+use clap::Args;
+use indicatif::ProgressBar;
+use tietopohja_engine::{CalcProgress, CalcReport, CalcRequest, IndicatorOutcome, IndicatorResult};
+
+use crate::commands::land::spinner;
+use crate::failure::Failure;
+use crate::output::{print, print_json, say, text_grid};
+use crate::warehouse::Warehouse;
+
+/// Arguments of `plan`.
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    /// Indicators by id; none means all
+    #[arg(value_name = "INDICATOR")]
+    ids: Vec<String>,
+    /// A list of steps as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Plan {
+    pub(crate) async fn run(self, folder: &Path) -> Result<(), Failure> {
+        let engine = Warehouse::open(folder)?.engine().await?;
+        engine.load_reference().await?;
+        let steps = Box::pin(engine.plan_calc(&self.ids)).await?;
+        if self.json {
+            return print_json(&steps);
+        }
+        if steps.is_empty() {
+            return print("nothing is stale");
+        }
+        let rows: Vec<Vec<String>> = steps
+            .iter()
+            .map(|step| {
+                let reason = match step.reason {
+                    tietopohja_engine::StaleReason::NeverComputed => "never computed",
+                    tietopohja_engine::StaleReason::Changed => "its definition or its data has changed",
+                };
+                vec![step.id.clone(), reason.to_owned()]
+            })
+            .collect();
+        let mut text = Vec::new();
+        text_grid(&mut text, &["indicator".into(), "why".into()], &[], &rows, false)?;
+        print(&String::from_utf8_lossy(&text))
+    }
+}
+
+/// Arguments of `calc`.
+#[derive(Debug, Args)]
+pub(crate) struct Calc {
+    /// Indicators by id; none means all
+    #[arg(value_name = "INDICATOR")]
+    ids: Vec<String>,
+    /// Compute also what has not changed
+    #[arg(long)]
+    full: bool,
+    /// Show what would be computed and compute nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// The report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Calc {
+    pub(crate) async fn run(self, folder: &Path) -> Result<(), Failure> {
+        if self.dry_run {
+            return Box::pin(Plan { ids: self.ids, json: self.json }.run(folder)).await;
+        }
+        let engine = Warehouse::open(folder)?.engine().await?;
+        let request = CalcRequest { ids: self.ids, full: self.full, trigger: "manual".to_owned() };
+        let report = Box::pin(compute(&engine, &request)).await?;
+        if self.json {
+            print_json(&report)?;
+        } else {
+            print(&report_text(&report)?)?;
+        }
+        if report.failed() > 0 { Err(Failure::Reported) } else { Ok(()) }
+    }
+}
+
+/// Loads reference data that changed, then computes.
+pub(crate) async fn compute(engine: &std::sync::Arc<tietopohja_engine::Engine>, request: &CalcRequest) -> Result<CalcReport, Failure> {
+    engine.load_reference().await?;
+    let watcher = Watcher(spinner("computing"));
+    let report = Box::pin(engine.calc(request, &watcher)).await?;
+    watcher.0.finish_and_clear();
+    for result in &report.indicators {
+        if let IndicatorOutcome::Failed { message } = &result.outcome {
+            say(&format!("error: indicator `{}` was not computed: {message}", result.id));
+        }
+    }
+    Ok(report)
+}
+
+/// The report as lines for people.
+pub(crate) fn report_text(report: &CalcReport) -> Result<String, Failure> {
+    let rows: Vec<Vec<String>> = report
+        .indicators
+        .iter()
+        .map(|result| {
+            let outcome = match result.outcome {
+                IndicatorOutcome::Computed => "computed",
+                IndicatorOutcome::Unchanged => "unchanged",
+                IndicatorOutcome::Failed { .. } => "FAILED",
+            };
+            vec![
+                result.id.clone(),
+                outcome.to_owned(),
+                result.component_rows.to_string(),
+                result.value_rows.to_string(),
+                result.suppressed.to_string(),
+                format!("{:.2}", result.seconds),
+            ]
+        })
+        .collect();
+    let names = ["indicator", "outcome", "components", "values", "hidden", "seconds"].map(str::to_owned);
+    let mut text = Vec::new();
+    text_grid(&mut text, &names, &[false, false, true, true, true, true], &rows, false)?;
+    let mut text = String::from_utf8_lossy(&text).into_owned();
+    text.push_str(&format!(
+        "{} computed, {} unchanged, {} failed; {:.1} s\n",
+        report.computed(),
+        report.indicators.len() - report.computed() - report.failed(),
+        report.failed(),
+        report.seconds
+    ));
+    Ok(text)
+}
+
+struct Watcher(ProgressBar);
+
+impl CalcProgress for Watcher {
+    fn started(&self, id: &str, number: usize, total: usize) {
+        self.0.set_message(format!("of {total}: {id}"));
+        self.0.set_position(number as u64);
+    }
+
+    fn finished(&self, _result: &IndicatorResult) {}
+}

@@ -1,0 +1,69 @@
+//! `tietopohja serve`: the doors.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::Args;
+use tietopohja_policy::Role;
+use tietopohja_server::{ServeOptions, serve};
+
+use crate::failure::{Failure, chain};
+use crate::output::{print, say};
+use crate::warehouse::Warehouse;
+
+/// Arguments of `serve`.
+#[derive(Debug, Args, Default)]
+pub(crate) struct Serve {
+    /// Where the Flight SQL door listens; port 0 takes a free port
+    #[arg(long, value_name = "ADDR")]
+    flight: Option<String>,
+    /// What everyone who connects may read: reader or analyst
+    #[arg(long)]
+    role: Option<String>,
+    /// Print one line of JSON when the doors are open
+    #[arg(long)]
+    json: bool,
+}
+
+impl Serve {
+    pub(crate) async fn run(self, folder: &Path) -> Result<(), Failure> {
+        let warehouse = Warehouse::open(folder)?;
+        let written = self.flight.as_deref().unwrap_or(&warehouse.settings.serve.flight);
+        let flight: SocketAddr = written.parse().map_err(|_| Failure::usage(format!("`{written}` is not an address: write 127.0.0.1:31337")))?;
+        let wanted = self.role.as_deref().unwrap_or(&warehouse.settings.serve.role);
+        let role = [Role::Reader, Role::Analyst]
+            .into_iter()
+            .find(|role| role.as_str() == wanted)
+            .ok_or_else(|| Failure::usage(format!("`{wanted}` is not a role for a door without users: use reader or analyst")))?;
+        let engine = warehouse.engine().await?;
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).map_err(|error| Failure::internal(format!("no randomness: {error}")))?;
+        let options = ServeOptions { anonymous_role: role, ..ServeOptions::new(flight, key, Arc::clone(&warehouse.clock)) };
+        let json = self.json;
+        let announce = move |address: SocketAddr| {
+            let line = if json {
+                serde_json::json!({ "flight": format!("grpc://{address}"), "pid": std::process::id() }).to_string()
+            } else {
+                format!(
+                    "Flight SQL: grpc://{address} (everyone who connects reads as `{}`)\nPython: pip install adbc-driver-flightsql pyarrow, then\n  import adbc_driver_flightsql.dbapi as f\n  f.connect(\"grpc://{address}\").cursor().execute(\"SELECT * FROM published.indicator_value LIMIT 5\").fetch_arrow_table()\nCtrl-C stops the server",
+                    role.as_str()
+                )
+            };
+            if print(&line).is_err() {
+                say("the ready line could not be printed");
+            }
+        };
+        serve(engine, options, announce, stopped()).await.map_err(|error| Failure::expected(chain(&error)))
+    }
+}
+
+/// Completes on SIGTERM. Ctrl-C ends the whole command.
+async fn stopped() {
+    #[cfg(unix)]
+    if let Ok(mut signal) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        signal.recv().await;
+        return;
+    }
+    std::future::pending::<()>().await;
+}

@@ -1,0 +1,133 @@
+//! The command `tietopohja`: it reads settings, wires the crates together and starts them.
+//!
+//! One file per command in `commands`; `warehouse` opens a folder, `output` prints rows, `failure`
+//! turns errors into exit codes. Only this crate reads the environment, the machine's clock and
+//! settings files, and only this crate prints. To add a command: a file in `commands` with its
+//! arguments and `run`, and a line in [`Command`].
+
+mod clock;
+mod commands;
+mod failure;
+mod output;
+mod settings;
+mod shipped;
+mod warehouse;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::failure::Failure;
+
+/// The knowledge base a wellbeing services county is led with.
+///
+/// Source extracts are checked against contracts, pseudonymised and landed in an open lake; SQL
+/// and definitions turn them into indicators; everything is read with SQL.
+#[derive(Debug, Parser)]
+#[command(name = "tietopohja", version, max_term_width = 100)]
+struct Arguments {
+    /// The warehouse folder
+    #[arg(short = 'C', long = "warehouse", global = true, env = "TIETOPOHJA_DIR", value_name = "DIR", default_value = ".")]
+    warehouse: PathBuf,
+    /// What to log to standard error, such as `info` or `tietopohja_lake=debug`
+    #[arg(long, global = true, env = "TIETOPOHJA_LOG", value_name = "FILTER", default_value = "warn,deltalake_core=off,delta_kernel=off,buoyant_kernel=off")]
+    log: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a warehouse of synthetic extracts and public reference data, compute and serve it
+    Demo(commands::demo::Demo),
+    /// Make a warehouse: settings, definitions, SQL, reference data, pseudonym key, empty lake
+    Init(commands::init::Init),
+    /// Write synthetic source extracts with planted defects and a manifest of them
+    Synth(commands::synth::Synth),
+    /// Check source files against a contract, pseudonymise and commit them
+    Land(commands::land::Land),
+    /// Show what is stale and why; runs nothing
+    Plan(commands::calc::Plan),
+    /// Compute indicators whose definition or data has changed, and publish them
+    Calc(commands::calc::Calc),
+    /// Serve the warehouse over Arrow Flight SQL
+    Serve(commands::serve::Serve),
+    /// Deliveries, freshness and the last run on one screen
+    Status(commands::status::Status),
+    /// Run one query, or open a shell
+    Sql(commands::sql::Sql),
+    /// The indicators of this warehouse
+    #[command(subcommand)]
+    Indicator(commands::indicator::Indicator),
+    /// What a value is made of, down to each delivery
+    Explain(commands::explain::Explain),
+    /// Print a page of the reference documentation
+    #[command(hide = true)]
+    Reference(commands::reference::Reference),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = tracing_subscriber::EnvFilter::try_new(&arguments.log).unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    settings::arm_fail_point();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(8 << 20).build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&Failure::internal(format!("cannot start: {error}")));
+            return ExitCode::from(2);
+        }
+    };
+    let ended = runtime.block_on(async {
+        let work = tokio::spawn(Box::pin(run(arguments)));
+        let stop = work.abort_handle();
+        tokio::select! {
+            done = work => done.unwrap_or_else(|error| Err(Failure::internal(format!("the command died: {error}")))),
+            _ = interrupted() => { stop.abort(); Err(Failure::Interrupted) }
+        }
+    });
+    // Threads that still read or encode are not waited for: nothing they do is visible.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            complain(&failure);
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn complain(failure: &Failure) {
+    let _ = writeln!(std::io::stderr(), "{failure}");
+}
+
+async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let folder = arguments.warehouse;
+    match arguments.command {
+        Command::Demo(command) => Box::pin(command.run()).await,
+        Command::Init(command) => command.run(),
+        Command::Synth(command) => command.run(),
+        Command::Land(command) => Box::pin(command.run(&folder)).await,
+        Command::Plan(command) => Box::pin(command.run(&folder)).await,
+        Command::Calc(command) => Box::pin(command.run(&folder)).await,
+        Command::Serve(command) => Box::pin(command.run(&folder)).await,
+        Command::Status(command) => Box::pin(command.run(&folder)).await,
+        Command::Sql(command) => Box::pin(command.run(&folder)).await,
+        Command::Indicator(command) => Box::pin(command.run(&folder)).await,
+        Command::Explain(command) => Box::pin(command.run(&folder)).await,
+        Command::Reference(command) => Box::pin(command.run()).await,
+    }
+}
+
+/// The whole command line, for the reference page.
+fn command_line() -> clap::Command {
+    <Arguments as clap::CommandFactory>::command()
+}

@@ -1,0 +1,523 @@
+//! One run: what is stale is computed, stored and recorded.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType};
+use datafusion::datasource::MemTable;
+use tietopohja_disclosure::{Profile, Profiles};
+use tietopohja_domain::{Problem, Timestamp};
+use tietopohja_indicators::{Catalogue, Compiled, Indicator, Language};
+use tietopohja_lake::{CommitInfo, Slice, SliceRows, TableName};
+
+use super::fingerprint::Inputs;
+use super::rows::{Stamp, component_rows, stamp_of, value_rows};
+use super::{
+    CalcProgress, CalcReport, CalcRequest, IndicatorOutcome, IndicatorResult, PlannedStep, StaleReason, of_definition,
+};
+use crate::catalog::Resolver;
+use crate::engine::Engine;
+use crate::error::{EngineError, Result};
+use crate::model::RelationName;
+use crate::plain::{conform, plain_schema};
+use crate::reference::definition_files;
+use crate::tables::{
+    INDICATOR_NO, calculation_schema, component_schema, indicator_schema, run_schema, table, value_schema,
+};
+
+/// Components are written when this many bytes of them are held.
+const COMPONENT_BYTES: usize = 256 << 20;
+
+/// A row of `meta.calculation`.
+#[derive(Debug, Clone)]
+struct Calculation {
+    indicator: String,
+    number: i32,
+    version: String,
+    fingerprint: String,
+    run_id: String,
+    calculated_at: i64,
+    component_rows: i64,
+    value_rows: i64,
+    suppressed: i64,
+    seconds: f64,
+}
+
+/// Everything that one run shares.
+struct Run {
+    resolver: Arc<Resolver>,
+    catalogue: Arc<Catalogue>,
+    profiles: Profiles,
+    inputs: Inputs,
+    before: BTreeMap<String, Calculation>,
+    stamp: Stamp,
+}
+
+/// What an indicator's computation gave.
+struct Computed {
+    components: Vec<RecordBatch>,
+    restricted: RecordBatch,
+    published: RecordBatch,
+    suppressed: u64,
+}
+
+/// Rows that wait to be written, and how long writing took.
+#[derive(Default)]
+struct Pending {
+    components: Vec<SliceRows>,
+    component_bytes: usize,
+    restricted: Vec<SliceRows>,
+    published: Vec<SliceRows>,
+    commit_seconds: f64,
+}
+
+impl Engine {
+    /// What a calculation of these indicators (none means all) would compute, and why. Runs no
+    /// component.
+    ///
+    /// # Errors
+    /// [`EngineError::Definitions`] and [`EngineError::NotFound`], as [`Engine::calc`].
+    pub async fn plan_calc(self: &Arc<Self>, ids: &[String]) -> Result<Vec<PlannedStep>> {
+        let run = self.begin().await?;
+        let mut steps = Vec::new();
+        for indicator in chosen(&run.catalogue, ids)? {
+            let compiled = run.catalogue.compile(indicator);
+            let fingerprint = self.fingerprint_in(&run, indicator, &compiled).await?;
+            let reason = match run.before.get(indicator.id()) {
+                None => StaleReason::NeverComputed,
+                Some(before) if before.fingerprint != fingerprint => StaleReason::Changed,
+                Some(_) => continue,
+            };
+            steps.push(PlannedStep { id: indicator.id().to_owned(), reason });
+        }
+        Ok(steps)
+    }
+
+    /// Computes indicators: those asked for, or all, and of them those whose inputs have changed,
+    /// or all when `full`.
+    ///
+    /// An indicator that fails keeps the values it had, is named in the report, and does not stop
+    /// the others. Components are written first, then restricted values, then published ones, then
+    /// what was computed from what: a crash between two of these makes the next run compute again.
+    ///
+    /// # Errors
+    /// [`EngineError::Definitions`] when the definitions have problems, [`EngineError::NotFound`] for
+    /// an unknown id, [`EngineError::Lake`] when results cannot be written.
+    pub async fn calc(self: &Arc<Self>, request: &CalcRequest, progress: &dyn CalcProgress) -> Result<CalcReport> {
+        let started = Instant::now();
+        let run = self.begin().await?;
+        let indicators = chosen(&run.catalogue, &request.ids)?;
+        let mut results = Vec::new();
+        let mut after = run.before.clone();
+        let mut pending = Pending::default();
+        for (at, indicator) in indicators.iter().enumerate() {
+            progress.started(indicator.id(), at + 1, indicators.len());
+            let result = self.one(&run, indicator, request.full, &mut after, &mut pending).await;
+            progress.finished(&result);
+            results.push(result);
+        }
+        let retired = if request.ids.is_empty() { retire(&run, &mut after, &mut pending) } else { false };
+        let computed = results.iter().filter(|result| result.outcome == IndicatorOutcome::Computed).count();
+        let failed = results.iter().any(|result| matches!(result.outcome, IndicatorOutcome::Failed { .. }));
+        if computed > 0 || retired || failed {
+            self.finish(&run, request, &results, after.into_values().collect(), &mut pending).await?;
+        }
+        let recorded = computed > 0 || retired || failed;
+        Ok(CalcReport {
+            run_id: recorded.then(|| run.stamp.run_id.clone()),
+            indicators: results,
+            seconds: started.elapsed().as_secs_f64(),
+            commit_seconds: pending.commit_seconds,
+        })
+    }
+
+    async fn begin(self: &Arc<Self>) -> Result<Run> {
+        let catalogue = self.catalogue().await?;
+        let profiles = self.profiles()?;
+        let resolver = self.plain_resolver();
+        let inputs = self.inputs(&resolver).await?;
+        let before = self.calculations(&resolver).await?;
+        Ok(Run { resolver, catalogue, profiles, inputs, before, stamp: stamp_of(self.now()) })
+    }
+
+    pub(crate) fn profiles(&self) -> Result<Profiles> {
+        let files = definition_files(self, "definitions/disclosure")?;
+        Profiles::parse(&files).map_err(|problems| EngineError::Definitions { problems })
+    }
+
+    async fn one(
+        self: &Arc<Self>,
+        run: &Run,
+        indicator: &Indicator,
+        full: bool,
+        after: &mut BTreeMap<String, Calculation>,
+        pending: &mut Pending,
+    ) -> IndicatorResult {
+        let started = Instant::now();
+        let mut result = IndicatorResult {
+            id: indicator.id().to_owned(),
+            version: indicator.version().to_owned(),
+            outcome: IndicatorOutcome::Unchanged,
+            component_rows: 0,
+            value_rows: 0,
+            suppressed: 0,
+            seconds: 0.0,
+        };
+        let ended = Box::pin(self.one_of(run, indicator, full, after, pending, &mut result)).await;
+        result.seconds = started.elapsed().as_secs_f64();
+        match ended {
+            Ok(None) => {}
+            Ok(Some(calculation)) => {
+                result.outcome = IndicatorOutcome::Computed;
+                after.insert(result.id.clone(), Calculation { seconds: result.seconds, ..calculation });
+            }
+            Err(error) => {
+                tracing::debug!(indicator = indicator.id(), error = ?error, "an indicator failed");
+                result.outcome = IndicatorOutcome::Failed { message: error.to_string() };
+            }
+        }
+        result
+    }
+
+    async fn one_of(
+        self: &Arc<Self>,
+        run: &Run,
+        indicator: &Indicator,
+        full: bool,
+        after: &BTreeMap<String, Calculation>,
+        pending: &mut Pending,
+        result: &mut IndicatorResult,
+    ) -> Result<Option<Calculation>> {
+        let compiled = run.catalogue.compile(indicator);
+        let fingerprint = self.fingerprint_in(run, indicator, &compiled).await?;
+        if let Some(before) = after.get(indicator.id())
+            && before.fingerprint == fingerprint
+            && !full
+        {
+            result.component_rows = u64::try_from(before.component_rows).unwrap_or(0);
+            result.value_rows = u64::try_from(before.value_rows).unwrap_or(0);
+            result.suppressed = u64::try_from(before.suppressed).unwrap_or(0);
+            return Ok(None);
+        }
+        let profile = profile_of(run, indicator)?;
+        let computed = self.compute_indicator(run, indicator, &compiled, profile).await?;
+        let component_rows: usize = computed.components.iter().map(RecordBatch::num_rows).sum();
+        let value_rows = computed.restricted.num_rows();
+        result.component_rows = component_rows as u64;
+        result.value_rows = value_rows as u64;
+        result.suppressed = computed.suppressed;
+        pending.add(compiled.indicator_no, computed);
+        if pending.component_bytes > COMPONENT_BYTES {
+            self.write_components(&run.catalogue, pending).await?;
+        }
+        Ok(Some(Calculation {
+            indicator: indicator.id().to_owned(),
+            number: compiled.indicator_no,
+            version: indicator.version().to_owned(),
+            fingerprint,
+            run_id: run.stamp.run_id.clone(),
+            calculated_at: run.stamp.at.as_microsecond(),
+            component_rows: i64::try_from(component_rows).unwrap_or(i64::MAX),
+            value_rows: i64::try_from(value_rows).unwrap_or(i64::MAX),
+            suppressed: i64::try_from(result.suppressed).unwrap_or(i64::MAX),
+            seconds: 0.0,
+        }))
+    }
+
+    async fn fingerprint_in(&self, run: &Run, indicator: &Indicator, compiled: &Compiled) -> Result<String> {
+        let profile = format!("{:?}", profile_of(run, indicator)?);
+        self.fingerprint(&run.resolver, &run.inputs, indicator, compiled, &profile).await
+    }
+
+    /// Components from the tables, values from the components.
+    async fn compute_indicator(
+        &self,
+        run: &Run,
+        indicator: &Indicator,
+        compiled: &Compiled,
+        profile: &Profile,
+    ) -> Result<Computed> {
+        let breakdowns = run.catalogue.breakdowns();
+        let mut components = Vec::new();
+        for component in &compiled.components {
+            let batches = self.run(&run.resolver, &component.sql).await?;
+            components.push(component_rows(indicator, &component.name, breakdowns, &batches)?);
+        }
+        // The value query reads the fresh components under their public name.
+        let cells = MemTable::try_new(component_schema(breakdowns), vec![components.clone()])?;
+        run.resolver.put_instead(RelationName::new("component", "cell"), Arc::new(cells));
+        let batches = self.run(&run.resolver, &compiled.value_sql).await?;
+        let values = value_rows(indicator, breakdowns, profile, &run.stamp, &batches)?;
+        Ok(Computed {
+            components,
+            restricted: values.restricted,
+            published: values.published,
+            suppressed: values.suppressed,
+        })
+    }
+
+    async fn write_components(&self, catalogue: &Catalogue, pending: &mut Pending) -> Result<()> {
+        let started = Instant::now();
+        let slices = std::mem::take(&mut pending.components);
+        pending.component_bytes = 0;
+        let schema = component_schema(catalogue.breakdowns());
+        self.replace(&table("component", "cell")?, schema, slices).await?;
+        pending.commit_seconds += started.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    async fn finish(
+        &self,
+        run: &Run,
+        request: &CalcRequest,
+        results: &[IndicatorResult],
+        calculations: Vec<Calculation>,
+        pending: &mut Pending,
+    ) -> Result<()> {
+        self.write_components(&run.catalogue, pending).await?;
+        let started = Instant::now();
+        let values = value_schema(run.catalogue.breakdowns());
+        let restricted = std::mem::take(&mut pending.restricted);
+        self.replace(&table("result", "indicator_value")?, Arc::clone(&values), restricted).await?;
+        let published = std::mem::take(&mut pending.published);
+        self.replace(&table("published", "indicator_value")?, values, published).await?;
+        let rows = calculation_rows(&calculations)?;
+        self.overwrite(&table("meta", "calculation")?, calculation_schema(), vec![rows]).await?;
+        let rows = indicator_rows(&run.catalogue)?;
+        self.overwrite(&table("meta", "indicator")?, indicator_schema(), vec![rows]).await?;
+        let rows = run_row(run, request, results, self.now(), &self.options.engine_version)?;
+        self.append(&table("meta", "run")?, run_schema(), rows).await?;
+        pending.commit_seconds += started.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    async fn replace(&self, name: &TableName, schema: SchemaRef, slices: Vec<SliceRows>) -> Result<()> {
+        let failed = |error| EngineError::lake(format!("the table `{name}` could not be written"), error);
+        let lake = &self.options.lake;
+        lake.ensure_table(name, schema, &[INDICATOR_NO]).await.map_err(failed)?;
+        if !slices.is_empty() {
+            lake.replace_slices(name, slices, CommitInfo::default()).await.map_err(failed)?;
+        }
+        lake.maintain(name).await.map_err(failed)
+    }
+
+    async fn append(&self, name: &TableName, schema: SchemaRef, rows: RecordBatch) -> Result<()> {
+        let failed = |error| EngineError::lake(format!("the table `{name}` could not be written"), error);
+        let lake = &self.options.lake;
+        lake.ensure_table(name, schema, &[]).await.map_err(failed)?;
+        lake.append(name, vec![rows], CommitInfo::default()).await.map_err(failed)?;
+        lake.maintain(name).await.map_err(failed)
+    }
+
+    /// `meta.calculation` as it was; empty when the values it speaks of are not there.
+    async fn calculations(&self, resolver: &Arc<Resolver>) -> Result<BTreeMap<String, Calculation>> {
+        for (schema, name) in [("component", "cell"), ("result", "indicator_value"), ("published", "indicator_value")] {
+            if resolver.version(&table(schema, name)?).await?.is_none() {
+                return Ok(BTreeMap::new());
+            }
+        }
+        let columns = calculation_schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
+        let sql = format!("SELECT {} FROM meta.calculation", columns.join(", "));
+        let mut found = BTreeMap::new();
+        for batch in self.run(resolver, &sql).await? {
+            let batch = conform(&batch, &plain_schema(&batch.schema()))?;
+            for calculation in calculations_of(&batch) {
+                found.insert(calculation.indicator.clone(), calculation);
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Pending {
+    fn add(&mut self, number: i32, computed: Computed) {
+        let Computed { components, restricted, published, suppressed: _ } = computed;
+        self.component_bytes += components.iter().map(RecordBatch::get_array_memory_size).sum::<usize>();
+        let slice = || Slice::new(&[(INDICATOR_NO, number)]);
+        self.components.push(SliceRows { slice: slice(), batches: components });
+        self.restricted.push(SliceRows { slice: slice(), batches: vec![restricted] });
+        self.published.push(SliceRows { slice: slice(), batches: vec![published] });
+    }
+}
+
+/// Takes away what indicators left that no longer exist.
+fn retire(run: &Run, after: &mut BTreeMap<String, Calculation>, pending: &mut Pending) -> bool {
+    let gone: Vec<(String, i32)> = after
+        .values()
+        .filter(|calculation| run.catalogue.get(&calculation.indicator).is_none())
+        .map(|calculation| (calculation.indicator.clone(), calculation.number))
+        .collect();
+    for (id, number) in &gone {
+        after.remove(id);
+        let slice = Slice::new(&[(INDICATOR_NO, *number)]);
+        for rows in [&mut pending.components, &mut pending.restricted, &mut pending.published] {
+            rows.push(SliceRows { slice: slice.clone(), batches: Vec::new() });
+        }
+    }
+    !gone.is_empty()
+}
+
+/// The indicators of these ids, or all.
+pub(crate) fn chosen<'a>(catalogue: &'a Catalogue, ids: &[String]) -> Result<Vec<&'a Indicator>> {
+    if ids.is_empty() {
+        return Ok(catalogue.indicators().iter().collect());
+    }
+    let ids: BTreeSet<&String> = ids.iter().collect();
+    ids.into_iter().map(|id| find(catalogue, id)).collect()
+}
+
+/// The indicator of an id.
+pub(crate) fn find<'a>(catalogue: &'a Catalogue, id: &str) -> Result<&'a Indicator> {
+    catalogue.get(id).ok_or_else(|| {
+        let near = match catalogue.suggest(id) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "`tietopohja indicator list` shows those that are".to_owned(),
+        };
+        EngineError::NotFound { message: format!("there is no indicator `{id}`; {near}") }
+    })
+}
+
+fn profile_of<'a>(run: &'a Run, indicator: &Indicator) -> Result<&'a Profile> {
+    let name = indicator.disclosure_profile();
+    run.profiles.get(name).ok_or_else(|| {
+        let problem: Problem = of_definition(indicator.file(), format!("there is no disclosure profile `{name}`"))
+            .help(format!("the profiles are {}", run.profiles.names().join(", ")));
+        EngineError::Definitions { problems: vec![problem] }
+    })
+}
+
+fn calculations_of(batch: &RecordBatch) -> Vec<Calculation> {
+    let text = |name: &str, row: usize| -> Option<String> {
+        let column = batch.column_by_name(name)?.as_string_opt::<i32>()?;
+        column.is_valid(row).then(|| column.value(row).to_owned())
+    };
+    let long = |name: &str, row: usize| -> i64 {
+        let column = batch.column_by_name(name).and_then(|column| column.as_primitive_opt::<Int64Type>());
+        column.map_or(0, |column| column.value(row))
+    };
+    (0..batch.num_rows())
+        .filter_map(|row| {
+            let moment = batch.column_by_name("calculated_at")?.as_primitive_opt::<TimestampMicrosecondType>()?;
+            let number = batch.column_by_name("number")?.as_primitive_opt::<Int32Type>()?;
+            let seconds = batch.column_by_name("seconds")?.as_primitive_opt::<Float64Type>()?;
+            Some(Calculation {
+                indicator: text("indicator", row)?,
+                number: number.value(row),
+                version: text("version", row)?,
+                fingerprint: text("fingerprint", row)?,
+                run_id: text("run_id", row)?,
+                calculated_at: moment.value(row),
+                component_rows: long("component_rows", row),
+                value_rows: long("value_rows", row),
+                suppressed: long("suppressed", row),
+                seconds: seconds.value(row),
+            })
+        })
+        .collect()
+}
+
+fn calculation_rows(calculations: &[Calculation]) -> Result<RecordBatch> {
+    let text = |of: fn(&Calculation) -> &str| {
+        Arc::new(calculations.iter().map(|row| Some(of(row))).collect::<StringArray>()) as ArrayRef
+    };
+    let long = |of: fn(&Calculation) -> i64| {
+        Arc::new(calculations.iter().map(|row| Some(of(row))).collect::<Int64Array>()) as ArrayRef
+    };
+    let moments: Vec<i64> = calculations.iter().map(|row| row.calculated_at).collect();
+    let seconds: Float64Array = calculations.iter().map(|row| Some(row.seconds)).collect();
+    rows(
+        calculation_schema(),
+        vec![
+            text(|row| &row.indicator),
+            Arc::new(calculations.iter().map(|row| Some(row.number)).collect::<Int32Array>()),
+            text(|row| &row.version),
+            text(|row| &row.fingerprint),
+            text(|row| &row.run_id),
+            Arc::new(TimestampMicrosecondArray::from(moments).with_timezone("UTC")),
+            long(|row| row.component_rows),
+            long(|row| row.value_rows),
+            long(|row| row.suppressed),
+            Arc::new(seconds),
+        ],
+    )
+}
+
+/// `meta.indicator`: one row for each output.
+fn indicator_rows(catalogue: &Catalogue) -> Result<RecordBatch> {
+    let words = |words: Vec<String>| words.join(",");
+    let mut columns: Vec<Vec<Option<String>>> = vec![Vec::new(); indicator_schema().fields().len()];
+    for indicator in catalogue.indicators() {
+        let title = |language| indicator.text(language).map(|text| text.title.clone());
+        for output in indicator.outputs() {
+            let row = [
+                Some(indicator.id().to_owned()),
+                Some(indicator.version().to_owned()),
+                Some(indicator.kind().to_string()),
+                title(Language::Fi),
+                title(Language::Sv),
+                title(Language::En),
+                Some(output.name().to_owned()),
+                Some(output.unit().to_owned()),
+                Some(indicator.mandate().to_string()),
+                Some(indicator.status().to_string()),
+                Some(words(indicator.levels().iter().map(ToString::to_string).collect())),
+                Some(words(indicator.grains().iter().map(ToString::to_string).collect())),
+            ];
+            for (column, cell) in columns.iter_mut().zip(row) {
+                column.push(cell);
+            }
+        }
+    }
+    let arrays = columns.into_iter().map(|column| Arc::new(StringArray::from(column)) as ArrayRef).collect();
+    rows(indicator_schema(), arrays)
+}
+
+fn run_row(
+    run: &Run,
+    request: &CalcRequest,
+    results: &[IndicatorResult],
+    finished: Timestamp,
+    engine_version: &str,
+) -> Result<RecordBatch> {
+    let failed = results.iter().filter(|result| matches!(result.outcome, IndicatorOutcome::Failed { .. })).count();
+    let computed: Vec<&str> = results
+        .iter()
+        .filter(|result| result.outcome == IndicatorOutcome::Computed)
+        .map(|result| result.id.as_str())
+        .collect();
+    let status = match (failed, computed.is_empty()) {
+        (0, _) => "done",
+        (_, false) => "partly_failed",
+        (_, true) => "failed",
+    };
+    let json = |value: serde_json::Result<String>| {
+        value.map_err(|error| EngineError::internal_because("a row of `meta.run`", error))
+    };
+    let trigger = if request.trigger.is_empty() { "manual" } else { &request.trigger };
+    let text = |value: &str| Arc::new(StringArray::from(vec![value])) as ArrayRef;
+    let moment = |at: Timestamp| {
+        Arc::new(TimestampMicrosecondArray::from(vec![at.as_microsecond()]).with_timezone("UTC")) as ArrayRef
+    };
+    rows(
+        run_schema(),
+        vec![
+            text(&run.stamp.run_id),
+            moment(run.stamp.at),
+            moment(finished),
+            text(trigger),
+            text(&json(serde_json::to_string(&computed))?),
+            text(status),
+            text(engine_version),
+            text(&json(serde_json::to_string(&run.resolver.used_versions()))?),
+        ],
+    )
+}
+
+fn rows(schema: SchemaRef, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
+    RecordBatch::try_new(schema, columns)
+        .map_err(|error| EngineError::internal_because("rows do not fit their table", error))
+}

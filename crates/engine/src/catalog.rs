@@ -1,0 +1,562 @@
+//! What a name means, and for whom.
+//!
+//! A [`Resolver`] turns `schema.name` into something that can be scanned: a table of the lake at
+//! the version the session saw first, a relation of `sql/` planned on demand, or an empty table
+//! with the right columns where nothing has landed yet. It knows every schema. What a principal can
+//! name is another matter: a [`PrincipalCatalog`] shows only what policy allows, and everything else
+//! does not exist. A view may read what its reader may not name, because the view is planned by the
+//! resolver's own session and handed out as a finished plan.
+//!
+//! `information_schema` is built over the principal's own catalog, so it cannot tell more.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::information_schema::{
+    INFORMATION_SCHEMA_TABLES, InformationSchemaProvider,
+};
+use datafusion::catalog::view::ViewTable;
+use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
+use datafusion::datasource::empty::EmptyTable;
+use datafusion::datasource::provider_as_source;
+use datafusion::error::DataFusionError;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, TableType, col, lit};
+use datafusion::optimizer::Analyzer;
+use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
+use datafusion::prelude::Expr;
+use tietopohja_domain::Problem;
+use tietopohja_lake::{Lake, TableName};
+use tietopohja_policy::{INFORMATION_SCHEMA, Principal, decide, hidden_columns, visible_schemas};
+
+use crate::CATALOG;
+use crate::error::{EngineError, Result};
+use crate::model::{Models, RECURSION_LIMIT, RelationName};
+use crate::statement;
+use crate::tables::{self, INDICATOR_NO};
+
+/// What does not change between sessions of one engine.
+pub(crate) struct Warehouse {
+    pub(crate) lake: Arc<Lake>,
+    pub(crate) models: Models,
+    /// Raw tables by contract, before anything has landed.
+    pub(crate) raw: BTreeMap<String, SchemaRef>,
+    /// Reference tables that a file fills, before they are loaded, with what one row is.
+    pub(crate) reference: BTreeMap<String, (SchemaRef, String)>,
+    /// Planning and running without any catalog: functions, limits, rules.
+    pub(crate) template: SessionState,
+    /// The breakdown columns of components and values; known once the definitions are read.
+    pub(crate) breakdowns: Mutex<Vec<String>>,
+    /// Opened tables by name, the newest version only.
+    pub(crate) opened: Mutex<HashMap<TableName, (i64, Arc<dyn TableProvider>)>>,
+}
+
+impl Warehouse {
+    pub(crate) fn breakdowns(&self) -> Vec<String> {
+        held(&self.breakdowns).clone()
+    }
+
+    /// Names that exist whatever the lake holds.
+    pub(crate) fn static_names(&self, schema: &str) -> BTreeSet<String> {
+        let mut names: BTreeSet<String> = self
+            .models
+            .iter()
+            .filter(|(name, _)| name.schema == schema)
+            .map(|(name, _)| name.name.clone())
+            .collect();
+        match schema {
+            "raw" | "reject" => names.extend(self.raw.keys().cloned()),
+            "reference" => names.extend(self.reference.keys().cloned()),
+            _ => {}
+        }
+        let known = tables::KNOWN_TABLES.iter().filter(|(of, _, _)| *of == schema);
+        names.extend(known.map(|(_, name, _)| (*name).to_owned()));
+        names
+    }
+
+    /// What one row of a table is, in words.
+    pub(crate) fn comment(&self, schema: &str, name: &str) -> Option<String> {
+        if let Some(grain) =
+            self.models.get(&RelationName::new(schema, name)).and_then(|model| model.grain.clone())
+        {
+            return Some(grain);
+        }
+        if schema == "reference"
+            && let Some((_, comment)) = self.reference.get(name)
+        {
+            return Some(comment.clone());
+        }
+        match schema {
+            "raw" => Some(format!("one row per accepted row of `{name}` deliveries")),
+            "reject" => Some(format!("one row per quarantined row of `{name}` deliveries")),
+            _ => tables::KNOWN_TABLES
+                .iter()
+                .find(|(of, known, _)| *of == schema && *known == name)
+                .map(|(_, _, comment)| (*comment).to_owned()),
+        }
+    }
+}
+
+/// A lock whose holder cannot have left it half-changed.
+pub(crate) fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Names to tables, for one session: each table at the version of its first use.
+pub(crate) struct Resolver {
+    warehouse: Arc<Warehouse>,
+    pinned: Mutex<HashMap<TableName, Option<i64>>>,
+    planned: Mutex<HashMap<RelationName, Arc<dyn TableProvider>>>,
+    /// Tables of this session that stand in for those of the lake.
+    instead: Mutex<HashMap<RelationName, Arc<dyn TableProvider>>>,
+}
+
+impl std::fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Resolver").finish_non_exhaustive()
+    }
+}
+
+impl Resolver {
+    pub(crate) fn new(warehouse: Arc<Warehouse>) -> Arc<Self> {
+        Arc::new(Self {
+            warehouse,
+            pinned: Mutex::default(),
+            planned: Mutex::default(),
+            instead: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn warehouse(&self) -> &Arc<Warehouse> {
+        &self.warehouse
+    }
+
+    /// Puts a table in the place of a table of the lake, for this session only.
+    pub(crate) fn put_instead(&self, name: RelationName, table: Arc<dyn TableProvider>) {
+        held(&self.instead).insert(name, table);
+    }
+
+    /// The version at which this session sees a table; `None` when it does not exist.
+    pub(crate) async fn version(&self, name: &TableName) -> Result<Option<i64>> {
+        if let Some(pinned) = held(&self.pinned).get(name) {
+            return Ok(*pinned);
+        }
+        let found = self.warehouse.lake.version(name).await.map_err(|error| {
+            EngineError::lake(format!("the table `{name}` could not be opened"), error)
+        })?;
+        // Two plans may ask at once: the first answer stays.
+        Ok(*held(&self.pinned).entry(name.clone()).or_insert(found))
+    }
+
+    /// Every table with its version that this session has used.
+    pub(crate) fn used_versions(&self) -> BTreeMap<String, i64> {
+        held(&self.pinned)
+            .iter()
+            .filter_map(|(name, version)| version.map(|version| (name.to_string(), version)))
+            .collect()
+    }
+
+    /// A table of the lake itself, without the view that users see over it.
+    pub(crate) async fn stored(&self, name: &TableName) -> Result<Option<Arc<dyn TableProvider>>> {
+        let Some(version) = self.version(name).await? else { return Ok(None) };
+        if let Some((opened, table)) = held(&self.warehouse.opened).get(name)
+            && *opened == version
+        {
+            return Ok(Some(Arc::clone(table)));
+        }
+        let table = self.warehouse.lake.provider(name, Some(version)).await.map_err(|error| {
+            EngineError::lake(format!("the table `{name}` could not be opened"), error)
+        })?;
+        let mut opened = held(&self.warehouse.opened);
+        match opened.get(name) {
+            Some((newer, _)) if *newer > version => {}
+            _ => {
+                opened.insert(name.clone(), (version, Arc::clone(&table)));
+            }
+        }
+        Ok(Some(table))
+    }
+
+    /// What a name means; `None` when it means nothing.
+    ///
+    /// # Errors
+    /// The relation's file has a problem, or the lake cannot be read.
+    pub(crate) async fn table(
+        self: &Arc<Self>,
+        schema: &str,
+        name: &str,
+    ) -> Result<Option<Arc<dyn TableProvider>>> {
+        let key = RelationName::new(schema, name);
+        if let Some(table) = held(&self.instead).get(&key) {
+            return Ok(Some(Arc::clone(table)));
+        }
+        if let Some(table) = held(&self.planned).get(&key) {
+            return Ok(Some(Arc::clone(table)));
+        }
+        let Some(table) = Box::pin(self.look_up(&key)).await? else { return Ok(None) };
+        held(&self.planned).insert(key, Arc::clone(&table));
+        Ok(Some(table))
+    }
+
+    async fn look_up(self: &Arc<Self>, key: &RelationName) -> Result<Option<Arc<dyn TableProvider>>> {
+        let model = self.warehouse.models.get(key);
+        // Only a relation that is stored on purpose may hide its own text.
+        if model.is_none_or(|model| model.materialise)
+            && let Ok(name) = TableName::new(&key.schema, &key.name)
+            && let Some(stored) = self.stored(&name).await?
+        {
+            return self.facade(key, stored).map(Some);
+        }
+        if let Some(model) = model {
+            if let Some(problem) = &model.problem {
+                return Err(EngineError::Definitions { problems: vec![problem.clone()] });
+            }
+            let plan = self.plan_relation(&model.sql).await.map_err(|error| match error {
+                EngineError::UserSql { message } => EngineError::Definitions {
+                    problems: vec![Problem::new(model.file.clone(), message)],
+                },
+                other => other,
+            })?;
+            return Ok(Some(Arc::new(ViewTable::new(plan, Some(model.sql.clone())))));
+        }
+        match self.empty_schema(key) {
+            Some(columns) => self.facade(key, Arc::new(EmptyTable::new(columns))).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The columns of a table that is known but not made yet.
+    fn empty_schema(&self, key: &RelationName) -> Option<SchemaRef> {
+        let warehouse = &self.warehouse;
+        match key.schema.as_str() {
+            "raw" => warehouse.raw.get(&key.name).cloned(),
+            "reject" => warehouse.raw.get(&key.name).map(|_| tables::reject_schema()),
+            "reference" => warehouse.reference.get(&key.name).map(|(columns, _)| Arc::clone(columns)),
+            schema => tables::known_schema(schema, &key.name, &warehouse.breakdowns()),
+        }
+    }
+
+    /// Values are seen without their partition number.
+    fn facade(&self, key: &RelationName, table: Arc<dyn TableProvider>) -> Result<Arc<dyn TableProvider>> {
+        match (key.schema.as_str(), key.name.as_str()) {
+            ("result" | "published", "indicator_value") => {
+                without_columns(key, table, &[INDICATOR_NO])
+            }
+            _ => Ok(table),
+        }
+    }
+
+    /// Plans a query in which every schema can be named.
+    pub(crate) async fn plan_relation(self: &Arc<Self>, sql: &str) -> Result<LogicalPlan> {
+        let parsed = statement::parse(sql, RECURSION_LIMIT)?;
+        let state = self.inner_state();
+        let plan = state.statement_to_plan(parsed.tree).await?;
+        let coercion = Analyzer::with_rules(vec![Arc::new(TypeCoercion::new())]);
+        Ok(coercion.execute_and_check(plan, state.config_options(), |_, _| {})?)
+    }
+
+    /// A session state that sees everything; it never leaves this crate.
+    pub(crate) fn inner_state(self: &Arc<Self>) -> SessionState {
+        let catalogs = Arc::new(OneCatalog { catalog: Arc::new(WholeCatalog { resolver: Arc::clone(self) }) });
+        SessionStateBuilder::new_from_existing(self.warehouse.template.clone())
+            .with_catalog_list(catalogs)
+            .build()
+    }
+
+    /// Every table of a schema, those of the lake that nothing else knows included.
+    async fn listed(&self, schemas: &[&str]) -> Result<BTreeMap<String, BTreeSet<String>>> {
+        let mut names: BTreeMap<String, BTreeSet<String>> = schemas
+            .iter()
+            .map(|schema| ((*schema).to_owned(), self.warehouse.static_names(schema)))
+            .collect();
+        let stored = self.warehouse.lake.tables().await;
+        let stored = stored.map_err(|error| EngineError::lake("the lake could not be listed", error))?;
+        for name in stored {
+            if let Some(of_schema) = names.get_mut(name.schema()) {
+                of_schema.insert(name.table().to_owned());
+            }
+        }
+        Ok(names)
+    }
+}
+
+/// The table without some columns.
+fn without_columns(
+    key: &RelationName,
+    table: Arc<dyn TableProvider>,
+    hidden: &[&str],
+) -> Result<Arc<dyn TableProvider>> {
+    let columns: Vec<Expr> = table
+        .schema()
+        .fields()
+        .iter()
+        .filter(|field| !hidden.contains(&field.name().as_str()))
+        .map(|field| Expr::Column(datafusion::common::Column::from_name(field.name())))
+        .collect();
+    let plan = LogicalPlanBuilder::scan(key.to_string(), provider_as_source(table), None)?
+        .project(columns)?
+        .build()?;
+    Ok(Arc::new(ViewTable::new(plan, None)))
+}
+
+/// The resolver as a catalog: for planning the relations of `sql/` and the engine's own steps.
+#[derive(Debug)]
+struct WholeCatalog {
+    resolver: Arc<Resolver>,
+}
+
+impl CatalogProvider for WholeCatalog {
+    fn schema_names(&self) -> Vec<String> {
+        tietopohja_policy::SCHEMAS.iter().map(|schema| (*schema).to_owned()).collect()
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        tietopohja_policy::SCHEMAS.contains(&name).then(|| {
+            Arc::new(WholeSchema { resolver: Arc::clone(&self.resolver), schema: name.to_owned() }) as _
+        })
+    }
+}
+
+#[derive(Debug)]
+struct WholeSchema {
+    resolver: Arc<Resolver>,
+    schema: String,
+}
+
+#[async_trait]
+impl SchemaProvider for WholeSchema {
+    fn table_names(&self) -> Vec<String> {
+        self.resolver.warehouse.static_names(&self.schema).into_iter().collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        Ok(self.resolver.table(&self.schema, name).await?)
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.resolver.warehouse.static_names(&self.schema).contains(name)
+    }
+}
+
+/// A list of one catalog that nothing can be added to.
+#[derive(Debug)]
+pub(crate) struct OneCatalog {
+    catalog: Arc<dyn CatalogProvider>,
+}
+
+impl OneCatalog {
+    pub(crate) fn new(catalog: Arc<dyn CatalogProvider>) -> Self {
+        Self { catalog }
+    }
+}
+
+impl CatalogProviderList for OneCatalog {
+    fn register_catalog(
+        &self,
+        _name: String,
+        _catalog: Arc<dyn CatalogProvider>,
+    ) -> Option<Arc<dyn CatalogProvider>> {
+        None
+    }
+
+    fn catalog_names(&self) -> Vec<String> {
+        vec![CATALOG.to_owned()]
+    }
+
+    fn catalog(&self, name: &str) -> Option<Arc<dyn CatalogProvider>> {
+        (name == CATALOG).then(|| Arc::clone(&self.catalog))
+    }
+}
+
+/// What one principal can name.
+#[derive(Debug)]
+pub(crate) struct PrincipalCatalog {
+    resolver: Arc<Resolver>,
+    principal: Principal,
+}
+
+impl PrincipalCatalog {
+    pub(crate) fn new(resolver: Arc<Resolver>, principal: Principal) -> Self {
+        Self { resolver, principal }
+    }
+
+    fn visible(&self, schema: &str) -> VisibleSchema {
+        VisibleSchema {
+            resolver: Arc::clone(&self.resolver),
+            principal: self.principal.clone(),
+            schema: schema.to_owned(),
+        }
+    }
+
+    /// What one row of a table is.
+    pub(crate) fn comment(&self, schema: &str, name: &str) -> Option<String> {
+        self.resolver.warehouse.comment(schema, name)
+    }
+
+    /// The visible tables, by schema, with how each looks to this principal. A relation that
+    /// cannot be planned is left out: one broken file must not hide the others.
+    pub(crate) async fn listed(&self) -> Result<Vec<ListedSchema>> {
+        let schemas = visible_schemas(self.principal.role());
+        let names = self.resolver.listed(&schemas).await?;
+        let mut listed = Vec::new();
+        for schema in schemas {
+            let visible = self.visible(schema);
+            let mut tables = BTreeMap::new();
+            for name in names.get(schema).into_iter().flatten() {
+                match visible.resolve(name).await {
+                    Ok(Some(table)) => {
+                        tables.insert(name.clone(), table);
+                    }
+                    Ok(None) => {}
+                    Err(error) => {
+                        tracing::warn!(schema, table = name.as_str(), %error, "a relation cannot be used");
+                    }
+                }
+            }
+            listed.push(ListedSchema { schema: schema.to_owned(), tables });
+        }
+        Ok(listed)
+    }
+}
+
+impl CatalogProvider for PrincipalCatalog {
+    fn schema_names(&self) -> Vec<String> {
+        visible_schemas(self.principal.role()).into_iter().map(str::to_owned).collect()
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        if name == INFORMATION_SCHEMA {
+            let catalog = PrincipalCatalog::new(Arc::clone(&self.resolver), self.principal.clone());
+            return Some(Arc::new(InformationSchema { catalog: Arc::new(catalog) }));
+        }
+        visible_schemas(self.principal.role()).contains(&name).then(|| Arc::new(self.visible(name)) as _)
+    }
+}
+
+/// A schema as one principal sees it.
+#[derive(Debug)]
+struct VisibleSchema {
+    resolver: Arc<Resolver>,
+    principal: Principal,
+    schema: String,
+}
+
+impl VisibleSchema {
+    async fn resolve(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        if !decide(&self.principal, &self.schema, name).is_allowed() {
+            return Ok(None);
+        }
+        let Some(table) = self.resolver.table(&self.schema, name).await? else { return Ok(None) };
+        let hidden = hidden_columns(self.principal.role(), &self.schema, name);
+        if hidden.is_empty() {
+            return Ok(Some(table));
+        }
+        without_columns(&RelationName::new(&self.schema, name), table, hidden).map(Some)
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for VisibleSchema {
+    fn table_names(&self) -> Vec<String> {
+        let names = self.resolver.warehouse.static_names(&self.schema);
+        names.into_iter().filter(|name| self.table_exist(name)).collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        Ok(self.resolve(name).await?)
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        decide(&self.principal, &self.schema, name).is_allowed()
+            && self.resolver.warehouse.static_names(&self.schema).contains(name)
+    }
+}
+
+/// The tables of one schema, opened.
+#[derive(Debug, Clone)]
+pub(crate) struct ListedSchema {
+    pub(crate) schema: String,
+    pub(crate) tables: BTreeMap<String, Arc<dyn TableProvider>>,
+}
+
+/// `information_schema` over a principal's catalog.
+#[derive(Debug)]
+struct InformationSchema {
+    catalog: Arc<PrincipalCatalog>,
+}
+
+#[async_trait]
+impl SchemaProvider for InformationSchema {
+    fn table_names(&self) -> Vec<String> {
+        INFORMATION_SCHEMA_TABLES.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        if !self.table_exist(name) {
+            return Ok(None);
+        }
+        // Settings and functions say nothing about tables, so the lake is not asked.
+        let listed = match name {
+            "tables" | "views" | "columns" | "schemata" => self.catalog.listed().await?,
+            _ => Vec::new(),
+        };
+        let catalogs = OneCatalog::new(Arc::new(ListedCatalog { schemas: listed }));
+        let provider = InformationSchemaProvider::new(Arc::new(catalogs));
+        let Some(table) = provider.table(name).await? else { return Ok(None) };
+        match name {
+            "df_settings" => Ok(Some(without_machine_settings(table)?)),
+            _ => Ok(Some(table)),
+        }
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        INFORMATION_SCHEMA_TABLES.contains(&name)
+    }
+}
+
+/// Folders and sizes of this machine are nobody's business but the administrator's, who has the
+/// configuration file.
+fn without_machine_settings(table: Arc<dyn TableProvider>) -> Result<Arc<dyn TableProvider>> {
+    let plan = LogicalPlanBuilder::scan("information_schema.df_settings", provider_as_source(table), None)?
+        .filter(col("name").not_like(lit("datafusion.runtime.%")))?
+        .build()?;
+    Ok(Arc::new(ViewTable::new(plan, None)))
+}
+
+/// Tables that are already open, as a catalog.
+#[derive(Debug)]
+struct ListedCatalog {
+    schemas: Vec<ListedSchema>,
+}
+
+impl CatalogProvider for ListedCatalog {
+    fn schema_names(&self) -> Vec<String> {
+        self.schemas.iter().map(|listed| listed.schema.clone()).collect()
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        let listed = self.schemas.iter().find(|listed| listed.schema == name)?;
+        Some(Arc::new(listed.clone()))
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for ListedSchema {
+    fn table_names(&self) -> Vec<String> {
+        self.tables.keys().cloned().collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        Ok(self.tables.get(name).cloned())
+    }
+
+    async fn table_type(&self, name: &str) -> Result<Option<TableType>, DataFusionError> {
+        Ok(self.tables.get(name).map(|table| table.table_type()))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.tables.contains_key(name)
+    }
+}

@@ -1,0 +1,51 @@
+//! The one place where queries are planned and run.
+//!
+//! Here live the session factory, the catalog that shows each principal only what policy allows,
+//! the relations of `sql/`, the limits on memory, time and statements, and the steps that turn
+//! components into values and values into the published table. Storage belongs to the lake, meaning
+//! to the indicators, hiding to disclosure, who-sees-what to policy: this crate asks them and obeys.
+//!
+//! Nothing outside this crate makes a session context. A door (the shell, Flight SQL) does three
+//! things: [`Engine::session`] for a [`Principal`], [`Session::prepare`], [`Session::execute`].
+//! To add a step of the chain, add a file beside [`calc`]; to add a limit, put it in
+//! [`EngineOptions`] and enforce it in `session.rs`.
+
+mod catalog;
+mod definitions;
+mod depth;
+mod engine;
+mod error;
+mod model;
+mod options;
+mod placeholder;
+mod plain;
+mod session;
+mod statement;
+mod tables;
+mod yielding;
+
+pub mod calc;
+pub mod check;
+pub mod explain;
+pub mod reference;
+pub mod status;
+
+pub use calc::{
+    CalcProgress, CalcReport, CalcRequest, IndicatorOutcome, IndicatorResult, NoProgress, PlannedStep,
+    StaleReason,
+};
+pub use check::{CheckOutcome, CheckStatus, Mismatch};
+pub use engine::Engine;
+pub use error::{EngineError, Result};
+pub use explain::{ContributionRow, DeliveryRow, ExplainRequest, Explanation, ValueRow};
+pub use options::EngineOptions;
+pub use reference::{ReferenceOutcome, ReferenceReport, ReferenceTable};
+pub use session::{Prepared, Session, TableInfo, TableKind};
+pub use status::{ContractStatus, FailingCheck, RunStatus, Status};
+
+pub use tietopohja_policy::{Principal, Role};
+
+/// The name of the one catalog, as `information_schema` and Flight SQL show it.
+pub const CATALOG: &str = "tietopohja";
+/// The schema where an unqualified table name is looked up.
+pub const DEFAULT_SCHEMA: &str = "published";

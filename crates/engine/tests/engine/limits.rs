@@ -1,0 +1,159 @@
+//! Partitions, memory, time, parameters, cancellation.
+
+use std::time::Duration;
+
+use arrow::array::AsArray;
+use arrow::datatypes::{DataType, Int64Type};
+use datafusion::scalar::ScalarValue;
+use futures::{StreamExt, TryStreamExt};
+use tietopohja_engine::{Engine, EngineError, Role};
+
+use crate::fixture::{Warehouse, refused, session, shown};
+
+#[tokio::test]
+async fn results_do_not_depend_on_the_number_of_partitions() {
+    let warehouse = Warehouse::with_visits().await;
+    warehouse.land_visits(8, 202_401, 20_000).await;
+    let sql = "SELECT town, visit_on, count(*) AS n, sum(minutes) AS m, count(DISTINCT client_pid) AS p, \
+               round(avg(minutes), 6) AS a FROM raw.visit GROUP BY town, visit_on ORDER BY town, visit_on";
+    let mut answers = Vec::new();
+    for partitions in [1, 2, 7] {
+        let engine = Engine::open(warehouse.options().target_partitions(partitions)).await.unwrap();
+        answers.push(shown(&session(&engine, Role::Admin).await, sql).await.unwrap());
+    }
+    assert!(answers[0].lines().count() > 100);
+    assert_eq!(answers[0], answers[1]);
+    assert_eq!(answers[0], answers[2]);
+}
+
+#[tokio::test]
+async fn what_does_not_fit_in_memory_goes_to_disk() {
+    let warehouse = Warehouse::with_visits().await;
+    warehouse.land_visits(8, 202_401, 900_000).await;
+    let mut options = warehouse.options().memory_bytes(40 << 20);
+    options.spill_dir = Some(warehouse.folder.path().join("spill"));
+    let engine = Engine::open(options).await.unwrap();
+    let admin = session(&engine, Role::Admin).await;
+    let sorted = "SELECT note, row_no, delivery_id, town FROM raw.visit ORDER BY note DESC, row_no";
+    let spilled = shown(&admin, &format!("EXPLAIN ANALYZE {sorted}")).await.unwrap();
+    let counts = spilled.split("spill_count=").skip(1).filter_map(|rest| rest.split([',', ']', ' ']).next());
+    assert!(counts.into_iter().any(|count| count != "0"), "nothing was spilled:\n{spilled}");
+    let rows: usize = admin.collect(sorted).await.unwrap().iter().map(|batch| batch.num_rows()).sum();
+    assert_eq!(rows, 902_000);
+    let groups = "SELECT count(*) AS n FROM (SELECT note, row_no, max(minutes) AS m FROM raw.visit GROUP BY note, row_no) AS g";
+    assert!(shown(&admin, groups).await.unwrap().contains("| 900000 |"));
+}
+
+#[tokio::test]
+async fn a_query_that_fits_nowhere_says_so() {
+    let warehouse = Warehouse::with_visits().await;
+    warehouse.land_visits(8, 202_401, 400_000).await;
+    let engine = Engine::open(warehouse.options().memory_bytes(1)).await.unwrap();
+    let admin = session(&engine, Role::Admin).await;
+    let sql = "SELECT a.note, b.town, c.town FROM raw.visit a JOIN raw.visit b ON a.row_no = b.row_no JOIN raw.visit c ON c.note = b.note ORDER BY 1 LIMIT 1000000";
+    let error = admin.collect(sql).await.unwrap_err();
+    assert!(matches!(error, EngineError::Resource { .. }), "{error:?}");
+    assert!(error.to_string().contains("memory"), "{error}");
+    // The engine is still good for a query that fits.
+    assert!(shown(&admin, "SELECT count(*) AS n FROM raw.visit").await.unwrap().contains("| 402000 |"));
+}
+
+#[tokio::test]
+async fn a_statement_stops_at_its_time_limit() {
+    let warehouse = Warehouse::with_visits().await;
+    let mut options = warehouse.options();
+    options.statement_timeout = Some(Duration::from_millis(300));
+    let engine = Engine::open(options).await.unwrap();
+    let reader = session(&engine, Role::Reader).await;
+    for endless in [
+        "SELECT sum(a.value * b.value % 7) FROM generate_series(1, 1000000) AS a CROSS JOIN generate_series(1, 10000000) AS b",
+        "SELECT count(*) FROM generate_series(1, 100000) AS a JOIN generate_series(1, 10000000) AS b ON a.value < b.value",
+        "SELECT count(*) FROM generate_series(1, 100000) AS a JOIN generate_series(1, 10000000) AS b ON a.value % 2 = b.value % 2",
+        "SELECT count(*) FROM (SELECT unnest(range(1, 1000)) AS n FROM generate_series(1, 10000000)) AS a",
+        "WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n",
+        "SELECT max(value) FROM generate_series(1, 1000000000000)",
+    ] {
+        let started = std::time::Instant::now();
+        let error = reader.collect(endless).await.unwrap_err();
+        assert!(matches!(error, EngineError::Timeout { .. }), "{endless}: {error:?}");
+        assert!(started.elapsed() < Duration::from_secs(10), "{endless}");
+    }
+    assert!(shown(&reader, "SELECT 1 AS n").await.unwrap().contains("| 1 |"));
+}
+
+#[tokio::test]
+async fn dropping_a_stream_stops_its_query() {
+    let warehouse = Warehouse::with_visits().await;
+    let engine = warehouse.engine().await;
+    let reader = session(&engine, Role::Reader).await;
+    let mut stream = reader.query("SELECT value FROM generate_series(1, 1000000000000)").await.unwrap();
+    assert!(stream.next().await.unwrap().unwrap().num_rows() > 0);
+    drop(stream);
+    assert!(shown(&reader, "SELECT 1 AS n").await.unwrap().contains("| 1 |"));
+}
+
+#[tokio::test]
+async fn a_statement_is_prepared_once_and_run_with_values() {
+    let warehouse = Warehouse::with_visits().await;
+    let engine = warehouse.engine().await;
+    let analyst = session(&engine, Role::Analyst).await;
+    let prepared = analyst
+        .prepare("SELECT count(*) AS n FROM staging.visit WHERE town = ? AND minutes < ? AND visit_on >= $3")
+        .await
+        .unwrap();
+    let types: Vec<_> = prepared.parameters().to_vec();
+    assert_eq!(
+        types,
+        [
+            ("$1".to_owned(), DataType::Utf8),
+            ("$2".to_owned(), DataType::Int64),
+            ("$3".to_owned(), DataType::Date32)
+        ]
+    );
+    let mut counts = Vec::new();
+    for town in ["003", "004", "nowhere"] {
+        let values = vec![
+            ScalarValue::from(town),
+            ScalarValue::Int32(Some(1_000)),
+            ScalarValue::from("2000-01-01"),
+        ];
+        let batches: Vec<_> = analyst.execute(&prepared, values).await.unwrap().try_collect().await.unwrap();
+        counts.push(batches[0].column(0).as_primitive::<Int64Type>().value(0));
+    }
+    assert_eq!(counts, [118, 118, 0]);
+    let error = analyst.execute(&prepared, vec![]).await.err().unwrap();
+    assert!(error.to_string().contains("3 parameters"), "{error}");
+}
+
+#[tokio::test]
+async fn results_have_plain_types() {
+    let warehouse = Warehouse::with_visits().await;
+    let engine = warehouse.engine().await;
+    let admin = session(&engine, Role::Admin).await;
+    let sql = "SELECT delivery_id, client_pid, town || 'x' AS t, array_agg(town) AS towns FROM raw.visit GROUP BY 1, 2, 3 LIMIT 1";
+    let prepared = admin.prepare(sql).await.unwrap();
+    let batches: Vec<_> = admin.execute(&prepared, vec![]).await.unwrap().try_collect().await.unwrap();
+    for schema in [prepared.schema().clone(), batches[0].schema()] {
+        assert!(!format!("{schema:?}").contains("View"), "{schema:?}");
+    }
+    assert_eq!(batches[0].schema().field(1).data_type(), &DataType::Binary);
+}
+
+#[tokio::test]
+async fn mistakes_in_queries_are_told_plainly() {
+    let warehouse = Warehouse::with_visits().await;
+    let engine = warehouse.engine().await;
+    let analyst = session(&engine, Role::Analyst).await;
+    for (sql, wanted) in [
+        ("SELECT twon FROM staging.visit", "twon"),
+        ("SELECT * FROM staging.vist", "`staging.vist` not found"),
+        ("SELECT nofunction(1)", "nofunction"),
+        ("SELECT FROM", "could not be read"),
+        ("SELECT town, count(*) FROM staging.visit", "town"),
+        ("SELECT sum(town) FROM staging.visit", "sum"),
+    ] {
+        let told = refused(&analyst, sql).await;
+        assert!(told.contains(wanted), "{sql}: {told}");
+        assert!(!told.contains("DataFusion") && !told.contains('\n') && !told.ends_with('.'), "{sql}: {told}");
+    }
+}

@@ -1,0 +1,278 @@
+-- ostot.unit_cost_care_day 1.0.0, component numerator: a sum.
+-- One row per county, month, production and delivery.
+WITH source AS (
+    SELECT
+        county_code AS area,
+        CAST(date_trunc('month', month_start) AS DATE) AS period_start,
+        coalesce('own', 'unknown') AS production,
+        amount_cents AS amount,
+        delivery_id
+    FROM conformed.ledger_entry
+    WHERE scenario = 'actual' AND account_class = 'expense' AND service_class = '3200' AND account_group <> 'purchased_client_services'
+      AND month_start IS NOT NULL
+    UNION ALL
+    SELECT
+        county_code AS area,
+        CAST(date_trunc('month', month_start) AS DATE) AS period_start,
+        coalesce('purchased', 'unknown') AS production,
+        amount_cents AS amount,
+        delivery_id
+    FROM conformed.purchase_line
+    WHERE service_code = 'housing_24h'
+      AND month_start IS NOT NULL
+)
+SELECT
+    s.area,
+    'county' AS area_base,
+    s.period_start,
+    CAST(NULL AS VARCHAR) AS age_group,
+    s.production,
+    CAST(NULL AS VARCHAR) AS profession_group,
+    CAST(NULL AS VARCHAR) AS sex,
+    CAST(NULL AS VARCHAR) AS task_group,
+    CAST(NULL AS INT) AS age,
+    s.delivery_id,
+    CAST(sum(s.amount) AS BIGINT) AS n,
+    CAST(NULL AS BYTEA) AS persons,
+    CAST(NULL AS BYTEA) AS hist,
+    CAST(NULL AS DOUBLE) AS x
+FROM source AS s
+GROUP BY s.area, s.period_start, s.production, s.delivery_id
+
+-- ostot.unit_cost_care_day 1.0.0, component denominator: a sum.
+-- One row per county, month, production and delivery.
+WITH source AS (
+    SELECT
+        county_code AS area,
+        CAST(date_trunc('month', month_start) AS DATE) AS period_start,
+        coalesce(CASE WHEN production_mode = 'own' THEN 'own' ELSE 'purchased' END, 'unknown') AS production,
+        care_days AS amount,
+        person_pid AS person,
+        delivery_id
+    FROM conformed.care_day_month
+    WHERE service_code = 'housing_24h'
+      AND month_start IS NOT NULL
+)
+SELECT
+    s.area,
+    'county' AS area_base,
+    s.period_start,
+    CAST(NULL AS VARCHAR) AS age_group,
+    s.production,
+    CAST(NULL AS VARCHAR) AS profession_group,
+    CAST(NULL AS VARCHAR) AS sex,
+    CAST(NULL AS VARCHAR) AS task_group,
+    CAST(NULL AS INT) AS age,
+    s.delivery_id,
+    CAST(sum(s.amount) AS BIGINT) AS n,
+    person_set(s.person) AS persons,
+    CAST(NULL AS BYTEA) AS hist,
+    CAST(NULL AS DOUBLE) AS x
+FROM source AS s
+GROUP BY s.area, s.period_start, s.production, s.delivery_id
+
+-- ostot.unit_cost_care_day 1.0.0, kind unit_cost
+-- Ympärivuorokautisen palveluasumisen hoitopäivän kustannus, oma ja osto, euroa
+WITH
+-- Months that each county has delivered.
+delivered_month AS (
+    SELECT DISTINCT d.contract, d.county_code, d.month_start
+    FROM meta.delivered_month AS d
+    WHERE d.contract IN ('care_spell', 'finance_ledger', 'purchase_invoice_line')
+),
+-- Periods of which at least something is delivered.
+reported AS (
+    SELECT
+        p.grain,
+        p.period_start,
+        p.period_end,
+        p.label,
+        p.days,
+        p.year_days,
+        CAST(date_part('year', p.period_start) AS INT) AS year
+    FROM reference.period AS p
+    WHERE p.grain IN ('quarter', 'year')
+        AND EXISTS (
+            SELECT 1 FROM delivered_month AS d
+            WHERE d.month_start >= p.period_start AND d.month_start <= p.period_end
+        )
+),
+-- The cells of each period, by the way a component is taken.
+span_month AS (
+    SELECT 'period' AS span, t.grain, t.period_start, t.year, m.period_start AS cell_start
+    FROM reported AS t
+    JOIN reference.period AS m ON m.grain = 'month' AND m.period_start >= t.period_start AND m.period_end <= t.period_end
+),
+-- The counties of each area.
+area_member AS (
+    SELECT 'county' AS area_level, county_code AS area, county_code, county_code AS base FROM reference.county WHERE county_code <> '91'
+),
+-- Cells merged over deliveries and the months of each period.
+of_period AS (
+    SELECT
+        t.grain,
+        t.period_start,
+        t.year,
+        c.area AS base,
+        c.production,
+        sum(c.n) FILTER (WHERE c.component = 'numerator') AS numerator,
+        sum(c.n) FILTER (WHERE c.component = 'denominator') AS denominator,
+        person_set_union(c.persons) FILTER (WHERE c.component = 'denominator') AS denominator_set
+    FROM component.cell AS c
+    JOIN (VALUES ('numerator', 'period'), ('denominator', 'period')) AS k (component, span) ON k.component = c.component
+    JOIN span_month AS t ON t.span = k.span AND t.cell_start = c.period_start
+    WHERE c.indicator_no = 145634648 AND c.indicator = 'ostot.unit_cost_care_day'
+    GROUP BY 1, 2, 3, 4, 5
+),
+-- The same for every area, in total and by member.
+merged AS (
+    SELECT
+        a.area_level,
+        a.area,
+        v.grain,
+        v.period_start,
+        CASE WHEN k.by_production THEN v.production END AS production,
+        sum(v.numerator) AS numerator,
+        sum(v.denominator) AS denominator,
+        person_set_union(v.denominator_set) AS denominator_set
+    FROM of_period AS v
+    JOIN area_member AS a ON a.base = v.base
+    CROSS JOIN (VALUES (FALSE), (TRUE)) AS k (by_production)
+    GROUP BY 1, 2, 3, 4, 5
+),
+-- Months delivered and months needed, by county.
+delivered AS (
+    SELECT t.grain, t.period_start, t.year, d.county_code, count(*) AS months, any_need.months AS needed
+    FROM (VALUES ('care_spell', 'period'), ('finance_ledger', 'period'), ('purchase_invoice_line', 'period')) AS k (contract, span)
+    JOIN span_month AS t ON t.span = k.span
+    JOIN delivered_month AS d ON d.contract = k.contract AND d.month_start = t.cell_start
+    JOIN (
+        SELECT t.grain, t.period_start, count(*) AS months
+        FROM (VALUES ('care_spell', 'period'), ('finance_ledger', 'period'), ('purchase_invoice_line', 'period')) AS k (contract, span)
+        JOIN span_month AS t ON t.span = k.span
+        GROUP BY t.grain, t.period_start
+    ) AS any_need ON any_need.grain = t.grain AND any_need.period_start = t.period_start
+    GROUP BY t.grain, t.period_start, t.year, d.county_code, any_need.months
+),
+-- Every area and reported period; complete when all its counties have delivered everything.
+complete AS (
+    SELECT
+        a.area_level,
+        a.area,
+        t.grain,
+        t.period_start,
+        t.label,
+        t.days,
+        t.year_days,
+        t.year,
+        bool_and(coalesce(d.months = d.needed, FALSE)) AS complete
+    FROM (SELECT DISTINCT area_level, area, county_code FROM area_member) AS a
+    CROSS JOIN reported AS t
+    LEFT JOIN delivered AS d
+        ON d.county_code = a.county_code AND d.grain = t.grain AND d.period_start = t.period_start
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+),
+-- The numbers of the formula. Complete and without rows is zero.
+measured AS (
+    SELECT
+        s.area_level,
+        s.area,
+        s.grain,
+        s.period_start,
+        s.label,
+        s.days,
+        s.year_days,
+        s.complete,
+        production_member.production,
+        coalesce(v.numerator, 0) AS numerator,
+        coalesce(v.denominator, 0) AS denominator,
+        coalesce(person_set_count(v.denominator_set), 0) AS denominator_people
+    FROM complete AS s
+    CROSS JOIN (
+        SELECT * FROM (VALUES (CAST(NULL AS VARCHAR)), ('own'), ('purchased')) AS m (production)
+    ) AS production_member
+    LEFT JOIN merged AS v
+        ON v.area_level = s.area_level
+        AND v.area = s.area
+        AND v.grain = s.grain
+        AND v.period_start = s.period_start
+        AND (v.production IS NOT DISTINCT FROM production_member.production)
+)
+SELECT
+    'value' AS output,
+    area_level,
+    area,
+    grain AS period_grain,
+    period_start,
+    label AS period,
+    CAST(NULL AS VARCHAR) AS age_group,
+    production,
+    CAST(NULL AS VARCHAR) AS profession_group,
+    CAST(NULL AS VARCHAR) AS sex,
+    CAST(NULL AS VARCHAR) AS task_group,
+    CASE WHEN complete THEN CAST(numerator AS DOUBLE) / 100 / nullif(denominator, 0) END AS value,
+    CAST(NULL AS DOUBLE) AS lower,
+    CAST(NULL AS DOUBLE) AS upper,
+    CASE WHEN complete AND NOT (coalesce(denominator, 0) = 0) THEN CAST(numerator AS DOUBLE) END AS numerator,
+    CASE WHEN complete THEN CAST(denominator AS DOUBLE) END AS denominator,
+    CASE WHEN complete THEN denominator_people END AS contributors,
+    CASE WHEN NOT complete THEN 'L' WHEN coalesce(denominator, 0) = 0 THEN 'M' ELSE 'A' END AS obs_status
+FROM measured
+
+-- ostot.unit_cost_care_day 1.0.0: what each value is made of, by component and delivery.
+WITH
+-- Months that each county has delivered.
+delivered_month AS (
+    SELECT DISTINCT d.contract, d.county_code, d.month_start
+    FROM meta.delivered_month AS d
+    WHERE d.contract IN ('care_spell', 'finance_ledger', 'purchase_invoice_line')
+),
+-- Periods of which at least something is delivered.
+reported AS (
+    SELECT
+        p.grain,
+        p.period_start,
+        p.period_end,
+        p.label,
+        p.days,
+        p.year_days,
+        CAST(date_part('year', p.period_start) AS INT) AS year
+    FROM reference.period AS p
+    WHERE p.grain IN ('quarter', 'year')
+        AND EXISTS (
+            SELECT 1 FROM delivered_month AS d
+            WHERE d.month_start >= p.period_start AND d.month_start <= p.period_end
+        )
+),
+-- The cells of each period, by the way a component is taken.
+span_month AS (
+    SELECT 'period' AS span, t.grain, t.period_start, t.year, m.period_start AS cell_start
+    FROM reported AS t
+    JOIN reference.period AS m ON m.grain = 'month' AND m.period_start >= t.period_start AND m.period_end <= t.period_end
+),
+-- The counties of each area.
+area_member AS (
+    SELECT 'county' AS area_level, county_code AS area, county_code, county_code AS base FROM reference.county WHERE county_code <> '91'
+)
+SELECT
+    a.area_level,
+    a.area,
+    t.grain AS period_grain,
+    t.period_start,
+    c.age_group,
+    c.production,
+    c.profession_group,
+    c.sex,
+    c.task_group,
+    c.component,
+    c.delivery_id,
+    sum(c.n) AS n,
+    person_set_count(person_set_union(c.persons)) AS persons,
+    histogram_count(day_histogram_merge(c.hist)) AS waits,
+    sum(c.x) AS x
+FROM component.cell AS c
+JOIN (VALUES ('numerator', 'period'), ('denominator', 'period')) AS k (component, span) ON k.component = c.component
+JOIN span_month AS t ON t.span = k.span AND t.cell_start = c.period_start
+JOIN area_member AS a ON a.base = c.area
+WHERE c.indicator_no = 145634648 AND c.indicator = 'ostot.unit_cost_care_day'
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11

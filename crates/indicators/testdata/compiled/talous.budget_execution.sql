@@ -1,0 +1,273 @@
+-- talous.budget_execution 1.0.0, component actual: a sum, used from January to the end of the period.
+-- One row per county, month and delivery.
+WITH source AS (
+    SELECT
+        county_code AS area,
+        CAST(date_trunc('month', month_start) AS DATE) AS period_start,
+        amount_cents AS amount,
+        delivery_id
+    FROM conformed.ledger_entry
+    WHERE account_class = 'expense'
+      AND scenario = 'actual'
+      AND month_start IS NOT NULL
+)
+SELECT
+    s.area,
+    'county' AS area_base,
+    s.period_start,
+    CAST(NULL AS VARCHAR) AS age_group,
+    CAST(NULL AS VARCHAR) AS production,
+    CAST(NULL AS VARCHAR) AS profession_group,
+    CAST(NULL AS VARCHAR) AS sex,
+    CAST(NULL AS VARCHAR) AS task_group,
+    CAST(NULL AS INT) AS age,
+    s.delivery_id,
+    CAST(sum(s.amount) AS BIGINT) AS n,
+    CAST(NULL AS BYTEA) AS persons,
+    CAST(NULL AS BYTEA) AS hist,
+    CAST(NULL AS DOUBLE) AS x
+FROM source AS s
+GROUP BY s.area, s.period_start, s.delivery_id
+
+-- talous.budget_execution 1.0.0, component budget: a sum, used for all months of the year.
+-- One row per county, month and delivery.
+WITH source AS (
+    SELECT
+        county_code AS area,
+        CAST(date_trunc('month', month_start) AS DATE) AS period_start,
+        amount_cents AS amount,
+        version AS latest,
+        delivery_id
+    FROM conformed.ledger_entry
+    WHERE account_class = 'expense'
+      AND scenario = 'budget'
+      AND month_start IS NOT NULL
+),
+-- The newest version of each area and year.
+newest AS (
+    SELECT area, date_part('year', period_start) AS year, max(latest) AS latest
+    FROM source
+    GROUP BY area, date_part('year', period_start)
+)
+SELECT
+    s.area,
+    'county' AS area_base,
+    s.period_start,
+    CAST(NULL AS VARCHAR) AS age_group,
+    CAST(NULL AS VARCHAR) AS production,
+    CAST(NULL AS VARCHAR) AS profession_group,
+    CAST(NULL AS VARCHAR) AS sex,
+    CAST(NULL AS VARCHAR) AS task_group,
+    CAST(NULL AS INT) AS age,
+    s.delivery_id,
+    CAST(sum(s.amount) AS BIGINT) AS n,
+    CAST(NULL AS BYTEA) AS persons,
+    CAST(NULL AS BYTEA) AS hist,
+    CAST(NULL AS DOUBLE) AS x
+FROM source AS s
+JOIN newest AS w
+    ON w.area = s.area AND w.year = date_part('year', s.period_start) AND w.latest = s.latest
+GROUP BY s.area, s.period_start, s.delivery_id
+
+-- talous.budget_execution 1.0.0, kind scenario_comparison
+-- Talousarvion toteuma-aste, %
+WITH
+-- Months that each county has delivered.
+delivered_month AS (
+    SELECT DISTINCT d.contract, d.county_code, d.month_start
+    FROM meta.delivered_month AS d
+    WHERE d.contract IN ('finance_ledger')
+),
+-- Periods of which at least something is delivered.
+reported AS (
+    SELECT
+        p.grain,
+        p.period_start,
+        p.period_end,
+        p.label,
+        p.days,
+        p.year_days,
+        CAST(date_part('year', p.period_start) AS INT) AS year
+    FROM reference.period AS p
+    WHERE p.grain IN ('month')
+        AND EXISTS (
+            SELECT 1 FROM delivered_month AS d
+            WHERE d.month_start >= p.period_start AND d.month_start <= p.period_end
+        )
+),
+-- The cells of each period, by the way a component is taken.
+span_month AS (
+    SELECT 'year_to_date' AS span, t.grain, t.period_start, t.year, m.period_start AS cell_start
+    FROM reported AS t
+    JOIN reference.period AS m ON m.grain = 'month' AND m.period_start >= make_date(t.year, 1, 1) AND m.period_end <= t.period_end
+    UNION ALL
+    SELECT 'full_year' AS span, t.grain, t.period_start, t.year, m.period_start AS cell_start
+    FROM reported AS t
+    JOIN reference.period AS m ON m.grain = 'month' AND m.period_start >= make_date(t.year, 1, 1) AND m.period_end <= make_date(t.year, 12, 31)
+),
+-- The counties of each area.
+area_member AS (
+    SELECT 'county' AS area_level, county_code AS area, county_code, county_code AS base FROM reference.county WHERE county_code <> '91'
+),
+-- Cells merged over deliveries and the months of each period.
+of_period AS (
+    SELECT
+        t.grain,
+        t.period_start,
+        t.year,
+        c.area AS base,
+        sum(c.n) FILTER (WHERE c.component = 'actual') AS actual,
+        sum(c.n) FILTER (WHERE c.component = 'budget') AS budget
+    FROM component.cell AS c
+    JOIN (VALUES ('actual', 'year_to_date'), ('budget', 'full_year')) AS k (component, span) ON k.component = c.component
+    JOIN span_month AS t ON t.span = k.span AND t.cell_start = c.period_start
+    WHERE c.indicator_no = 1509371763 AND c.indicator = 'talous.budget_execution'
+    GROUP BY 1, 2, 3, 4
+),
+-- The same for every area, in total and by member.
+merged AS (
+    SELECT
+        a.area_level,
+        a.area,
+        v.grain,
+        v.period_start,
+        sum(v.actual) AS actual,
+        sum(v.budget) AS budget
+    FROM of_period AS v
+    JOIN area_member AS a ON a.base = v.base
+    GROUP BY 1, 2, 3, 4
+),
+-- Months delivered and months needed, by county.
+delivered AS (
+    SELECT t.grain, t.period_start, t.year, d.county_code, count(*) AS months, any_need.months AS needed
+    FROM (VALUES ('finance_ledger', 'year_to_date'), ('finance_ledger', 'full_year')) AS k (contract, span)
+    JOIN span_month AS t ON t.span = k.span
+    JOIN delivered_month AS d ON d.contract = k.contract AND d.month_start = t.cell_start
+    JOIN (
+        SELECT t.grain, t.period_start, count(*) AS months
+        FROM (VALUES ('finance_ledger', 'year_to_date'), ('finance_ledger', 'full_year')) AS k (contract, span)
+        JOIN span_month AS t ON t.span = k.span
+        GROUP BY t.grain, t.period_start
+    ) AS any_need ON any_need.grain = t.grain AND any_need.period_start = t.period_start
+    GROUP BY t.grain, t.period_start, t.year, d.county_code, any_need.months
+),
+-- Every area and reported period; complete when all its counties have delivered everything.
+complete AS (
+    SELECT
+        a.area_level,
+        a.area,
+        t.grain,
+        t.period_start,
+        t.label,
+        t.days,
+        t.year_days,
+        t.year,
+        bool_and(coalesce(d.months = d.needed, FALSE)) AS complete
+    FROM (SELECT DISTINCT area_level, area, county_code FROM area_member) AS a
+    CROSS JOIN reported AS t
+    LEFT JOIN delivered AS d
+        ON d.county_code = a.county_code AND d.grain = t.grain AND d.period_start = t.period_start
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+),
+-- The numbers of the formula. Complete and without rows is zero.
+measured AS (
+    SELECT
+        s.area_level,
+        s.area,
+        s.grain,
+        s.period_start,
+        s.label,
+        s.days,
+        s.year_days,
+        s.complete,
+        coalesce(v.actual, 0) AS actual,
+        coalesce(v.budget, 0) AS budget
+    FROM complete AS s
+    LEFT JOIN merged AS v
+        ON v.area_level = s.area_level
+        AND v.area = s.area
+        AND v.grain = s.grain
+        AND v.period_start = s.period_start
+)
+SELECT
+    'rate' AS output,
+    area_level,
+    area,
+    grain AS period_grain,
+    period_start,
+    label AS period,
+    CAST(NULL AS VARCHAR) AS age_group,
+    CAST(NULL AS VARCHAR) AS production,
+    CAST(NULL AS VARCHAR) AS profession_group,
+    CAST(NULL AS VARCHAR) AS sex,
+    CAST(NULL AS VARCHAR) AS task_group,
+    CASE WHEN complete THEN CAST(actual AS DOUBLE) / 100 / nullif(CAST(budget AS DOUBLE) / 100, 0) * 100 END AS value,
+    CAST(NULL AS DOUBLE) AS lower,
+    CAST(NULL AS DOUBLE) AS upper,
+    CASE WHEN complete AND NOT (budget = 0) THEN CAST(actual AS DOUBLE) END AS numerator,
+    CASE WHEN complete THEN CAST(budget AS DOUBLE) END AS denominator,
+    CAST(NULL AS BIGINT) AS contributors,
+    CASE WHEN NOT complete THEN 'L' WHEN budget = 0 THEN 'M' ELSE 'A' END AS obs_status
+FROM measured
+
+-- talous.budget_execution 1.0.0: what each value is made of, by component and delivery.
+WITH
+-- Months that each county has delivered.
+delivered_month AS (
+    SELECT DISTINCT d.contract, d.county_code, d.month_start
+    FROM meta.delivered_month AS d
+    WHERE d.contract IN ('finance_ledger')
+),
+-- Periods of which at least something is delivered.
+reported AS (
+    SELECT
+        p.grain,
+        p.period_start,
+        p.period_end,
+        p.label,
+        p.days,
+        p.year_days,
+        CAST(date_part('year', p.period_start) AS INT) AS year
+    FROM reference.period AS p
+    WHERE p.grain IN ('month')
+        AND EXISTS (
+            SELECT 1 FROM delivered_month AS d
+            WHERE d.month_start >= p.period_start AND d.month_start <= p.period_end
+        )
+),
+-- The cells of each period, by the way a component is taken.
+span_month AS (
+    SELECT 'year_to_date' AS span, t.grain, t.period_start, t.year, m.period_start AS cell_start
+    FROM reported AS t
+    JOIN reference.period AS m ON m.grain = 'month' AND m.period_start >= make_date(t.year, 1, 1) AND m.period_end <= t.period_end
+    UNION ALL
+    SELECT 'full_year' AS span, t.grain, t.period_start, t.year, m.period_start AS cell_start
+    FROM reported AS t
+    JOIN reference.period AS m ON m.grain = 'month' AND m.period_start >= make_date(t.year, 1, 1) AND m.period_end <= make_date(t.year, 12, 31)
+),
+-- The counties of each area.
+area_member AS (
+    SELECT 'county' AS area_level, county_code AS area, county_code, county_code AS base FROM reference.county WHERE county_code <> '91'
+)
+SELECT
+    a.area_level,
+    a.area,
+    t.grain AS period_grain,
+    t.period_start,
+    c.age_group,
+    c.production,
+    c.profession_group,
+    c.sex,
+    c.task_group,
+    c.component,
+    c.delivery_id,
+    sum(c.n) AS n,
+    person_set_count(person_set_union(c.persons)) AS persons,
+    histogram_count(day_histogram_merge(c.hist)) AS waits,
+    sum(c.x) AS x
+FROM component.cell AS c
+JOIN (VALUES ('actual', 'year_to_date'), ('budget', 'full_year')) AS k (component, span) ON k.component = c.component
+JOIN span_month AS t ON t.span = k.span AND t.cell_start = c.period_start
+JOIN area_member AS a ON a.base = c.area
+WHERE c.indicator_no = 1509371763 AND c.indicator = 'talous.budget_execution'
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11

@@ -1,0 +1,100 @@
+//! What one group's running state must be able to do, and the typed columns it reads.
+
+use arrow::array::{Array, AsArray, BinaryArray, Float64Array, Int64Array};
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use datafusion_common::{Result, exec_err};
+
+/// The type of an aggregate's single argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum InputType {
+    /// Bytes: a pseudonym, or an encoded state.
+    Bytes,
+    /// Whole numbers.
+    Whole,
+    /// Floating point.
+    Real,
+}
+
+impl InputType {
+    pub(crate) fn arrow(self) -> DataType {
+        match self {
+            InputType::Bytes => DataType::Binary,
+            InputType::Whole => DataType::Int64,
+            InputType::Real => DataType::Float64,
+        }
+    }
+
+    /// True for the types that are cast to this one without changing a value.
+    pub(crate) fn accepts(self, given: &DataType) -> bool {
+        match self {
+            InputType::Bytes => {
+                matches!(given, DataType::Binary | DataType::BinaryView | DataType::LargeBinary | DataType::FixedSizeBinary(_) | DataType::Null)
+            }
+            InputType::Whole => given.is_integer() && *given != DataType::UInt64 || *given == DataType::Null,
+            InputType::Real => given.is_numeric() || *given == DataType::Null,
+        }
+    }
+}
+
+/// A column of one of the input types.
+pub(crate) enum Column<'a> {
+    Bytes(&'a BinaryArray),
+    Whole(&'a Int64Array),
+    Real(&'a Float64Array),
+}
+
+impl<'a> Column<'a> {
+    pub(crate) fn of(array: &'a dyn Array) -> Result<Column<'a>> {
+        match array.data_type() {
+            DataType::Binary => Ok(Column::Bytes(array.as_binary::<i32>())),
+            DataType::Int64 => Ok(Column::Whole(array.as_primitive::<Int64Type>())),
+            DataType::Float64 => Ok(Column::Real(array.as_primitive::<Float64Type>())),
+            other => exec_err!("a column of type {other} cannot be aggregated here"),
+        }
+    }
+}
+
+/// A value of a column that is not null.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Value<'a> {
+    Bytes(&'a [u8]),
+    Whole(i64),
+    Real(f64),
+}
+
+impl<'a> Column<'a> {
+    /// The value of a row; `None` for null.
+    pub(crate) fn value(&self, row: usize) -> Option<Value<'a>> {
+        match self {
+            Column::Bytes(array) => array.is_valid(row).then(|| Value::Bytes(array.value(row))),
+            Column::Whole(array) => array.is_valid(row).then(|| Value::Whole(array.value(row))),
+            Column::Real(array) => array.is_valid(row).then(|| Value::Real(array.value(row))),
+        }
+    }
+}
+
+/// The running state of one group.
+pub(crate) trait Cell: Default + Send + Sync + std::fmt::Debug + 'static {
+    /// Takes in one value.
+    fn add(&mut self, value: Value<'_>) -> Result<()>;
+
+    /// Takes in an encoded state of the same kind.
+    fn merge(&mut self, state: &[u8]) -> Result<()>;
+
+    /// The state as bytes: equal content has equal bytes.
+    fn encode(&mut self, out: &mut Vec<u8>);
+
+    /// Bytes held on the heap.
+    fn heap_bytes(&self) -> usize;
+}
+
+/// What the aggregate gives out at the end.
+pub(crate) trait Finish: Cell {
+    /// The result type.
+    const RESULT: InputType;
+
+    /// The result as a number, for those whose result is not the state.
+    fn number(&self) -> Option<f64> {
+        None
+    }
+}

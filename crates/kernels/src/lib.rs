@@ -1,0 +1,35 @@
+//! Aggregates and functions over Arrow arrays that indicators are computed with.
+//!
+//! One file per function: what it computes, the formula and its source, null and empty behaviour,
+//! memory, laws and tests. Here are no tables, settings, clocks or sessions. Every aggregate obeys
+//! three laws: merging the states of parts gives the state of the whole; order and partition count
+//! do not matter, to the bit; the empty input has a defined value. To add one: implement
+//! [`cell::Cell`] in a file of its own and name it in [`aggregate_functions`], or write a plain
+//! function over values and name it in [`scalar_functions`].
+
+mod aggregate;
+mod cell;
+mod day_histogram;
+mod intervals;
+mod person_set;
+mod scalar;
+mod sum_exact;
+#[cfg(test)]
+mod testing;
+
+use datafusion_expr::{AggregateUDF, ScalarUDF};
+
+pub use day_histogram::DayHistogram;
+pub use intervals::{byar, poisson_exact, rate_limits, wilson};
+pub use person_set::PersonSet;
+pub use sum_exact::ExactSum;
+
+/// Every aggregate of this crate, for a session to register.
+pub fn aggregate_functions() -> Vec<AggregateUDF> {
+    [person_set::aggregates(), day_histogram::aggregates(), sum_exact::aggregates()].into_iter().flatten().collect()
+}
+
+/// Every scalar function of this crate, for a session to register.
+pub fn scalar_functions() -> Vec<ScalarUDF> {
+    [person_set::scalars(), day_histogram::scalars(), intervals::scalars()].into_iter().flatten().collect()
+}

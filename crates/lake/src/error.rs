@@ -1,0 +1,98 @@
+//! What can go wrong with tables at rest, sorted by what the caller does next.
+
+use crate::TableName;
+
+/// An error of the lake. Messages name tables and files, never row values.
+#[derive(Debug, thiserror::Error)]
+pub enum LakeError {
+    /// The table does not exist (at that version).
+    #[error("table `{table}` does not exist{}", version.map(|v| format!(" at version {v}")).unwrap_or_default())]
+    NotFound {
+        /// The table asked for.
+        table: TableName,
+        /// The version asked for.
+        version: Option<i64>,
+    },
+    /// The table's columns and the rows given do not fit together.
+    #[error("table `{table}` has other columns: {detail}")]
+    Schema {
+        /// The table.
+        table: TableName,
+        /// Which columns differ.
+        detail: String,
+    },
+    /// Two ledgers gave the same revision to different bytes: nothing was overwritten.
+    #[error(
+        "delivery `{delivery}` revision {revision} is already held by other content; nothing was changed: find out who else lands into this lake before trying again"
+    )]
+    RevisionTaken {
+        /// Delivery key as shown to users.
+        delivery: String,
+        /// The disputed revision.
+        revision: i64,
+    },
+    /// Another writer kept winning.
+    #[error("table `{table}` is being changed by others; nothing was changed: try again")]
+    Busy {
+        /// The contended table.
+        table: TableName,
+    },
+    /// A name that cannot be a table name.
+    #[error("`{0}` is not a table name: use lower-case letters, digits and `_`")]
+    TableName(String),
+    /// The place cannot be used as a lake.
+    #[error("cannot use `{place}` as a lake: {reason}")]
+    Place {
+        /// Path or address.
+        place: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The table format layer failed.
+    #[error("table `{table}`: {what}")]
+    Delta {
+        /// The table.
+        table: String,
+        /// What was being done.
+        what: &'static str,
+        /// The cause.
+        #[source]
+        source: Box<deltalake_core::DeltaTableError>,
+    },
+    /// Storage failed.
+    #[error("storage: {what}")]
+    Storage {
+        /// What was being done.
+        what: &'static str,
+        /// The cause.
+        #[source]
+        source: Box<object_store::Error>,
+    },
+    /// Encoding or decoding Parquet failed.
+    #[error("parquet: {what}")]
+    Parquet {
+        /// What was being done.
+        what: &'static str,
+        /// The cause.
+        #[source]
+        source: Box<parquet::errors::ParquetError>,
+    },
+    /// A broken promise inside the lake; the text says which.
+    #[error("the lake is not as it should be: {0}")]
+    Internal(String),
+}
+
+impl LakeError {
+    pub(crate) fn delta(table: &TableName, what: &'static str) -> impl FnOnce(deltalake_core::DeltaTableError) -> Self {
+        let table = table.to_string();
+        move |source| LakeError::Delta { table, what, source: Box::new(source) }
+    }
+
+    pub(crate) fn storage(what: &'static str) -> impl FnOnce(object_store::Error) -> Self {
+        move |source| LakeError::Storage { what, source: Box::new(source) }
+    }
+
+    pub(crate) fn parquet(what: &'static str) -> impl FnOnce(parquet::errors::ParquetError) -> Self {
+        move |source| LakeError::Parquet { what, source: Box::new(source) }
+    }
+}

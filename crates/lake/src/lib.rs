@@ -1,0 +1,26 @@
+//! Tables at rest: Delta tables in one folder or bucket, opened at a version, landed, replaced.
+//!
+//! Only this crate names `deltalake` or `object_store`. It knows bytes, files, commits and
+//! versions; it does not know contracts, indicators, persons or queries. To add a kind of commit:
+//! a method on [`Lake`] that builds its actions and goes through `commit.rs`, so that conflicts
+//! and lost answers are met in one place.
+
+mod commit;
+mod error;
+pub mod failpoint;
+mod landing;
+mod ledger;
+mod parts;
+mod table_name;
+mod tables;
+
+pub use commit::{CommitInfo, Slice, SliceRows};
+pub use error::LakeError;
+pub use landing::{Delivery, LandOutcome, Landing, LandingWriter, StagedRows, Ticket};
+pub use ledger::LedgerRow;
+pub use parts::PartOptions;
+pub use table_name::TableName;
+pub use tables::Lake;
+
+/// The storage interface a lake can be opened on, for tests that inject faults.
+pub use object_store::ObjectStore;

@@ -1,0 +1,209 @@
+//! Rows into Parquet files: encoding, statistics, and the put into storage.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, SchemaRef};
+use bytes::Bytes;
+use deltalake_core::kernel::Add;
+use object_store::{ObjectStoreExt, PutPayload};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::file::metadata::ParquetMetaData;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::statistics::Statistics;
+use parquet::schema::types::ColumnPath;
+use serde_json::{Map, Value, json};
+
+use crate::{Lake, LakeError, Slice, TableName};
+
+/// How Parquet files are cut.
+#[derive(Debug, Clone, Copy)]
+pub struct PartOptions {
+    /// Rows of a row group: the unit of skipping and of the encoder's memory.
+    pub row_group_rows: usize,
+    /// A file is closed when its encoded size passes this.
+    pub file_bytes: usize,
+    /// Keep the least and greatest text of each row group. Off for rows about people, whose texts
+    /// could name them; a delivery's rows are found by partition, not by text.
+    pub text_statistics: bool,
+}
+
+impl Default for PartOptions {
+    fn default() -> Self {
+        Self { row_group_rows: 256 * 1024, file_bytes: 64 << 20, text_statistics: true }
+    }
+}
+
+/// A file's content, encoded and not yet stored.
+pub(crate) struct EncodedPart {
+    pub(crate) bytes: Bytes,
+    pub(crate) metadata: ParquetMetaData,
+}
+
+/// Encodes batches of one schema (without partition columns) into one file after another.
+pub(crate) struct PartEncoder {
+    schema: SchemaRef,
+    options: PartOptions,
+    writer: Option<ArrowWriter<Vec<u8>>>,
+}
+
+impl PartEncoder {
+    pub(crate) fn new(schema: SchemaRef, options: PartOptions) -> Self {
+        Self { schema, options, writer: None }
+    }
+
+    /// Encodes a batch; gives back the file when this batch filled it.
+    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<Option<EncodedPart>, LakeError> {
+        let batch = conform(batch, &self.schema)?;
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            empty => {
+                let properties = properties(&batch, self.options);
+                let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&self.schema), Some(properties))
+                    .map_err(LakeError::parquet("begin a file"))?;
+                empty.insert(writer)
+            }
+        };
+        writer.write(&batch).map_err(LakeError::parquet("encode rows"))?;
+        if writer.bytes_written() + writer.in_progress_size() >= self.options.file_bytes { self.finish() } else { Ok(None) }
+    }
+
+    /// Closes the file in progress, if any.
+    pub(crate) fn finish(&mut self) -> Result<Option<EncodedPart>, LakeError> {
+        let Some(mut writer) = self.writer.take() else { return Ok(None) };
+        let metadata = writer.finish().map_err(LakeError::parquet("close a file"))?;
+        let bytes = std::mem::take(writer.inner_mut());
+        Ok(Some(EncodedPart { bytes: bytes.into(), metadata }))
+    }
+}
+
+/// Person pseudonyms and component states carry no statistics: a minimum is a person.
+fn is_private(name: &str, data_type: &DataType) -> bool {
+    name.ends_with("_pid") || matches!(data_type, DataType::Binary)
+}
+
+/// Rows looked at to see whether a text column is worth a dictionary.
+const SAMPLE_ROWS: usize = 1024;
+
+/// True when nearly every text of the first rows is another: a dictionary would only be filled,
+/// row group after row group, until it is given up.
+fn is_distinct_text(column: &dyn Array) -> bool {
+    let Some(texts) = column.as_string_opt::<i32>() else { return false };
+    let sample = texts.len().min(SAMPLE_ROWS);
+    let distinct: HashSet<&str> = texts.iter().take(sample).flatten().collect();
+    sample == SAMPLE_ROWS && distinct.len() * 100 >= sample * 98
+}
+
+/// `first` is the first batch of the file.
+fn properties(first: &RecordBatch, options: PartOptions) -> WriterProperties {
+    let mut builder = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
+        .set_max_row_group_row_count(Some(options.row_group_rows))
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_created_by(concat!("tietopohja ", env!("CARGO_PKG_VERSION")).to_owned());
+    for (field, values) in first.schema_ref().fields().iter().zip(first.columns()) {
+        let column = ColumnPath::from(field.name().as_str());
+        if field.name() == "row_no" {
+            builder = builder.set_column_dictionary_enabled(column.clone(), false).set_column_encoding(column.clone(), Encoding::DELTA_BINARY_PACKED);
+        }
+        if is_distinct_text(values.as_ref()) {
+            builder = builder.set_column_dictionary_enabled(column.clone(), false).set_column_encoding(column.clone(), Encoding::DELTA_BYTE_ARRAY);
+        }
+        let text = !options.text_statistics && matches!(field.data_type(), DataType::Utf8);
+        if text || is_private(field.name(), field.data_type()) {
+            builder = builder.set_column_statistics_enabled(column, EnabledStatistics::None);
+        }
+    }
+    builder.build()
+}
+
+/// The batch with exactly the columns of `schema`, in its order and types; missing columns are null.
+pub(crate) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, LakeError> {
+    if batch.schema_ref() == schema {
+        return Ok(batch.clone());
+    }
+    let columns = schema
+        .fields()
+        .iter()
+        .map(|field| match batch.column_by_name(field.name()) {
+            Some(column) if column.data_type() == field.data_type() => Ok(Arc::clone(column)),
+            Some(column) => cast(column, field.data_type())
+                .map_err(|_| LakeError::Internal(format!("column `{}` cannot be stored as {}", field.name(), field.data_type()))),
+            None => Ok(arrow::array::new_null_array(field.data_type(), batch.num_rows())),
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options).map_err(|error| LakeError::Internal(error.to_string()))
+}
+
+impl Lake {
+    /// Stores an encoded file of a table and gives the action that would make it part of the table.
+    pub(crate) async fn store_part(&self, table: &TableName, slice: &Slice, file_name: &str, part: EncodedPart) -> Result<Add, LakeError> {
+        let folder: String = slice.columns().iter().map(|(column, value)| format!("{column}={value}/")).collect();
+        let relative = format!("{folder}{file_name}");
+        let path = self.object_path(&format!("{}/{}/{relative}", table.schema(), table.table()))?;
+        let size = part.bytes.len() as i64;
+        self.store.put(&path, PutPayload::from_bytes(part.bytes)).await.map_err(LakeError::storage("store a data file"))?;
+        Ok(Add {
+            path: relative,
+            partition_values: slice.columns().iter().map(|(column, value)| (column.clone(), Some(value.to_string()))).collect::<HashMap<_, _>>(),
+            size,
+            modification_time: self.now_millis(),
+            data_change: true,
+            stats: Some(log_statistics(&part.metadata)),
+            tags: None,
+            deletion_vector: None,
+            base_row_id: None,
+            default_row_commit_version: None,
+            clustering_provider: None,
+        })
+    }
+}
+
+/// The statistics of a file as the Delta log holds them: row count, and for integer and date
+/// columns minimum, maximum and nulls. Text has none: it could be a name.
+fn log_statistics(metadata: &ParquetMetaData) -> String {
+    let mut minimum = Map::new();
+    let mut maximum = Map::new();
+    let mut nulls = Map::new();
+    let schema = metadata.file_metadata().schema_descr();
+    for (index, column) in schema.columns().iter().enumerate() {
+        let chunks: Option<Vec<&Statistics>> = metadata.row_groups().iter().map(|group| group.column(index).statistics()).collect();
+        let Some(chunks) = chunks else { continue };
+        let is_date = matches!(column.logical_type_ref(), Some(parquet::basic::LogicalType::Date));
+        let plain_integer = matches!(column.logical_type_ref(), None | Some(parquet::basic::LogicalType::Integer { .. }));
+        if !is_date && !plain_integer {
+            continue;
+        }
+        let bounds: Option<Vec<(i64, i64)>> = chunks
+            .iter()
+            .filter_map(|chunk| match chunk {
+                Statistics::Int32(values) => Some(values.min_opt().zip(values.max_opt()).map(|(a, b)| (i64::from(*a), i64::from(*b)))),
+                Statistics::Int64(values) => Some(values.min_opt().zip(values.max_opt()).map(|(a, b)| (*a, *b))),
+                _ => None,
+            })
+            // A chunk of nulls alone has no bounds and does not widen the file's.
+            .filter(|bounds| bounds.is_some())
+            .collect();
+        let Some(bounds) = bounds.filter(|bounds| !bounds.is_empty()) else { continue };
+        let Some(null_count) = chunks.iter().map(|chunk| chunk.null_count_opt()).sum::<Option<u64>>() else { continue };
+        let low = bounds.iter().map(|(low, _)| *low).min().unwrap_or_default();
+        let high = bounds.iter().map(|(_, high)| *high).max().unwrap_or_default();
+        let shown = |value: i64| if is_date { day_text(value).map(Value::from) } else { Some(json!(value)) };
+        if let (Some(low), Some(high)) = (shown(low), shown(high)) {
+            minimum.insert(column.name().to_owned(), low);
+            maximum.insert(column.name().to_owned(), high);
+            nulls.insert(column.name().to_owned(), json!(null_count));
+        }
+    }
+    json!({ "numRecords": metadata.file_metadata().num_rows(), "minValues": minimum, "maxValues": maximum, "nullCount": nulls }).to_string()
+}
+
+/// `yyyy-mm-dd` of a day number counted from 1970-01-01.
+fn day_text(day: i64) -> Option<String> {
+    let epoch = jiff::civil::Date::constant(1970, 1, 1);
+    epoch.checked_add(jiff::Span::new().try_days(day).ok()?).ok().map(|date| date.to_string())
+}

@@ -1,0 +1,309 @@
+//! Opening, creating and listing tables.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
+use datafusion::catalog::TableProvider;
+use deltalake_core::kernel::engine::arrow_conversion::{TryIntoArrow, TryIntoKernel};
+use deltalake_core::kernel::{EagerSnapshot, StructField, StructType};
+use deltalake_core::operations::create::CreateBuilder;
+use deltalake_core::protocol::SaveMode;
+use deltalake_core::{DeltaTable, DeltaTableBuilder};
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as StorePath;
+use object_store::{ObjectStore, ObjectStoreExt};
+use tietopohja_domain::Clock;
+use tokio::sync::Mutex;
+use url::Url;
+
+use crate::commit::CommitInfo;
+use crate::{LakeError, TableName};
+
+/// A log this long is folded into a checkpoint when a table is maintained.
+const CHECKPOINT_EVERY: u64 = 50;
+
+/// One folder (or bucket prefix) of Delta tables, `<schema>/<table>/`.
+///
+/// A lake can be opened by any number of processes at once: every change is one commit that either
+/// is seen whole or not at all.
+pub struct Lake {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) url: Url,
+    pub(crate) clock: Arc<dyn Clock>,
+    open: Mutex<HashMap<TableName, DeltaTable>>,
+}
+
+impl std::fmt::Debug for Lake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lake").field("url", &self.url.as_str()).finish()
+    }
+}
+
+impl Lake {
+    /// Opens a folder as a lake, making it when it is not there.
+    pub fn open(root: &Path, clock: Arc<dyn Clock>) -> Result<Lake, LakeError> {
+        let place = |reason: String| LakeError::Place { place: root.display().to_string(), reason };
+        std::fs::create_dir_all(root).map_err(|error| place(error.to_string()))?;
+        let absolute = root.canonicalize().map_err(|error| place(error.to_string()))?;
+        let url = Url::from_directory_path(&absolute).map_err(|()| place("the path cannot be written as an address".to_owned()))?;
+        Ok(Self::with_store(Arc::new(LocalFileSystem::new()), url, clock))
+    }
+
+    /// Opens a lake on any object store. `store` is rooted at `/`; `url` ends with `/`.
+    pub fn with_store(store: Arc<dyn ObjectStore>, url: Url, clock: Arc<dyn Clock>) -> Lake {
+        Lake { store, url, clock, open: Mutex::new(HashMap::new()) }
+    }
+
+    /// The address of the lake's folder.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    pub(crate) fn now_millis(&self) -> i64 {
+        self.clock.now().as_millisecond()
+    }
+
+    pub(crate) fn table_url(&self, name: &TableName) -> Result<Url, LakeError> {
+        self.url
+            .join(&format!("{}/{}/", name.schema(), name.table()))
+            .map_err(|error| LakeError::Internal(format!("address of `{name}`: {error}")))
+    }
+
+    /// Path of an object of this lake, from the root of the store.
+    pub(crate) fn object_path(&self, relative: &str) -> Result<StorePath, LakeError> {
+        let url = self.url.join(relative).map_err(|error| LakeError::Internal(format!("address of `{relative}`: {error}")))?;
+        StorePath::from_url_path(url.path()).map_err(|error| LakeError::Internal(format!("path of `{relative}`: {error}")))
+    }
+
+    fn unopened(&self, name: &TableName) -> Result<DeltaTable, LakeError> {
+        let url = self.table_url(name)?;
+        DeltaTableBuilder::from_url(url.clone())
+            .map_err(LakeError::delta(name, "open"))?
+            .with_storage_backend(Arc::clone(&self.store), url)
+            .build()
+            .map_err(LakeError::delta(name, "open"))
+    }
+
+    /// The table at its newest version, or `None` when it does not exist.
+    pub(crate) async fn newest(&self, name: &TableName) -> Result<Option<DeltaTable>, LakeError> {
+        let known = self.open.lock().await.get(name).cloned();
+        let mut table = match known {
+            Some(table) => table,
+            None => {
+                let table = self.unopened(name)?;
+                if !table.verify_deltatable_existence().await.map_err(LakeError::delta(name, "open"))? {
+                    return Ok(None);
+                }
+                table
+            }
+        };
+        table.update_state().await.map_err(LakeError::delta(name, "read the log of"))?;
+        self.open.lock().await.insert(name.clone(), table.clone());
+        Ok(Some(table))
+    }
+
+    pub(crate) async fn existing(&self, name: &TableName) -> Result<DeltaTable, LakeError> {
+        self.newest(name).await?.ok_or_else(|| LakeError::NotFound { table: name.clone(), version: None })
+    }
+
+    pub(crate) fn snapshot_of<'a>(name: &TableName, table: &'a DeltaTable) -> Result<&'a EagerSnapshot, LakeError> {
+        Ok(table.snapshot().map_err(LakeError::delta(name, "read the log of"))?.snapshot())
+    }
+
+    /// True when the table exists.
+    pub async fn exists(&self, name: &TableName) -> Result<bool, LakeError> {
+        Ok(self.newest(name).await?.is_some())
+    }
+
+    /// The newest version of a table, or `None` when it does not exist.
+    pub async fn version(&self, name: &TableName) -> Result<Option<i64>, LakeError> {
+        Ok(self.newest(name).await?.and_then(|table| table.version()).map(|version| version as i64))
+    }
+
+    /// The columns of a table at its newest version, partition columns included.
+    pub async fn schema(&self, name: &TableName) -> Result<Option<SchemaRef>, LakeError> {
+        match self.newest(name).await? {
+            None => Ok(None),
+            Some(table) => {
+                let schema: Schema = Self::snapshot_of(name, &table)?
+                    .schema()
+                    .as_ref()
+                    .try_into_arrow()
+                    .map_err(|error| LakeError::Internal(format!("columns of `{name}`: {error}")))?;
+                Ok(Some(Arc::new(schema)))
+            }
+        }
+    }
+
+    /// Every table of the lake, in name order.
+    pub async fn tables(&self) -> Result<Vec<TableName>, LakeError> {
+        let root = self.object_path("")?;
+        let mut names = Vec::new();
+        let schemas = self.store.list_with_delimiter(Some(&root)).await.map_err(LakeError::storage("list the lake"))?;
+        for schema in schemas.common_prefixes {
+            let Some(schema_name) = schema.filename().map(str::to_owned) else { continue };
+            let tables = self.store.list_with_delimiter(Some(&schema)).await.map_err(LakeError::storage("list a schema"))?;
+            for table in tables.common_prefixes {
+                let name = table.filename().and_then(|table_name| TableName::new(&schema_name, table_name).ok());
+                if let Some(name) = name
+                    && self.exists(&name).await?
+                {
+                    names.push(name);
+                }
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Makes the table when it is not there; adds the columns it lacks (as nullable). Two
+    /// processes may do this at once.
+    ///
+    /// Partition columns are integers or dates: other types meet encoding faults in readers.
+    pub async fn ensure_table(&self, name: &TableName, schema: SchemaRef, partition_columns: &[&str]) -> Result<(), LakeError> {
+        let wanted: StructType = storable(&schema)
+            .as_ref()
+            .try_into_kernel()
+            .map_err(|error| LakeError::Schema { table: name.clone(), detail: format!("a column type cannot be stored: {error}") })?;
+        let Some(table) = self.newest(name).await? else {
+            let created = CreateBuilder::new()
+                .with_log_store(self.unopened(name)?.log_store())
+                .with_table_name(name.to_string())
+                .with_columns(wanted.fields().cloned())
+                .with_partition_columns(partition_columns.iter().copied())
+                // Releases must stay readable: the log is only cut by maintenance, on purpose.
+                .with_configuration([
+                    ("delta.enableExpiredLogCleanup", Some("false")),
+                    ("delta.logRetentionDuration", Some("interval 3650 days")),
+                ])
+                .with_save_mode(SaveMode::ErrorIfExists)
+                .await;
+            return match created {
+                Ok(table) => {
+                    self.open.lock().await.insert(name.clone(), table);
+                    Ok(())
+                }
+                // Somebody else made it meanwhile: then it must fit.
+                Err(error) => match self.newest(name).await? {
+                    Some(_) => Box::pin(self.ensure_table(name, schema, partition_columns)).await,
+                    None => Err(LakeError::delta(name, "create")(error)),
+                },
+            };
+        };
+        let present = Self::snapshot_of(name, &table)?.schema();
+        let mut missing: Vec<StructField> = Vec::new();
+        for field in wanted.fields() {
+            match present.field(field.name()) {
+                Some(found) if found.data_type() == field.data_type() => {}
+                Some(found) => {
+                    return Err(LakeError::Schema {
+                        table: name.clone(),
+                        detail: format!("column `{}` is {} and cannot become {}", field.name(), found.data_type(), field.data_type()),
+                    });
+                }
+                None => missing.push(StructField::nullable(field.name(), field.data_type().clone())),
+            }
+        }
+        if !missing.is_empty() {
+            let changed = table.add_columns().with_fields(missing).await.map_err(LakeError::delta(name, "add columns to"))?;
+            self.open.lock().await.insert(name.clone(), changed);
+        }
+        Ok(())
+    }
+
+    /// The table as something that can be queried, pinned at a version (the newest when `None`).
+    pub async fn provider(&self, name: &TableName, version: Option<i64>) -> Result<Arc<dyn TableProvider>, LakeError> {
+        let newest = self.existing(name).await?;
+        let table = match version {
+            None => newest,
+            Some(version) if newest.version().map(|v| v as i64) == Some(version) => newest,
+            Some(version) => {
+                let missing = || LakeError::NotFound { table: name.clone(), version: Some(version) };
+                let mut table = self.unopened(name)?;
+                table.load_version(version.try_into().map_err(|_| missing())?).await.map_err(|_| missing())?;
+                table
+            }
+        };
+        let scan = table
+            .table_provider()
+            .build()
+            .await
+            .map_err(|error| LakeError::Internal(format!("scan of `{name}`: {error}")))?;
+        Ok(Arc::new(scan))
+    }
+
+    /// Adds rows to a table. The table must exist.
+    pub async fn append(&self, name: &TableName, batches: Vec<arrow::array::RecordBatch>, info: CommitInfo) -> Result<i64, LakeError> {
+        self.commit_rows(name, crate::commit::Change::Append(batches), info).await
+    }
+
+    /// Replaces whole slices of a table in one commit: the rows of each slice take the place of
+    /// what was there, and a slice without rows becomes empty.
+    pub async fn replace_slices(&self, name: &TableName, slices: Vec<crate::SliceRows>, info: CommitInfo) -> Result<i64, LakeError> {
+        self.commit_rows(name, crate::commit::Change::Replace(slices), info).await
+    }
+
+    /// Replaces all rows of a table in one commit.
+    pub async fn overwrite(&self, name: &TableName, batches: Vec<arrow::array::RecordBatch>, info: CommitInfo) -> Result<i64, LakeError> {
+        let whole = crate::SliceRows { slice: crate::Slice::whole(), batches };
+        self.commit_rows(name, crate::commit::Change::Replace(vec![whole]), info).await
+    }
+
+    /// The last value of a user property of the newest commit that has it (see [`CommitInfo`]).
+    pub async fn last_commit_property(&self, name: &TableName, key: &str) -> Result<Option<String>, LakeError> {
+        use futures::TryStreamExt;
+        let Some(table) = self.newest(name).await? else { return Ok(None) };
+        let history: Vec<_> = table.history(Some(20)).try_collect().await.map_err(LakeError::delta(name, "read the history of"))?;
+        Ok(history.iter().find_map(|commit| commit.info.get(key).and_then(|value| value.as_str().map(str::to_owned))))
+    }
+
+    /// Folds a long log into a checkpoint so that opening the table stays quick.
+    pub async fn maintain(&self, name: &TableName) -> Result<(), LakeError> {
+        let Some(table) = self.newest(name).await? else { return Ok(()) };
+        let version = table.version().unwrap_or_default();
+        let log = self.object_path(&format!("{}/{}/_delta_log/_last_checkpoint", name.schema(), name.table()))?;
+        let folded = match self.store.get(&log).await {
+            Ok(found) => {
+                let bytes = found.bytes().await.map_err(LakeError::storage("read a checkpoint pointer"))?;
+                serde_json::from_slice::<serde_json::Value>(&bytes).ok().and_then(|value| value.get("version")?.as_u64()).unwrap_or_default()
+            }
+            Err(object_store::Error::NotFound { .. }) => 0,
+            Err(error) => return Err(LakeError::storage("read a checkpoint pointer")(error)),
+        };
+        if version >= folded + CHECKPOINT_EVERY {
+            deltalake_core::checkpoints::create_checkpoint(&table, None).await.map_err(LakeError::delta(name, "checkpoint"))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn forget(&self, name: &TableName) {
+        self.open.lock().await.remove(name);
+    }
+}
+
+/// The schema as it is stored: views and dictionaries become plain, timestamps microseconds UTC.
+pub(crate) fn storable(schema: &Schema) -> SchemaRef {
+    let fields: Vec<_> = schema
+        .fields()
+        .iter()
+        .map(|field| {
+            let plain = match field.data_type() {
+                DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
+                DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
+                DataType::Dictionary(_, value) => match value.as_ref() {
+                    DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
+                    other => other.clone(),
+                },
+                DataType::Timestamp(_, Some(_)) => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+                DataType::UInt8 | DataType::UInt16 => DataType::Int32,
+                DataType::UInt32 | DataType::UInt64 => DataType::Int64,
+                DataType::Null => DataType::Utf8,
+                other => other.clone(),
+            };
+            arrow::datatypes::Field::new(field.name(), plain, true)
+        })
+        .collect();
+    Arc::new(Schema::new(fields))
+}

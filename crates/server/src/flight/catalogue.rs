@@ -1,0 +1,294 @@
+//! Answers about catalogs, schemas, tables and keys.
+//!
+//! Everything is computed from one list of the tables that the caller may name: what policy hides
+//! is absent here as it is in SQL. Schemas of the answers are those of the Flight SQL library where
+//! it has a builder, and the protocol's own for keys. The relations do not declare keys to the
+//! engine yet, so the four key answers are empty, with the right columns.
+
+use std::cmp::Reverse;
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow_flight::error::Result;
+use arrow_flight::sql::metadata::{GetCatalogsBuilder, GetDbSchemasBuilder, GetTablesBuilder};
+use arrow_flight::sql::{
+    CommandGetCatalogs, CommandGetDbSchemas, CommandGetTableTypes, CommandGetTables,
+};
+use tietopohja_engine::{CATALOG, TableInfo, TableKind};
+
+use super::like;
+use super::sql_type::described;
+
+/// Tables that one message describes.
+const TABLES_A_BATCH: usize = 200;
+
+/// The catalogs: there is one.
+pub(crate) fn catalogs(_: CommandGetCatalogs) -> Result<RecordBatch> {
+    let mut builder = GetCatalogsBuilder::new();
+    builder.append(CATALOG);
+    builder.build()
+}
+
+/// The schemas that have at least one table for the caller.
+pub(crate) fn schemas(command: &CommandGetDbSchemas, tables: &[TableInfo]) -> Result<RecordBatch> {
+    // The builder would read the pattern without its escapes: the filtering is done here.
+    let mut builder = GetDbSchemasBuilder::new(None::<String>, None::<String>);
+    let mut last = None;
+    for table in tables {
+        if last != Some(&table.schema)
+            && catalog_fits(command.catalog.as_deref())
+            && pattern_fits(command.db_schema_filter_pattern.as_deref(), &table.schema)
+        {
+            builder.append(CATALOG, &table.schema);
+        }
+        last = Some(&table.schema);
+    }
+    builder.build()
+}
+
+/// The kinds of table.
+pub(crate) fn table_types(command: CommandGetTableTypes) -> Result<RecordBatch> {
+    let mut builder = command.into_builder();
+    for kind in [TableKind::Table, TableKind::View, TableKind::System] {
+        builder.append(kind.as_str());
+    }
+    builder.build()
+}
+
+/// The schema of the answer to `GetTables`: it depends on `include_schema` alone.
+pub(crate) fn tables_schema(command: &CommandGetTables) -> SchemaRef {
+    tables_builder(command).schema()
+}
+
+/// The tables that fit, in batches. Those whose name is exactly the pattern come first, in a batch
+/// of their own, because a client that asks for one table reads the first batch only, and sends the
+/// name without escaping its underscores.
+pub(crate) fn tables(command: &CommandGetTables, all: &[TableInfo]) -> Result<Vec<RecordBatch>> {
+    let pattern = command.table_name_filter_pattern.as_deref();
+    let exact = |table: &TableInfo| pattern.is_some_and(|p| like::is_exactly(&table.name, p));
+    let mut fitting: Vec<&TableInfo> = all
+        .iter()
+        .filter(|table| {
+            catalog_fits(command.catalog.as_deref())
+                && pattern_fits(command.db_schema_filter_pattern.as_deref(), &table.schema)
+                && pattern_fits(pattern, &table.name)
+                && kind_fits(&command.table_types, table.kind)
+        })
+        .collect();
+    fitting.sort_by_key(|table| (Reverse(exact(table)), &table.schema, &table.name));
+    let (first, rest) = fitting.split_at(fitting.partition_point(|table| exact(table)));
+    let batches = [first].into_iter().chain(rest.chunks(TABLES_A_BATCH));
+    batches
+        .filter(|tables| !tables.is_empty())
+        .map(|tables| {
+            let mut builder = tables_builder(command);
+            for table in tables {
+                let (schema, kind) = (described(table), table.kind.as_str());
+                builder.append(CATALOG, &table.schema, &table.name, kind, &schema)?;
+            }
+            builder.build()
+        })
+        .collect()
+}
+
+fn tables_builder(command: &CommandGetTables) -> GetTablesBuilder {
+    let none = None::<String>;
+    GetTablesBuilder::new(none.clone(), none.clone(), none, [""; 0], command.include_schema)
+}
+
+/// No catalog asked means any; an empty one means tables without a catalog, and there are none.
+fn catalog_fits(asked: Option<&str>) -> bool {
+    asked.is_none_or(|asked| asked == CATALOG)
+}
+
+fn pattern_fits(pattern: Option<&str>, name: &str) -> bool {
+    pattern.is_none_or(|pattern| like::matches(name, pattern))
+}
+
+/// Tools disagree on the word for a table, and on its case.
+fn kind_fits(asked: &[String], kind: TableKind) -> bool {
+    asked.is_empty()
+        || asked.iter().any(|asked| {
+            asked.eq_ignore_ascii_case(kind.as_str())
+                || (kind == TableKind::Table && asked.eq_ignore_ascii_case("BASE TABLE"))
+        })
+}
+
+/// Columns of the answer about primary keys.
+pub(crate) static PRIMARY_KEYS: LazyLock<SchemaRef> = LazyLock::new(|| {
+    Arc::new(Schema::new(vec![
+        Field::new("catalog_name", DataType::Utf8, true),
+        Field::new("db_schema_name", DataType::Utf8, true),
+        Field::new("table_name", DataType::Utf8, false),
+        Field::new("column_name", DataType::Utf8, false),
+        Field::new("key_name", DataType::Utf8, true),
+        Field::new("key_sequence", DataType::Int32, false),
+    ]))
+});
+
+/// Columns of the answers about exported, imported and cross-referenced keys.
+pub(crate) static FOREIGN_KEYS: LazyLock<SchemaRef> = LazyLock::new(|| {
+    Arc::new(Schema::new(vec![
+        Field::new("pk_catalog_name", DataType::Utf8, true),
+        Field::new("pk_db_schema_name", DataType::Utf8, true),
+        Field::new("pk_table_name", DataType::Utf8, false),
+        Field::new("pk_column_name", DataType::Utf8, false),
+        Field::new("fk_catalog_name", DataType::Utf8, true),
+        Field::new("fk_db_schema_name", DataType::Utf8, true),
+        Field::new("fk_table_name", DataType::Utf8, false),
+        Field::new("fk_column_name", DataType::Utf8, false),
+        Field::new("key_sequence", DataType::Int32, false),
+        Field::new("fk_key_name", DataType::Utf8, true),
+        Field::new("pk_key_name", DataType::Utf8, true),
+        Field::new("update_rule", DataType::UInt8, false),
+        Field::new("delete_rule", DataType::UInt8, false),
+    ]))
+});
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed test is the point")]
+mod tests {
+    use arrow::array::AsArray;
+    use arrow_flight::IpcMessage;
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn table(schema: &str, name: &str, kind: TableKind) -> TableInfo {
+        TableInfo {
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+            kind,
+            columns: Arc::new(Schema::new(vec![Field::new("value", DataType::Float64, true)])),
+            comment: None,
+        }
+    }
+
+    fn warehouse() -> Vec<TableInfo> {
+        vec![
+            table("published", "indicator_value", TableKind::View),
+            table("reference", "county", TableKind::Table),
+            table("reference", "countyXcode", TableKind::Table),
+            table("reference", "county_code", TableKind::Table),
+            table("result", "indicator_value", TableKind::View),
+            table("information_schema", "tables", TableKind::System),
+        ]
+    }
+
+    fn names(batches: &[RecordBatch]) -> Vec<String> {
+        let column = |batch: &RecordBatch, at: usize, row: usize| {
+            batch.column(at).as_string::<i32>().value(row).to_owned()
+        };
+        batches
+            .iter()
+            .flat_map(|batch| (0..batch.num_rows()).map(move |row| (batch, row)))
+            .map(|(batch, row)| format!("{}.{}", column(batch, 1, row), column(batch, 2, row)))
+            .collect()
+    }
+
+    fn check(change: impl FnOnce(&mut CommandGetTables), wanted: &[&str]) {
+        let mut command = CommandGetTables::default();
+        change(&mut command);
+        let batches = tables(&command, &warehouse()).unwrap();
+        assert_eq!(names(&batches), wanted, "{command:?}");
+    }
+
+    #[test]
+    fn tables_are_filtered_by_every_part_of_the_request() {
+        let all = [
+            "information_schema.tables",
+            "published.indicator_value",
+            "reference.county",
+            "reference.countyXcode",
+            "reference.county_code",
+            "result.indicator_value",
+        ];
+        check(|_| (), &all);
+        check(|c| c.catalog = Some(CATALOG.into()), &all);
+        check(|c| c.catalog = Some(String::new()), &[]);
+        check(|c| c.catalog = Some("other".into()), &[]);
+        check(|c| c.db_schema_filter_pattern = Some("res%".into()), &["result.indicator_value"]);
+        check(
+            |c| c.table_name_filter_pattern = Some("indicator%".into()),
+            &["published.indicator_value", "result.indicator_value"],
+        );
+        check(
+            |c| c.table_name_filter_pattern = Some("county\\_code".into()),
+            &["reference.county_code"],
+        );
+        check(|c| c.table_types = vec!["SYSTEM TABLE".into()], &["information_schema.tables"]);
+    }
+
+    #[test]
+    fn the_exact_name_comes_first_and_alone() {
+        let command = CommandGetTables {
+            table_name_filter_pattern: Some("county_code".into()),
+            ..CommandGetTables::default()
+        };
+        let batches = tables(&command, &warehouse()).unwrap();
+        assert_eq!(names(&batches), ["reference.county_code", "reference.countyXcode"]);
+        assert_eq!(batches[0].num_rows(), 1);
+    }
+
+    #[test]
+    fn table_and_base_table_mean_the_same() {
+        for word in ["TABLE", "BASE TABLE", "table", "Base Table"] {
+            check(
+                |c| c.table_types = vec![word.into()],
+                &["reference.county", "reference.countyXcode", "reference.county_code"],
+            );
+        }
+        check(
+            |c| c.table_types = vec!["VIEW".into(), "BASE TABLE".into()],
+            &[
+                "published.indicator_value",
+                "reference.county",
+                "reference.countyXcode",
+                "reference.county_code",
+                "result.indicator_value",
+            ],
+        );
+        check(|c| c.table_types = vec!["ALIAS".into()], &[]);
+    }
+
+    #[test]
+    fn the_schema_of_the_answer_depends_on_include_schema_alone() {
+        for (include_schema, columns) in [(false, 4), (true, 5)] {
+            let command = CommandGetTables { include_schema, ..CommandGetTables::default() };
+            assert_eq!(tables_schema(&command).fields().len(), columns);
+            for batch in tables(&command, &warehouse()).unwrap() {
+                assert_eq!(batch.schema(), tables_schema(&command));
+            }
+        }
+    }
+
+    #[test]
+    fn a_table_schema_is_an_encapsulated_message() {
+        let command = CommandGetTables { include_schema: true, ..CommandGetTables::default() };
+        let batches = tables(&command, &warehouse()).unwrap();
+        let bytes = batches[0].column(4).as_binary::<i32>().value(0);
+        assert_eq!(&bytes[..4], [0xFF; 4], "the continuation marker");
+        let schema = Schema::try_from(IpcMessage(Bytes::copy_from_slice(bytes))).unwrap();
+        assert_eq!(schema.field(0).name(), "value");
+        assert_eq!(schema.field(0).metadata()["ARROW:FLIGHT:SQL:TYPE_NAME"], "DOUBLE");
+    }
+
+    #[test]
+    fn schemas_are_listed_once_and_filtered() {
+        let list = |catalog: Option<&str>, pattern: Option<&str>| {
+            let command = CommandGetDbSchemas {
+                catalog: catalog.map(str::to_owned),
+                db_schema_filter_pattern: pattern.map(str::to_owned),
+            };
+            let batch = schemas(&command, &warehouse()).unwrap();
+            let names = batch.column(1).as_string::<i32>();
+            names.iter().flatten().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let all = ["information_schema", "published", "reference", "result"];
+        assert_eq!(list(None, None), all);
+        assert_eq!(list(Some(CATALOG), Some("%")), all);
+        assert_eq!(list(None, Some("re%")), ["reference", "result"]);
+        assert!(list(Some("other"), None).is_empty());
+    }
+}

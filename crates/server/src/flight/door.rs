@@ -1,0 +1,865 @@
+//! The calls of the Flight SQL protocol.
+//!
+//! This is the `FlightService` itself, not the library's `FlightSqlService` with its ready-made
+//! dispatch: that one answers `GetSchema`, `PollFlightInfo` and `ListFlights` with "unimplemented",
+//! has no place for `is_update`, and sends session and cancel actions to a fallback. Here one
+//! function resolves a command to its schema and ticket, and `GetFlightInfo`, `GetSchema`,
+//! `PollFlightInfo` and `DoGet` all ask it, so that they cannot disagree.
+//!
+//! Every call finds its caller first. A panic anywhere below becomes an internal error of that call.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow_flight::error::FlightError;
+use arrow_flight::flight_service_server::FlightService;
+use arrow_flight::sql::metadata::{
+    GetCatalogsBuilder, SqlInfoData, SqlInfoDataBuilder, XdbcTypeInfoData,
+};
+use arrow_flight::sql::{
+    ActionCancelQueryRequest, ActionCancelQueryResult, ActionClosePreparedStatementRequest,
+    ActionCreatePreparedStatementRequest, Any, Command, CommandPreparedStatementQuery,
+    DoPutPreparedStatementResult, ProstMessageExt,
+};
+use arrow_flight::{
+    Action, ActionType, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, Criteria,
+    Empty, FlightData, FlightDescriptor, FlightEndpoint, FlightInfo, HandshakeRequest,
+    HandshakeResponse, PollInfo, PutResult, RenewFlightEndpointRequest, Result as ActionResult,
+    SchemaResult, Ticket,
+};
+use bytes::Bytes;
+use datafusion_common::ScalarValue;
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use futures::FutureExt;
+use prost::Message;
+use tietopohja_domain::Clock;
+use tietopohja_engine::{Engine, EngineError, Prepared, Session, TableInfo};
+use tietopohja_policy::Principal;
+use tonic::metadata::{AsciiMetadataValue, MetadataMap};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::message::{
+    CloseSessionResult, CloseStatus, PreparedStatementResult, SetSessionOptionsRequest,
+    StatementPayload, TicketPayload,
+};
+use super::parameters::Parameters;
+use super::running::{Running, Stop};
+use super::session::{self, Closed};
+use super::stream::{self as rows, FlightStream, schema_bytes};
+use super::ticket::{
+    Bindings, read_command, read_handle, read_ticket, write_handle, write_ticket,
+};
+use super::wire::Wire;
+use super::{ServeError, ServeOptions, catalogue, sql_info, sql_type};
+use crate::auth::{Admission, Authenticator, Caller, Credentials, Holder, Ids};
+use crate::seal::Sealer;
+use crate::status::Teller;
+
+/// How long a list of tables answers metadata requests before it is made anew.
+const CATALOGUE_AGE: Duration = Duration::from_secs(2);
+
+/// The Flight SQL service of one engine.
+pub(crate) struct Door {
+    engine: Arc<Engine>,
+    clock: Arc<dyn Clock>,
+    auth: Authenticator,
+    sealer: Sealer,
+    ids: Ids,
+    ticket_seconds: i64,
+    closed_sessions: Closed,
+    bindings: Bindings,
+    running: Running,
+    closing: AtomicBool,
+    teller: Arc<Teller>,
+    sql_info: SqlInfoData,
+    type_info: XdbcTypeInfoData,
+    tables: Mutex<HashMap<Principal, (Instant, Arc<Vec<TableInfo>>)>>,
+}
+
+/// A statement ready to run, and what its rows look like outside.
+struct Planned {
+    session: Session,
+    /// One for each row of parameters; exactly one for a statement without parameters.
+    runs: Vec<Prepared>,
+    wire: Wire,
+}
+
+/// A command that was understood: the schema of its rows, and the ticket for them.
+struct Resolved {
+    schema: SchemaRef,
+    ticket: Ticket,
+    /// Seconds since 1970; none for a ticket that stays good.
+    expires: Option<i64>,
+}
+
+impl Door {
+    /// The door to an engine.
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        options: &ServeOptions,
+        everyone: Principal,
+    ) -> Result<Self, ServeError> {
+        let key = &options.ticket_key;
+        let started = options.clock.now().as_nanosecond();
+        let ids = |purpose| Ids::new(key, purpose, started);
+        let sealer = Sealer::new(*key);
+        let admission = Admission::Anyone(everyone);
+        Ok(Self {
+            engine,
+            clock: Arc::clone(&options.clock),
+            auth: Authenticator::new(admission, sealer.clone(), ids("session")),
+            sealer,
+            ids: ids("query"),
+            ticket_seconds: i64::try_from(options.ticket_lifetime.as_secs()).unwrap_or(i64::MAX),
+            closed_sessions: Closed::default(),
+            bindings: Bindings::default(),
+            running: Running::default(),
+            closing: AtomicBool::new(false),
+            teller: Arc::new(Teller::new(ids("error"))),
+            sql_info: sql_info::sql_info()?,
+            type_info: sql_type::type_info()?,
+            tables: Mutex::default(),
+        })
+    }
+
+    /// The queries that run now.
+    pub(crate) fn running(&self) -> &Running {
+        &self.running
+    }
+
+    /// From now on every new call is turned away.
+    pub(crate) fn refuse_new(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
+    /// Runs a call: not when the server is closing, and with a panic turned into an error.
+    async fn call<T>(
+        &self,
+        work: impl Future<Output = Result<T, Status>> + Send,
+    ) -> Result<T, Status> {
+        if self.closing.load(Ordering::Relaxed) {
+            return Err(Stop::Drained.status());
+        }
+        match AssertUnwindSafe(work).catch_unwind().await {
+            Ok(result) => result,
+            Err(_panic) => Err(self.teller.internal("the request failed unexpectedly")),
+        }
+    }
+
+    fn caller(&self, metadata: &MetadataMap) -> Result<Caller, Status> {
+        let token = binary_token(metadata);
+        let caller = self.auth.identify(credentials(metadata, token.as_deref()))?;
+        match &caller.session {
+            Some(session) if self.closed_sessions.contains(session) => {
+                Err(Status::unauthenticated("the session was closed; sign in again"))
+            }
+            _ => Ok(caller),
+        }
+    }
+
+    fn now(&self) -> i64 {
+        self.clock.now().as_second()
+    }
+
+    fn engine_error(&self, error: &EngineError) -> Status {
+        self.teller.engine(error)
+    }
+
+    fn library_error(&self, error: &FlightError) -> Status {
+        tracing::debug!(%error, "the Flight SQL library refused an answer");
+        self.teller.internal("the answer could not be written")
+    }
+
+    /// The tables the caller may name. Tools ask many questions at once when they connect: they are
+    /// all answered from one list.
+    async fn tables(&self, caller: &Caller) -> Result<Arc<Vec<TableInfo>>, Status> {
+        let kept = || self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((made, tables)) = kept().get(&caller.principal)
+            && made.elapsed() < CATALOGUE_AGE
+        {
+            return Ok(Arc::clone(tables));
+        }
+        let session = self.session(&caller.principal).await?;
+        let listed = Box::pin(session.tables()).await.map_err(|error| self.engine_error(&error))?;
+        let tables = Arc::new(listed);
+        let mut kept = kept();
+        kept.retain(|_, (made, _)| made.elapsed() < CATALOGUE_AGE);
+        kept.insert(caller.principal.clone(), (Instant::now(), Arc::clone(&tables)));
+        Ok(tables)
+    }
+
+    async fn session(&self, principal: &Principal) -> Result<Session, Status> {
+        Box::pin(self.engine.session(principal)).await.map_err(|error| self.engine_error(&error))
+    }
+
+    /// Parses and plans a statement; nothing runs.
+    async fn prepare(&self, caller: &Caller, sql: &str) -> Result<(Session, Prepared), Status> {
+        let session = self.session(&caller.principal).await?;
+        let prepared = Box::pin(session.prepare(sql)).await;
+        let prepared = prepared.map_err(|error| self.engine_error(&error))?;
+        Ok((session, prepared))
+    }
+
+    /// Plans a statement with its bound values; nothing runs.
+    async fn plan(
+        &self,
+        caller: &Caller,
+        sql: &str,
+        parameters: Option<&Bytes>,
+    ) -> Result<Planned, Status> {
+        let (session, prepared) = self.prepare(caller, sql).await?;
+        let wanted = prepared.parameters().len();
+        let Some(parameters) = parameters else {
+            return if wanted == 0 {
+                let wire = Wire::of(prepared.schema());
+                Ok(Planned { session, runs: vec![prepared], wire })
+            } else {
+                Err(Status::invalid_argument(format!(
+                    "the statement has {wanted} parameters and no values; bind values before \
+                     running it"
+                )))
+            };
+        };
+        let parameters = Parameters::from_bytes(parameters)
+            .map_err(|_| Status::invalid_argument("the bound values cannot be read"))?;
+        check_width(&parameters, wanted)?;
+        let mut runs = Vec::new();
+        for values in parameters.rows()? {
+            runs.push(self.bind(&session, &prepared, values).await?);
+        }
+        let wire = Wire::of(runs.first().unwrap_or(&prepared).schema());
+        if runs.iter().any(|run| Wire::of(run.schema()) != wire) {
+            return Err(Status::invalid_argument(
+                "the rows of parameters give results of different types; bind each parameter with \
+                 one type",
+            ));
+        }
+        Ok(Planned { session, runs, wire })
+    }
+
+    async fn bind(
+        &self,
+        session: &Session,
+        prepared: &Prepared,
+        values: Vec<ScalarValue>,
+    ) -> Result<Prepared, Status> {
+        let bound = Box::pin(session.bind(prepared, values)).await;
+        bound.map_err(|error| self.engine_error(&error))
+    }
+
+    /// A ticket for a statement.
+    async fn resolve_statement(
+        &self,
+        caller: &Caller,
+        sql: String,
+        parameters: Option<Bytes>,
+    ) -> Result<Resolved, Status> {
+        let planned = self.plan(caller, &sql, parameters.as_ref()).await?;
+        let expires = self.now().saturating_add(self.ticket_seconds);
+        let payload = TicketPayload {
+            holder: Some(Holder::of(&caller.principal)),
+            sql,
+            parameters,
+            expires,
+            query_id: self.ids.next(),
+        };
+        Ok(Resolved {
+            schema: Arc::clone(planned.wire.schema()),
+            ticket: write_ticket(&self.sealer, &payload),
+            expires: Some(expires),
+        })
+    }
+
+    fn read_statement(&self, caller: &Caller, handle: &[u8]) -> Result<StatementPayload, Status> {
+        let mut statement = read_handle(&self.sealer, handle, &caller.principal)?;
+        if statement.parameters.is_none() {
+            statement.parameters = self.bindings.get(&statement.statement_id);
+        }
+        Ok(statement)
+    }
+
+    /// The schema and the ticket of a command.
+    async fn resolve(&self, caller: &Caller, command: Command) -> Result<Resolved, Status> {
+        let schema = match &command {
+            Command::CommandStatementQuery(query) => {
+                check_transaction(query.transaction_id.as_ref())?;
+                return self.resolve_statement(caller, query.query.clone(), None).await;
+            }
+            Command::CommandPreparedStatementQuery(query) => {
+                let statement = self.read_statement(caller, &query.prepared_statement_handle)?;
+                return self.resolve_statement(caller, statement.sql, statement.parameters).await;
+            }
+            Command::CommandGetCatalogs(_) => GetCatalogsBuilder::new().schema(),
+            Command::CommandGetDbSchemas(command) => command.clone().into_builder().schema(),
+            Command::CommandGetTables(command) => catalogue::tables_schema(command),
+            Command::CommandGetTableTypes(command) => (*command).into_builder().schema(),
+            Command::CommandGetPrimaryKeys(_) => Arc::clone(&catalogue::PRIMARY_KEYS),
+            Command::CommandGetExportedKeys(_)
+            | Command::CommandGetImportedKeys(_)
+            | Command::CommandGetCrossReference(_) => Arc::clone(&catalogue::FOREIGN_KEYS),
+            Command::CommandGetSqlInfo(_) => Arc::new(SqlInfoDataBuilder::schema().clone()),
+            Command::CommandGetXdbcTypeInfo(_) => self.type_info.schema(),
+            other => return Err(not_a_query(other)),
+        };
+        let ticket = Ticket { ticket: command.into_any().encode_to_vec().into() };
+        Ok(Resolved { schema, ticket, expires: None })
+    }
+
+    /// The rows of a command about the catalogue.
+    async fn describe(&self, caller: &Caller, command: Command) -> Result<FlightStream, Status> {
+        let schema = self.resolve(caller, command.clone()).await?.schema;
+        let one = |batch: Result<RecordBatch, FlightError>| batch.map(|batch| vec![batch]);
+        let batches = match command {
+            Command::CommandGetCatalogs(command) => one(catalogue::catalogs(command)),
+            Command::CommandGetDbSchemas(command) => {
+                one(catalogue::schemas(&command, &self.tables(caller).await?))
+            }
+            Command::CommandGetTables(command) => {
+                catalogue::tables(&command, &self.tables(caller).await?)
+            }
+            Command::CommandGetTableTypes(command) => one(catalogue::table_types(command)),
+            Command::CommandGetSqlInfo(command) => one(self.sql_info.record_batch(command.info)),
+            Command::CommandGetXdbcTypeInfo(command) => {
+                one(self.type_info.record_batch(command.data_type))
+            }
+            Command::CommandGetPrimaryKeys(_)
+            | Command::CommandGetExportedKeys(_)
+            | Command::CommandGetImportedKeys(_)
+            | Command::CommandGetCrossReference(_) => Ok(Vec::new()),
+            other => return Err(not_a_query(&other)),
+        };
+        batches
+            .and_then(|batches| Ok(rows::ready(&schema, batches)?))
+            .map_err(|error| self.library_error(&error))
+    }
+
+    /// Runs a statement.
+    async fn run(
+        &self,
+        caller: &Caller,
+        sql: &str,
+        parameters: Option<&Bytes>,
+        query_id: Bytes,
+    ) -> Result<FlightStream, Status> {
+        if self.running.is_cancelled(&query_id) {
+            return Err(Stop::Cancelled.status());
+        }
+        let Planned { session, runs, wire } = self.plan(caller, sql, parameters).await?;
+        tracing::info!(
+            principal = %caller.principal,
+            statement = %blake3::hash(sql.as_bytes()).to_hex(),
+            "statement started"
+        );
+        let session = Arc::new(session);
+        let teller = Arc::clone(&self.teller);
+        let tell = move |error: EngineError| teller.engine(&error);
+        let batches = stream::iter(runs)
+            .then(move |run| {
+                let session = Arc::clone(&session);
+                let tell = tell.clone();
+                async move {
+                    let started = Box::pin(session.execute(&run, Vec::new())).await;
+                    let batches = started.map_err(&tell)?;
+                    Ok::<_, Status>(batches.map_err(move |error| tell(EngineError::from(error))))
+                }
+            })
+            .try_flatten();
+        Ok(rows::running(wire, batches, query_id, &self.running, Arc::clone(&self.teller)))
+    }
+
+    async fn redeem(&self, caller: &Caller, command: Command) -> Result<FlightStream, Status> {
+        match command {
+            Command::TicketStatementQuery(ticket) => {
+                let payload = read_ticket(&self.sealer, &ticket, &caller.principal)?;
+                if payload.expires < self.now() {
+                    return Err(Status::not_found("the ticket has expired; run the query again"));
+                }
+                let parameters = payload.parameters.as_ref();
+                self.run(caller, &payload.sql, parameters, payload.query_id).await
+            }
+            Command::CommandPreparedStatementQuery(query) => {
+                let statement = self.read_statement(caller, &query.prepared_statement_handle)?;
+                let parameters = statement.parameters.as_ref();
+                self.run(caller, &statement.sql, parameters, self.ids.next()).await
+            }
+            other => self.describe(caller, other).await,
+        }
+    }
+
+    async fn flight_info(
+        &self,
+        metadata: &MetadataMap,
+        descriptor: FlightDescriptor,
+    ) -> Result<FlightInfo, Status> {
+        let caller = self.caller(metadata)?;
+        let command = read_command(&descriptor.cmd)?;
+        let resolved = self.resolve(&caller, command).await?;
+        Ok(FlightInfo {
+            schema: self.schema_bytes(&resolved.schema)?,
+            flight_descriptor: Some(descriptor),
+            // No location: the client comes back on the connection it has.
+            endpoint: vec![endpoint(resolved.ticket, resolved.expires)],
+            total_records: -1,
+            total_bytes: -1,
+            // One endpoint holds all rows in their order.
+            ordered: true,
+            app_metadata: Bytes::new(),
+        })
+    }
+
+    fn schema_bytes(&self, schema: &Schema) -> Result<Bytes, Status> {
+        schema_bytes(schema).map_err(|error| self.library_error(&error.into()))
+    }
+
+    async fn create_statement(
+        &self,
+        caller: &Caller,
+        request: ActionCreatePreparedStatementRequest,
+    ) -> Result<PreparedStatementResult, Status> {
+        check_transaction(request.transaction_id.as_ref())?;
+        let (_, prepared) = self.prepare(caller, &request.query).await?;
+        let fields = prepared.parameters().iter().map(|(name, data_type)| {
+            // A type that is not known before values come is the protocol's null type.
+            Field::new(name, data_type.clone(), true)
+        });
+        let parameters = Schema::new(fields.collect::<Vec<_>>());
+        let payload = StatementPayload {
+            holder: Some(Holder::of(&caller.principal)),
+            sql: request.query,
+            parameters: None,
+            parameter_count: u32::try_from(parameters.fields().len()).unwrap_or(u32::MAX),
+            statement_id: self.ids.next(),
+        };
+        Ok(PreparedStatementResult {
+            prepared_statement_handle: write_handle(&self.sealer, &payload),
+            dataset_schema: self.schema_bytes(Wire::of(prepared.schema()).schema())?,
+            parameter_schema: self.schema_bytes(&parameters)?,
+            // The engine refuses everything that is not a query.
+            is_update: Some(false),
+        })
+    }
+
+    async fn bind_statement(
+        &self,
+        caller: &Caller,
+        query: CommandPreparedStatementQuery,
+        first: FlightData,
+        rest: Streaming<FlightData>,
+    ) -> Result<DoPutPreparedStatementResult, Status> {
+        let handle = query.prepared_statement_handle;
+        let mut statement = read_handle(&self.sealer, &handle, &caller.principal)?;
+        let Some(parameters) = Parameters::receive(first, rest).await? else {
+            return Ok(DoPutPreparedStatementResult { prepared_statement_handle: Some(handle) });
+        };
+        check_width(&parameters, usize::try_from(statement.parameter_count).unwrap_or(usize::MAX))?;
+        // Values that cannot be bound are refused now, not when the query runs.
+        parameters.rows()?;
+        let bytes = parameters.to_bytes()?;
+        self.bindings.keep(&statement.statement_id, bytes.clone());
+        statement.parameters = Some(bytes);
+        let handle = write_handle(&self.sealer, &statement);
+        Ok(DoPutPreparedStatementResult { prepared_statement_handle: Some(handle) })
+    }
+
+    /// Text sent as an update. Whatever it is, it changes nothing here: the engine says why not, or
+    /// it is a query and belongs elsewhere.
+    async fn refuse_update(&self, caller: &Caller, sql: &str) -> Status {
+        match self.prepare(caller, sql).await {
+            Err(status) => status,
+            Ok(_) => Status::invalid_argument(
+                "the statement returns rows and changes nothing; send it as a query",
+            ),
+        }
+    }
+
+    async fn put(
+        &self,
+        metadata: &MetadataMap,
+        mut messages: Streaming<FlightData>,
+    ) -> Result<Bytes, Status> {
+        let caller = self.caller(metadata)?;
+        let first = messages.message().await?;
+        let first = first.ok_or_else(|| Status::invalid_argument("the upload has no messages"))?;
+        let descriptor = first.flight_descriptor.clone().ok_or_else(|| {
+            Status::invalid_argument("the first message of an upload must say what it is for")
+        })?;
+        match read_command(&descriptor.cmd)? {
+            Command::CommandPreparedStatementQuery(query) => {
+                let result = self.bind_statement(&caller, query, first, messages).await?;
+                Ok(result.encode_to_vec().into())
+            }
+            Command::CommandStatementUpdate(update) => {
+                check_transaction(update.transaction_id.as_ref())?;
+                Err(self.refuse_update(&caller, &update.query).await)
+            }
+            Command::CommandPreparedStatementUpdate(update) => {
+                let statement = self.read_statement(&caller, &update.prepared_statement_handle)?;
+                Err(self.refuse_update(&caller, &statement.sql).await)
+            }
+            Command::CommandStatementIngest(_) => Err(Status::unimplemented(
+                "rows are not uploaded here; deliveries are landed with `tietopohja land`",
+            )),
+            other => Err(not_a_query(&other)),
+        }
+    }
+
+    /// The query that a Flight info is about, for cancelling.
+    fn queries(&self, caller: &Caller, info: &FlightInfo) -> Result<Vec<Bytes>, Status> {
+        let tickets = info.endpoint.iter().filter_map(|endpoint| endpoint.ticket.as_ref());
+        let mut queries = Vec::new();
+        for ticket in tickets {
+            if let Command::TicketStatementQuery(ticket) = read_command(&ticket.ticket)? {
+                queries.push(read_ticket(&self.sealer, &ticket, &caller.principal)?.query_id);
+            }
+        }
+        Ok(queries)
+    }
+
+    fn cancel(&self, caller: &Caller, info: Option<&FlightInfo>) -> Result<CancelStatus, Status> {
+        let info = info.ok_or_else(|| Status::invalid_argument("no query to cancel was named"))?;
+        let queries = self.queries(caller, info)?;
+        if queries.is_empty() {
+            // An answer about the catalogue is complete when it begins.
+            return Ok(CancelStatus::NotCancellable);
+        }
+        for query in &queries {
+            self.running.cancel(query);
+        }
+        Ok(CancelStatus::Cancelled)
+    }
+
+    fn renew(
+        &self,
+        caller: &Caller,
+        request: RenewFlightEndpointRequest,
+    ) -> Result<FlightEndpoint, Status> {
+        let ticket = request.endpoint.and_then(|endpoint| endpoint.ticket);
+        let ticket = ticket.ok_or_else(|| Status::invalid_argument("no endpoint was named"))?;
+        let Command::TicketStatementQuery(inside) = read_command(&ticket.ticket)? else {
+            return Ok(endpoint(ticket, None));
+        };
+        let mut payload: TicketPayload = read_ticket(&self.sealer, &inside, &caller.principal)?;
+        if payload.expires < self.now() {
+            return Err(Status::not_found("the ticket has expired; run the query again"));
+        }
+        payload.expires = self.now().saturating_add(self.ticket_seconds);
+        Ok(endpoint(write_ticket(&self.sealer, &payload), Some(payload.expires)))
+    }
+
+    async fn act(&self, metadata: &MetadataMap, action: Action) -> Result<Option<Bytes>, Status> {
+        let caller = self.caller(metadata)?;
+        let body = action.body;
+        let answer = match action.r#type.as_str() {
+            "CreatePreparedStatement" => {
+                let request: ActionCreatePreparedStatementRequest = unpack(&body)?;
+                let result = self.create_statement(&caller, request).await?;
+                let type_url = PreparedStatementResult::TYPE_URL.to_owned();
+                Any { type_url, value: result.encode_to_vec().into() }.encode_to_vec()
+            }
+            "ClosePreparedStatement" => {
+                let request: ActionClosePreparedStatementRequest = unpack(&body)?;
+                let handle = request.prepared_statement_handle;
+                let statement = read_handle(&self.sealer, &handle, &caller.principal)?;
+                self.bindings.forget(&statement.statement_id);
+                return Ok(None);
+            }
+            "CancelFlightInfo" => {
+                let request: CancelFlightInfoRequest = decode(&body)?;
+                let status = self.cancel(&caller, request.info.as_ref())?;
+                CancelFlightInfoResult { status: status.into() }.encode_to_vec()
+            }
+            "CancelQuery" => {
+                let request: ActionCancelQueryRequest = unpack(&body)?;
+                let info: FlightInfo = decode(&request.info)?;
+                let status = self.cancel(&caller, Some(&info))?;
+                // The two enumerations have the same numbers.
+                ActionCancelQueryResult { result: status.into() }.as_any().encode_to_vec()
+            }
+            "RenewFlightEndpoint" => self.renew(&caller, decode(&body)?)?.encode_to_vec(),
+            "SetSessionOptions" => {
+                let request: SetSessionOptionsRequest = decode(&body)?;
+                session::set_options(request).encode_to_vec()
+            }
+            "GetSessionOptions" => session::options().encode_to_vec(),
+            "CloseSession" => {
+                if let Some(session) = &caller.session {
+                    self.closed_sessions.close(session);
+                }
+                CloseSessionResult { status: CloseStatus::Closed.into() }.encode_to_vec()
+            }
+            "BeginTransaction" | "EndTransaction" | "BeginSavepoint" | "EndSavepoint" => {
+                return Err(Status::unimplemented(
+                    "there are no transactions: statements only read, and each sees one state of \
+                     the tables",
+                ));
+            }
+            "CreatePreparedSubstraitPlan" => return Err(no_substrait()),
+            _ => {
+                return Err(Status::unimplemented(
+                    "the action is not known here; `ListActions` names those that are",
+                ));
+            }
+        };
+        Ok(Some(answer.into()))
+    }
+}
+
+/// The actions, with what they take and give.
+const ACTIONS: [(&str, &str); 8] = [
+    (
+        "CreatePreparedStatement",
+        "Plans a statement for later. ActionCreatePreparedStatementRequest in, \
+         ActionCreatePreparedStatementResult out",
+    ),
+    (
+        "ClosePreparedStatement",
+        "Forgets a prepared statement. ActionClosePreparedStatementRequest in, nothing out",
+    ),
+    (
+        "CancelFlightInfo",
+        "Stops a query. CancelFlightInfoRequest in, CancelFlightInfoResult out",
+    ),
+    (
+        "CancelQuery",
+        "Stops a query, the older way. ActionCancelQueryRequest in, ActionCancelQueryResult out",
+    ),
+    (
+        "RenewFlightEndpoint",
+        "Gives a ticket more time. RenewFlightEndpointRequest in, FlightEndpoint out",
+    ),
+    (
+        "SetSessionOptions",
+        "Sets options of the session. SetSessionOptionsRequest in, SetSessionOptionsResult out",
+    ),
+    (
+        "GetSessionOptions",
+        "Reads the options of the session. GetSessionOptionsRequest in, GetSessionOptionsResult out",
+    ),
+    ("CloseSession", "Ends the session. CloseSessionRequest in, CloseSessionResult out"),
+];
+
+#[tonic::async_trait]
+impl FlightService for Door {
+    type HandshakeStream = BoxStream<'static, Result<HandshakeResponse, Status>>;
+    type ListFlightsStream = BoxStream<'static, Result<FlightInfo, Status>>;
+    type DoGetStream = FlightStream;
+    type DoPutStream = BoxStream<'static, Result<PutResult, Status>>;
+    type DoActionStream = BoxStream<'static, Result<ActionResult, Status>>;
+    type ListActionsStream = BoxStream<'static, Result<ActionType, Status>>;
+    type DoExchangeStream = FlightStream;
+
+    async fn handshake(
+        &self,
+        request: Request<Streaming<HandshakeRequest>>,
+    ) -> Result<Response<Self::HandshakeStream>, Status> {
+        self.call(async {
+            let token = binary_token(request.metadata());
+            let credentials = credentials(request.metadata(), token.as_deref());
+            let (caller, bearer) = self.auth.sign_in(credentials, self.now())?;
+            tracing::info!(principal = %caller.principal, "signed in");
+            let header = AsciiMetadataValue::try_from(format!("Bearer {bearer}"))
+                .map_err(|_| self.teller.internal("the bearer could not be written"))?;
+            let payload = HandshakeResponse { protocol_version: 0, payload: bearer.into() };
+            let mut response = Response::new(stream::iter([Ok(payload)]).boxed());
+            response.metadata_mut().insert("authorization", header);
+            Ok(response)
+        })
+        .await
+    }
+
+    async fn list_flights(
+        &self,
+        request: Request<Criteria>,
+    ) -> Result<Response<Self::ListFlightsStream>, Status> {
+        self.call(async {
+            self.caller(request.metadata())?;
+            // Flights are made by asking for them; none wait to be found.
+            Ok(Response::new(stream::empty().boxed()))
+        })
+        .await
+    }
+
+    async fn get_flight_info(
+        &self,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        let (metadata, _, descriptor) = request.into_parts();
+        self.call(async { Ok(Response::new(self.flight_info(&metadata, descriptor).await?)) }).await
+    }
+
+    async fn poll_flight_info(
+        &self,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<PollInfo>, Status> {
+        let (metadata, _, descriptor) = request.into_parts();
+        self.call(async {
+            // Rows are computed while they are fetched: the first answer is the last.
+            let info = self.flight_info(&metadata, descriptor).await?;
+            Ok(Response::new(PollInfo {
+                info: Some(info),
+                flight_descriptor: None,
+                progress: Some(1.0),
+                expiration_time: None,
+            }))
+        })
+        .await
+    }
+
+    async fn get_schema(
+        &self,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<SchemaResult>, Status> {
+        let (metadata, _, descriptor) = request.into_parts();
+        self.call(async {
+            let caller = self.caller(&metadata)?;
+            let resolved = self.resolve(&caller, read_command(&descriptor.cmd)?).await?;
+            Ok(Response::new(SchemaResult { schema: self.schema_bytes(&resolved.schema)? }))
+        })
+        .await
+    }
+
+    async fn do_get(
+        &self,
+        request: Request<Ticket>,
+    ) -> Result<Response<Self::DoGetStream>, Status> {
+        let (metadata, _, ticket) = request.into_parts();
+        self.call(async {
+            let caller = self.caller(&metadata)?;
+            let command = read_command(&ticket.ticket)?;
+            Ok(Response::new(self.redeem(&caller, command).await?))
+        })
+        .await
+    }
+
+    async fn do_put(
+        &self,
+        request: Request<Streaming<FlightData>>,
+    ) -> Result<Response<Self::DoPutStream>, Status> {
+        let (metadata, _, messages) = request.into_parts();
+        self.call(async {
+            let app_metadata = self.put(&metadata, messages).await?;
+            Ok(Response::new(stream::iter([Ok(PutResult { app_metadata })]).boxed()))
+        })
+        .await
+    }
+
+    async fn do_action(
+        &self,
+        request: Request<Action>,
+    ) -> Result<Response<Self::DoActionStream>, Status> {
+        let (metadata, _, action) = request.into_parts();
+        self.call(async {
+            let body = self.act(&metadata, action).await?;
+            let results = body.map(|body| Ok(ActionResult { body }));
+            Ok(Response::new(stream::iter(results).boxed()))
+        })
+        .await
+    }
+
+    async fn list_actions(
+        &self,
+        request: Request<Empty>,
+    ) -> Result<Response<Self::ListActionsStream>, Status> {
+        self.call(async {
+            self.caller(request.metadata())?;
+            let actions = ACTIONS.map(|(name, description)| {
+                Ok(ActionType { r#type: name.to_owned(), description: description.to_owned() })
+            });
+            Ok(Response::new(stream::iter(actions).boxed()))
+        })
+        .await
+    }
+
+    async fn do_exchange(
+        &self,
+        request: Request<Streaming<FlightData>>,
+    ) -> Result<Response<Self::DoExchangeStream>, Status> {
+        self.call(async {
+            self.caller(request.metadata())?;
+            Err(Status::unimplemented("rows are not exchanged here; send a query"))
+        })
+        .await
+    }
+}
+
+/// What a request says about its sender: the usual header first, then the older one.
+fn credentials<'a>(metadata: &'a MetadataMap, older: Option<&'a str>) -> Credentials<'a> {
+    let header = metadata.get("authorization").and_then(|value| value.to_str().ok());
+    if let Some((scheme, rest)) = header.and_then(|header| header.split_once(' ')) {
+        if scheme.eq_ignore_ascii_case("bearer") {
+            return Credentials::Bearer(rest.trim());
+        }
+        if scheme.eq_ignore_ascii_case("basic") {
+            return Credentials::Basic(rest.trim());
+        }
+    }
+    older.map_or(Credentials::None, Credentials::Bearer)
+}
+
+/// The header in which clients without `Authorization` return what the handshake gave them.
+fn binary_token(metadata: &MetadataMap) -> Option<String> {
+    let bytes = metadata.get_bin("auth-token-bin")?.to_bytes().ok()?;
+    String::from_utf8(bytes.to_vec()).ok()
+}
+
+fn endpoint(ticket: Ticket, expires: Option<i64>) -> FlightEndpoint {
+    let mut endpoint = FlightEndpoint { ticket: Some(ticket), ..FlightEndpoint::default() };
+    if let Some(seconds) = expires {
+        endpoint.expiration_time.get_or_insert_default().seconds = seconds;
+    }
+    endpoint
+}
+
+fn check_transaction(id: Option<&Bytes>) -> Result<(), Status> {
+    match id {
+        Some(id) if !id.is_empty() => {
+            Err(Status::invalid_argument("there is no such transaction: transactions do not exist"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_width(parameters: &Parameters, wanted: usize) -> Result<(), Status> {
+    let given = parameters.width();
+    if given == wanted {
+        Ok(())
+    } else {
+        Err(Status::invalid_argument(format!(
+            "the statement has {wanted} parameters, and {given} values were bound"
+        )))
+    }
+}
+
+fn not_a_query(command: &Command) -> Status {
+    match command {
+        Command::CommandStatementSubstraitPlan(_) => no_substrait(),
+        Command::Unknown(_) => {
+            Status::invalid_argument("the bytes are not a Flight SQL command or ticket")
+        }
+        other => {
+            let name = other.type_url().rsplit('.').next().unwrap_or_default();
+            Status::invalid_argument(format!("`{name}` cannot be asked for here"))
+        }
+    }
+}
+
+fn no_substrait() -> Status {
+    Status::unimplemented("Substrait plans are not accepted; send SQL")
+}
+
+fn unpack<M: ProstMessageExt>(body: &Bytes) -> Result<M, Status> {
+    let unreadable = || Status::invalid_argument("the body of the action cannot be read");
+    let any = Any::decode(body.as_ref()).map_err(|_| unreadable())?;
+    any.unpack().ok().flatten().ok_or_else(unreadable)
+}
+
+fn decode<M: Message + Default>(body: &Bytes) -> Result<M, Status> {
+    M::decode(body.as_ref())
+        .map_err(|_| Status::invalid_argument("the body of the action cannot be read"))
+}

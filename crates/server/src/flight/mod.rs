@@ -1,0 +1,199 @@
+//! The Arrow Flight SQL door: BI tools, ADBC, JDBC and ODBC drivers.
+//!
+//! `door` answers the calls of the protocol; `wire` and `stream` decide what rows look like outside;
+//! `ticket` and `parameters` carry statements between calls; `catalogue`, `sql_type` and `sql_info`
+//! tell tools what there is; `running` stops what must stop. Nothing is kept between calls that a
+//! client could lose: handles and tickets carry their own state under a seal.
+//!
+//! To answer another command of the protocol, add it to the `match` in `door.rs` that resolves
+//! commands: its schema and its rows stand side by side there, so that every call agrees on them.
+
+mod catalogue;
+mod door;
+mod like;
+mod message;
+mod parameters;
+mod running;
+mod session;
+mod sql_info;
+mod sql_type;
+mod stream;
+mod ticket;
+mod wire;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_flight::flight_service_server::FlightServiceServer;
+use tietopohja_domain::Clock;
+use tietopohja_engine::Engine;
+use tietopohja_policy::{InvalidPrincipal, Principal, Role};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+use door::Door;
+
+/// The largest message that a client may send: bound parameters, mostly.
+const MOST_RECEIVED: usize = 16 * 1024 * 1024;
+
+/// The largest request header. Tokens of identity providers are long.
+const MOST_HEADERS: u32 = 128 * 1024;
+
+/// How often an idle connection is asked whether its client still lives, and how long it may take
+/// to answer.
+const PING_EVERY: Duration = Duration::from_secs(20);
+const PING_WAIT: Duration = Duration::from_secs(20);
+
+/// How long connections get to say goodbye after their queries were stopped.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Settings of the doors.
+#[derive(Clone)]
+pub struct ServeOptions {
+    /// Where the Flight SQL door listens: a loopback address. Port 0 takes a free port.
+    pub flight: SocketAddr,
+    /// The key of tickets, handles and bearers. With the same key, a ticket survives a restart.
+    pub ticket_key: [u8; 32],
+    /// Where the present moment comes from.
+    pub clock: Arc<dyn Clock>,
+    /// What everyone who connects may do. Default: reader.
+    pub anonymous_role: Role,
+    /// How long a ticket can be redeemed. Default: one hour.
+    pub ticket_lifetime: Duration,
+    /// How long running queries may go on after the shutdown began. Default: 30 s.
+    pub drain: Duration,
+}
+
+impl std::fmt::Debug for ServeOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServeOptions")
+            .field("flight", &self.flight)
+            .field("anonymous_role", &self.anonymous_role)
+            .field("ticket_lifetime", &self.ticket_lifetime)
+            .field("drain", &self.drain)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ServeOptions {
+    /// Options with the defaults named at each field.
+    pub fn new(flight: SocketAddr, ticket_key: [u8; 32], clock: Arc<dyn Clock>) -> Self {
+        Self {
+            flight,
+            ticket_key,
+            clock,
+            anonymous_role: Role::Reader,
+            ticket_lifetime: Duration::from_secs(3600),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Why the server does not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The address is reachable from other machines.
+    #[error(
+        "the address `{address}` can be reached from other machines, and this server has neither \
+         TLS nor users yet; use a loopback address such as `127.0.0.1:{}`", .address.port()
+    )]
+    NotLoopback {
+        /// The address as it was given.
+        address: SocketAddr,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on `{address}`; is another server running there?")]
+    Bind {
+        /// The address as it was given.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The transport failed while serving.
+    #[error("the Flight SQL door failed")]
+    Transport(#[from] tonic::transport::Error),
+    /// The answers that never change could not be made: our mistake.
+    #[error("the Flight SQL door could not be set up")]
+    Setup(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<InvalidPrincipal> for ServeError {
+    fn from(error: InvalidPrincipal) -> Self {
+        ServeError::Setup(Box::new(error))
+    }
+}
+
+impl From<arrow_flight::error::FlightError> for ServeError {
+    fn from(error: arrow_flight::error::FlightError) -> Self {
+        ServeError::Setup(Box::new(error))
+    }
+}
+
+/// Serves until `shutdown` completes, then lets running queries finish for a while, then stops them.
+///
+/// `ready` is called once, with the address that is listened on, when clients can connect.
+///
+/// # Errors
+/// The address is not a loopback address or cannot be listened on; the transport failed.
+pub async fn serve<F>(
+    engine: Arc<Engine>,
+    options: ServeOptions,
+    ready: impl FnOnce(SocketAddr),
+    shutdown: F,
+) -> Result<(), ServeError>
+where
+    F: Future,
+{
+    let address = options.flight;
+    if !address.ip().is_loopback() {
+        return Err(ServeError::NotLoopback { address });
+    }
+    let everyone = Principal::new("anonymous", options.anonymous_role)?;
+    let door = Arc::new(Door::new(engine, &options, everyone)?);
+
+    let bound = |source| ServeError::Bind { address, source };
+    let listener = TcpListener::bind(address).await.map_err(bound)?;
+    let listening = listener.local_addr().map_err(bound)?;
+    let incoming = TcpIncoming::from(listener)
+        .with_nodelay(Some(true))
+        .with_keepalive(Some(Duration::from_secs(60)));
+    let (drain, draining) = oneshot::channel::<()>();
+    let service = FlightServiceServer::from_arc(Arc::clone(&door))
+        .max_decoding_message_size(MOST_RECEIVED);
+    let mut serving = pin!(
+        Server::builder()
+            .http2_keepalive_interval(Some(PING_EVERY))
+            .http2_keepalive_timeout(Some(PING_WAIT))
+            .http2_max_header_list_size(MOST_HEADERS)
+            .add_service(service)
+            .serve_with_incoming_shutdown(incoming, async {
+                // A dropped sender means the same: stop.
+                let _stop = draining.await;
+            })
+    );
+    tracing::info!(address = %listening, role = %options.anonymous_role, "flight door open");
+    ready(listening);
+
+    tokio::select! {
+        result = &mut serving => return Ok(result?),
+        _ = shutdown => {}
+    }
+    tracing::info!(running = door.running().count(), "flight door closing");
+    door.refuse_new();
+    drop(drain);
+    if let Ok(result) = tokio::time::timeout(options.drain, &mut serving).await {
+        return Ok(result?);
+    }
+    door.running().drain();
+    match tokio::time::timeout(GOODBYE, &mut serving).await {
+        Ok(result) => Ok(result?),
+        // A client that does not close its side keeps nobody waiting.
+        Err(_elapsed) => Ok(()),
+    }
+}

@@ -1,0 +1,408 @@
+//! Batches become a stream of Flight messages.
+//!
+//! The schema message always comes first, also for no rows. Messages are split by the size of their
+//! own rows. A query runs in a task of its own with a short queue between it and the network, so
+//! that computing and sending overlap and a slow reader holds the query back instead of filling
+//! memory. The stream ends cleanly only when the query did: a failure, a cancel or a panic of the
+//! task ends it with an error.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
+use arrow_flight::{FlightData, IpcMessage, SchemaAsIpc};
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, Stream, StreamExt};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tonic::Status;
+
+use super::running::{Guard, Running};
+use super::wire::{Wire, split};
+use crate::status::Teller;
+
+/// What `DoGet` answers with.
+pub(crate) type FlightStream = BoxStream<'static, Result<FlightData, Status>>;
+
+/// Bytes of rows that one message aims at. Clients accept 4 MB or more.
+pub(crate) const MESSAGE_BYTES: usize = 2 * 1024 * 1024;
+
+/// Messages that wait for the network before the query is held back.
+const QUEUE: usize = 2;
+
+/// How often a query that has no rows yet shows that it is alive.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// The schema as the protocol wraps it: continuation marker, length, message.
+pub(crate) fn schema_bytes(schema: &Schema) -> Result<Bytes, ArrowError> {
+    let IpcMessage(bytes) = SchemaAsIpc::new(schema, &IpcWriteOptions::default()).try_into()?;
+    Ok(bytes)
+}
+
+/// Batches that are ready, as a stream: for metadata.
+pub(crate) fn ready(
+    schema: &SchemaRef,
+    batches: Vec<RecordBatch>,
+) -> Result<FlightStream, ArrowError> {
+    let mut encoder = Encoder::new(schema);
+    let mut messages = vec![encoder.schema()];
+    for batch in batches {
+        for piece in split(batch, MESSAGE_BYTES) {
+            messages.extend(encoder.batch(&piece)?);
+        }
+    }
+    Ok(stream::iter(messages.into_iter().map(Ok)).boxed())
+}
+
+/// The rows of a query, as they come. Dropping the stream stops the query.
+pub(crate) fn running<S>(
+    wire: Wire,
+    rows: S,
+    query: Bytes,
+    all: &Running,
+    teller: Arc<Teller>,
+) -> FlightStream
+where
+    S: Stream<Item = Result<RecordBatch, Status>> + Send + 'static,
+{
+    start(wire, rows.boxed(), query, all, teller, KEEP_ALIVE)
+}
+
+fn start(
+    wire: Wire,
+    rows: BoxStream<'static, Result<RecordBatch, Status>>,
+    query: Bytes,
+    all: &Running,
+    teller: Arc<Teller>,
+    keep_alive: Duration,
+) -> FlightStream {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    let task = tokio::spawn(produce(wire, rows, sender, Arc::clone(&teller), keep_alive));
+    let guard = all.enter(query, task.abort_handle());
+    consume(receiver, task, guard, teller)
+}
+
+type Message = Result<FlightData, Status>;
+
+async fn produce(
+    wire: Wire,
+    mut rows: BoxStream<'static, Result<RecordBatch, Status>>,
+    sender: mpsc::Sender<Message>,
+    teller: Arc<Teller>,
+    keep_alive: Duration,
+) {
+    let mut encoder = Encoder::new(wire.schema());
+    if sender.send(Ok(encoder.schema())).await.is_err() {
+        return;
+    }
+    let mut silent = true;
+    loop {
+        let next = if silent {
+            match tokio::time::timeout(keep_alive, rows.next()).await {
+                Ok(next) => next,
+                Err(_elapsed) => Some(Ok(RecordBatch::new_empty(Arc::clone(wire.schema())))),
+            }
+        } else {
+            rows.next().await
+        };
+        let batch = match next {
+            None => return,
+            Some(Ok(batch)) => batch,
+            Some(Err(status)) => {
+                let _receiver_gone = sender.send(Err(status)).await;
+                return;
+            }
+        };
+        silent &= batch.num_rows() == 0;
+        let messages = match wire.cast(&batch).and_then(|batch| encoder.pieces(batch)) {
+            Ok(messages) => messages,
+            Err(error) => {
+                let status = refuse(&error, &teller);
+                let _receiver_gone = sender.send(Err(status)).await;
+                return;
+            }
+        };
+        for message in messages {
+            if sender.send(Ok(message)).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// A result value that has no place in the wire types is the query's business; the rest is ours.
+/// The text of the error may hold the value, and is not passed on.
+fn refuse(error: &ArrowError, teller: &Teller) -> Status {
+    match error {
+        ArrowError::CastError(_) | ArrowError::ArithmeticOverflow(_) => Status::out_of_range(
+            "a value of the result does not fit the types of the wire; cast the column to text",
+        ),
+        _ => teller.internal("the result could not be written to the wire"),
+    }
+}
+
+fn consume(
+    receiver: mpsc::Receiver<Message>,
+    task: JoinHandle<()>,
+    guard: Guard,
+    teller: Arc<Teller>,
+) -> FlightStream {
+    struct Open {
+        receiver: mpsc::Receiver<Message>,
+        task: JoinHandle<()>,
+        guard: Guard,
+        teller: Arc<Teller>,
+    }
+    stream::unfold(Some(Open { receiver, task, guard, teller }), |open| async move {
+        let mut open = open?;
+        match open.receiver.recv().await {
+            Some(Ok(message)) => Some((Ok(message), Some(open))),
+            Some(Err(status)) => Some((Err(status), None)),
+            // The queue is closed: only the end of the task tells whether all rows were sent.
+            None => match (open.task.await, open.guard.stopped()) {
+                (Ok(()), _) => None,
+                (Err(_), Some(stop)) => Some((Err(stop.status()), None)),
+                (Err(_), None) => {
+                    Some((Err(open.teller.internal("the query stopped unexpectedly")), None))
+                }
+            },
+        }
+    })
+    .boxed()
+}
+
+/// Writes one stream of messages.
+struct Encoder {
+    schema: SchemaRef,
+    options: IpcWriteOptions,
+    generator: IpcDataGenerator,
+    dictionaries: DictionaryTracker,
+    context: IpcWriteContext,
+}
+
+impl Encoder {
+    fn new(schema: &SchemaRef) -> Self {
+        Self {
+            schema: Arc::clone(schema),
+            options: IpcWriteOptions::default(),
+            generator: IpcDataGenerator::default(),
+            dictionaries: DictionaryTracker::new(true),
+            context: IpcWriteContext::default(),
+        }
+    }
+
+    fn schema(&self) -> FlightData {
+        SchemaAsIpc::new(&self.schema, &self.options).into()
+    }
+
+    fn batch(&mut self, batch: &RecordBatch) -> Result<Vec<FlightData>, ArrowError> {
+        let (dictionaries, batch) = self.generator.encode(
+            batch,
+            &mut self.dictionaries,
+            &self.options,
+            &mut self.context,
+        )?;
+        Ok(dictionaries.into_iter().chain([batch]).map(FlightData::from).collect())
+    }
+
+    fn pieces(&mut self, batch: RecordBatch) -> Result<Vec<FlightData>, ArrowError> {
+        let mut messages = Vec::new();
+        for piece in split(batch, MESSAGE_BYTES) {
+            messages.extend(self.batch(&piece)?);
+        }
+        Ok(messages)
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed test is the point")]
+mod tests {
+    use arrow::array::{ArrayRef, Int64Array, StringArray};
+    use arrow::datatypes::{DataType, Field};
+    use arrow_flight::decode::FlightRecordBatchStream;
+    use futures::TryStreamExt;
+    use tonic::Code;
+
+    use super::*;
+    use crate::auth::Ids;
+
+    fn teller() -> Arc<Teller> {
+        Arc::new(Teller::new(Ids::new(&[0; 32], "error", 0)))
+    }
+
+    fn numbers(rows: std::ops::Range<i64>) -> RecordBatch {
+        let column: ArrayRef = Arc::new(Int64Array::from_iter_values(rows));
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
+        RecordBatch::try_new(schema, vec![column]).unwrap()
+    }
+
+    fn run<S>(rows: S, all: &Running) -> FlightStream
+    where
+        S: Stream<Item = Result<RecordBatch, Status>> + Send + 'static,
+    {
+        let wire = Wire::of(&numbers(0..0).schema());
+        running(wire, rows, Bytes::from_static(b"q"), all, teller())
+    }
+
+    /// What a client reads: the batches up to the end, and the error it ended with.
+    async fn read(stream: FlightStream) -> (Vec<RecordBatch>, Option<Status>) {
+        let mut stream = FlightRecordBatchStream::new_from_flight_data(stream.err_into());
+        let mut batches = Vec::new();
+        loop {
+            match stream.next().await {
+                None => return (batches, None),
+                Some(Ok(batch)) => batches.push(batch),
+                Some(Err(error)) => return (batches, Some(error.into())),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_without_rows_still_sends_its_schema() {
+        let all = Running::default();
+        let messages: Vec<FlightData> = run(stream::empty(), &all).try_collect().await.unwrap();
+        assert_eq!(messages.len(), 1);
+        let schema = Schema::try_from(&messages[0]).unwrap();
+        assert_eq!(schema, *numbers(0..0).schema());
+        let messages: Vec<FlightData> =
+            ready(&numbers(0..0).schema(), vec![]).unwrap().try_collect().await.unwrap();
+        assert_eq!(Schema::try_from(&messages[0]).unwrap(), schema);
+    }
+
+    #[tokio::test]
+    async fn rows_arrive_whole_and_in_order() {
+        let all = Running::default();
+        let batches = [numbers(0..500_000), numbers(500_000..500_003)];
+        let (read, end) = read(run(stream::iter(batches.clone().map(Ok)), &all)).await;
+        assert!(end.is_none());
+        assert!(read.len() > 2, "4 MB of rows travel in several messages");
+        let schema = batches[0].schema();
+        assert_eq!(
+            arrow::compute::concat_batches(&schema, &read).unwrap(),
+            arrow::compute::concat_batches(&schema, &batches).unwrap()
+        );
+        assert_eq!(all.count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_failed_query_never_ends_cleanly() {
+        let all = Running::default();
+        let failure = Status::resource_exhausted("no memory");
+        let rows = stream::iter([Ok(numbers(0..3)), Err(failure)]);
+        let (batches, end) = read(run(rows, &all)).await;
+        assert_eq!(batches.len(), 1);
+        assert_eq!(end.unwrap().code(), Code::ResourceExhausted);
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_the_query_is_an_error_of_the_stream() {
+        let all = Running::default();
+        let rows = stream::iter([0, 1]).map(|step| {
+            assert_eq!(step, 0, "the query fails at its second batch");
+            Ok(numbers(0..3))
+        });
+        let (batches, end) = read(run(rows, &all)).await;
+        assert_eq!(batches.len(), 1);
+        assert_eq!(end.unwrap().code(), Code::Internal);
+    }
+
+    #[tokio::test]
+    async fn a_batch_of_another_shape_is_an_error_of_the_stream() {
+        let all = Running::default();
+        let column: ArrayRef = Arc::new(StringArray::from(vec!["a-row-value"]));
+        let text = RecordBatch::try_from_iter([("n", column)]).unwrap();
+        let (_, end) = read(run(stream::iter([Ok(text)]), &all)).await;
+        let status = end.unwrap();
+        assert_eq!(status.code(), Code::Internal);
+        assert!(!status.message().contains("a-row-value"));
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+        let wide = RecordBatch::try_from_iter([("a", Arc::clone(&column)), ("b", column)]).unwrap();
+        let (_, end) = read(run(stream::iter([Ok(wide)]), &all)).await;
+        assert_eq!(end.unwrap().code(), Code::Internal);
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_query_ends_with_cancelled() {
+        let all = Running::default();
+        let rows = stream::once(async { Ok(numbers(0..3)) }).chain(stream::pending());
+        let mut stream = run(rows, &all);
+        let mut seen = 0;
+        let status = loop {
+            match stream.next().await.unwrap() {
+                Ok(_) => seen += 1,
+                Err(status) => break status,
+            }
+            if seen == 2 {
+                assert!(all.cancel(&Bytes::from_static(b"q")));
+            }
+        };
+        assert_eq!(status.code(), Code::Cancelled);
+        assert!(stream.next().await.is_none());
+        assert_eq!(all.count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_dropped_stream_drops_the_query() {
+        struct Flag(Option<tokio::sync::oneshot::Sender<()>>);
+        impl Drop for Flag {
+            fn drop(&mut self) {
+                let _ = self.0.take().map(|sender| sender.send(()));
+            }
+        }
+        let all = Running::default();
+        let (sender, dropped) = tokio::sync::oneshot::channel();
+        let flag = Flag(Some(sender));
+        let rows = stream::pending().inspect(move |_| {
+            let _holds = &flag;
+        });
+        let mut stream = run(rows, &all);
+        assert!(stream.next().await.unwrap().is_ok(), "the schema");
+        drop(stream);
+        dropped.await.unwrap();
+        assert_eq!(all.count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_holds_the_query_back() {
+        let all = Running::default();
+        let made = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counter = Arc::clone(&made);
+        let rows = stream::repeat_with(move || {
+            counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            Ok(numbers(0..10))
+        });
+        let mut stream = run(rows, &all);
+        for _ in 0..3 {
+            assert!(stream.next().await.unwrap().is_ok());
+        }
+        tokio::task::yield_now().await;
+        assert!(made.load(std::sync::atomic::Ordering::SeqCst) <= 3 + QUEUE + 1);
+    }
+
+    #[tokio::test]
+    async fn a_query_that_thinks_long_sends_empty_batches() {
+        let all = Running::default();
+        let (sender, thought) = tokio::sync::oneshot::channel();
+        let rows = stream::once(async {
+            thought.await.unwrap();
+            Ok(numbers(0..3))
+        });
+        let wire = Wire::of(&numbers(0..0).schema());
+        let query = Bytes::from_static(b"q");
+        let often = Duration::from_millis(1);
+        let mut stream = start(wire, rows.boxed(), query, &all, teller(), often);
+        let mut early = Vec::new();
+        for _ in 0..3 {
+            early.push(stream.next().await.unwrap());
+        }
+        sender.send(()).unwrap();
+        let (batches, end) = read(stream::iter(early).chain(stream).boxed()).await;
+        assert!(end.is_none());
+        let rows: Vec<_> = batches.iter().map(RecordBatch::num_rows).collect();
+        assert_eq!(rows[..2], [0, 0]);
+        assert_eq!(rows.last(), Some(&3));
+    }
+}

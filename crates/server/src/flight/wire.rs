@@ -1,0 +1,454 @@
+//! The wire schema: what leaves this door, whatever the engine holds inside.
+//!
+//! A result has one schema, computed here from the planned one, and it is the same in a prepared
+//! statement, in `GetFlightInfo`, in `GetSchema`, in `PollFlightInfo` and in every stream; batches
+//! are cast to it. It keeps to the types that old drivers read:
+//!
+//! * text is `Utf8` and bytes are `Binary`: no views, no large or fixed-size variants;
+//! * dictionaries and run-end encoding are unpacked, every kind of list is `List`;
+//! * decimals are `Decimal128` (`Decimal256` only where 38 digits are not enough);
+//! * a timestamp has no zone and its value is in UTC, in the unit it was stored in;
+//! * every column may be null, because planned and executed nullability differ;
+//! * no field metadata: comments and type names belong to `GetTables`.
+//!
+//! To relax a rule for a client, give [`wire_type`] a profile and pass it from the request.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StructArray, UnionArray,
+};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{
+    DataType, Field, FieldRef, Fields, Schema, SchemaRef, UnionFields, UnionMode,
+};
+use arrow::error::ArrowError;
+
+/// The schema of one result on the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wire {
+    schema: SchemaRef,
+}
+
+impl Wire {
+    /// The wire schema of a planned schema. Applying it twice changes nothing.
+    pub(crate) fn of(planned: &Schema) -> Self {
+        let fields: Fields = planned.fields().iter().map(wire_field).collect();
+        Self { schema: Arc::new(Schema::new(fields)) }
+    }
+
+    /// The schema itself.
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The batch with the wire's types.
+    ///
+    /// # Errors
+    /// The batch has other columns than were planned, or a value does not fit the wire type.
+    pub(crate) fn cast(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+        let wanted = self.schema.fields();
+        if batch.num_columns() != wanted.len() {
+            return Err(ArrowError::SchemaError(format!(
+                "a batch of {} columns came for a result of {}",
+                batch.num_columns(),
+                wanted.len()
+            )));
+        }
+        let columns = batch
+            .columns()
+            .iter()
+            .zip(wanted)
+            .map(|(column, field)| wire_array(column, field.data_type()))
+            .collect::<Result<Vec<_>, _>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
+    }
+}
+
+fn wire_field(field: &FieldRef) -> FieldRef {
+    Arc::new(Field::new(field.name(), wire_type(field.data_type()), true))
+}
+
+/// The type on the wire for a type of the engine.
+pub(crate) fn wire_type(planned: &DataType) -> DataType {
+    match planned {
+        DataType::Null
+        | DataType::Boolean
+        | DataType::Int8
+        | DataType::Int16
+        | DataType::Int32
+        | DataType::Int64
+        | DataType::UInt8
+        | DataType::UInt16
+        | DataType::UInt32
+        | DataType::UInt64
+        | DataType::Float32
+        | DataType::Float64
+        | DataType::Date32
+        | DataType::Date64
+        | DataType::Time32(_)
+        | DataType::Time64(_)
+        | DataType::Duration(_)
+        | DataType::Interval(_)
+        | DataType::Union(_, _) => planned.clone(),
+        DataType::Float16 => DataType::Float32,
+        DataType::Timestamp(unit, _) => DataType::Timestamp(*unit, None),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
+        DataType::Binary
+        | DataType::LargeBinary
+        | DataType::BinaryView
+        | DataType::FixedSizeBinary(_) => DataType::Binary,
+        DataType::Decimal32(precision, scale)
+        | DataType::Decimal64(precision, scale)
+        | DataType::Decimal128(precision, scale) => DataType::Decimal128(*precision, *scale),
+        DataType::Decimal256(precision, scale) if *precision <= 38 => {
+            DataType::Decimal128(*precision, *scale)
+        }
+        DataType::Decimal256(precision, scale) => DataType::Decimal256(*precision, *scale),
+        DataType::Dictionary(_, values) => wire_type(values),
+        DataType::RunEndEncoded(_, values) => wire_type(values.data_type()),
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item)
+        | DataType::FixedSizeList(item, _) => DataType::List(wire_field(item)),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(wire_field).collect()),
+        DataType::Map(entries, sorted) => DataType::Map(wire_entries(entries), *sorted),
+    }
+}
+
+/// The entries of a map and their keys are never null, by the format's own rule.
+fn wire_entries(entries: &FieldRef) -> FieldRef {
+    let fields: Fields = match entries.data_type() {
+        DataType::Struct(fields) => fields
+            .iter()
+            .enumerate()
+            .map(|(index, field)| {
+                Arc::new(Field::new(field.name(), wire_type(field.data_type()), index > 0))
+            })
+            .collect(),
+        _ => return Arc::clone(entries),
+    };
+    Arc::new(Field::new(entries.name(), DataType::Struct(fields), false))
+}
+
+fn wire_array(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, ArrowError> {
+    if array.data_type() == wanted {
+        return Ok(Arc::clone(array));
+    }
+    // Only the encoding may change here. Another type was planned wrongly, and a cast would give
+    // wrong numbers.
+    if !wire_type(array.data_type()).equals_datatype(wanted) {
+        return Err(ArrowError::SchemaError(format!(
+            "a column of type {} came where {wanted} was planned",
+            array.data_type()
+        )));
+    }
+    // A value that does not fit is an error, never a silent null.
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    cast_with_options(array, wanted, &options)
+}
+
+/// The pieces of a batch, in order, each about `target` bytes or less on the wire; a single row is
+/// never split. The size of a piece is that of its own rows, not of the buffers it is a slice of.
+pub(crate) fn split(batch: RecordBatch, target: usize) -> Vec<RecordBatch> {
+    let mut pieces = Vec::new();
+    let mut waiting = vec![batch];
+    while let Some(batch) = waiting.pop() {
+        let rows = batch.num_rows();
+        if rows <= 1 || batch_bytes(&batch) <= target {
+            pieces.push(batch);
+        } else {
+            let half = rows / 2;
+            waiting.push(batch.slice(half, rows - half));
+            waiting.push(batch.slice(0, half));
+        }
+    }
+    pieces
+}
+
+/// Bytes of the rows of this batch, as they go on the wire.
+pub(crate) fn batch_bytes(batch: &RecordBatch) -> usize {
+    batch.columns().iter().map(|column| sliced_bytes(column.as_ref())).sum()
+}
+
+/// Bytes of the rows of this array. Children of lists count only where this slice points at them.
+fn sliced_bytes(array: &dyn Array) -> usize {
+    let validity = array.nulls().map_or(0, |_| array.len().div_ceil(8));
+    match array.data_type() {
+        DataType::List(_) => {
+            let list = array.as_list::<i32>();
+            let offsets = list.value_offsets();
+            validity + size_of_val(offsets) + range_bytes(list.values(), offsets)
+        }
+        DataType::Map(_, _) => {
+            let map = array.as_map();
+            let offsets = map.value_offsets();
+            validity + size_of_val(offsets) + struct_range_bytes(map.entries(), offsets)
+        }
+        DataType::Struct(_) => {
+            let columns = array.as_struct().columns();
+            validity + columns.iter().map(|column| sliced_bytes(column.as_ref())).sum::<usize>()
+        }
+        DataType::Union(fields, mode) => union_bytes(array, fields, *mode),
+        _ => array
+            .to_data()
+            .get_slice_memory_size()
+            .unwrap_or_else(|_| array.get_buffer_memory_size()),
+    }
+}
+
+fn range_bytes(values: &ArrayRef, offsets: &[i32]) -> usize {
+    match bounds(offsets) {
+        Some((from, length)) => sliced_bytes(values.slice(from, length).as_ref()),
+        None => 0,
+    }
+}
+
+fn struct_range_bytes(values: &StructArray, offsets: &[i32]) -> usize {
+    match bounds(offsets) {
+        Some((from, length)) => sliced_bytes(&values.slice(from, length)),
+        None => 0,
+    }
+}
+
+fn bounds(offsets: &[i32]) -> Option<(usize, usize)> {
+    let from = usize::try_from(*offsets.first()?).ok()?;
+    let to = usize::try_from(*offsets.last()?).ok()?;
+    Some((from, to.checked_sub(from)?))
+}
+
+/// The writer sends the children of a dense union whole; no piece of it can be made smaller.
+fn union_bytes(array: &dyn Array, fields: &UnionFields, mode: UnionMode) -> usize {
+    match (mode, array.as_any().downcast_ref::<UnionArray>()) {
+        (UnionMode::Sparse, Some(union)) => {
+            let children = fields.iter().map(|(id, _)| sliced_bytes(union.child(id).as_ref()));
+            array.len() + children.sum::<usize>()
+        }
+        (UnionMode::Dense, Some(_)) => 5 * array.len(),
+        (_, None) => array.get_buffer_memory_size(),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed test is the point")]
+mod tests {
+    use arrow::array::{
+        BinaryViewArray, BooleanArray, Decimal32Array, Decimal64Array, Decimal256Array,
+        DictionaryArray, FixedSizeBinaryArray, FixedSizeListArray, Float32Array, Int32Array,
+        Int64Array, LargeBinaryArray, LargeListArray, LargeStringArray, ListArray, MapArray,
+        NullArray, RunArray, StringArray, StringViewArray, TimestampMicrosecondArray,
+        TimestampNanosecondArray, UInt64Array,
+    };
+    use arrow::buffer::OffsetBuffer;
+    use arrow::datatypes::{Int32Type, TimeUnit, i256};
+
+    use super::*;
+
+    fn through(array: ArrayRef) -> ArrayRef {
+        let nullable = array.is_nullable();
+        let field = Field::new("c", array.data_type().clone(), nullable)
+            .with_metadata([("comment".to_owned(), "not for results".to_owned())].into());
+        let schema = Arc::new(Schema::new(vec![field]));
+        let wire = Wire::of(&schema);
+        let batch = RecordBatch::try_new(schema, vec![array]).unwrap();
+        let cast = wire.cast(&batch).unwrap();
+        assert_eq!(cast.schema(), *wire.schema());
+        assert_eq!(Wire::of(wire.schema()), wire, "the wire schema of a wire schema is itself");
+        assert!(wire.schema().field(0).is_nullable());
+        assert!(wire.schema().field(0).metadata().is_empty());
+        Arc::clone(cast.column(0))
+    }
+
+    fn check(inside: impl Array + 'static, outside: impl Array + 'static) {
+        let (inside, outside): (ArrayRef, ArrayRef) = (Arc::new(inside), Arc::new(outside));
+        assert_eq!(&through(inside), &outside);
+    }
+
+    #[test]
+    fn text_and_bytes_have_one_type_each() {
+        let text = || StringArray::from(vec![Some("ä"), None, Some("a longer text than twelve")]);
+        check(text(), text());
+        check(StringViewArray::from_iter(text().iter()), text());
+        check(LargeStringArray::from_iter(text().iter()), text());
+        let bytes = || arrow::array::BinaryArray::from_iter(vec![Some(&b"ab"[..]), None]);
+        check(BinaryViewArray::from_iter(bytes().iter()), bytes());
+        check(LargeBinaryArray::from_iter(bytes().iter()), bytes());
+        let fixed = FixedSizeBinaryArray::try_from_sparse_iter_with_size(bytes().iter(), 2).unwrap();
+        check(fixed, bytes());
+    }
+
+    #[test]
+    fn encodings_are_unpacked() {
+        let dictionary: DictionaryArray<Int32Type> = vec![Some("x"), None, Some("x")].into_iter().collect();
+        check(dictionary, StringArray::from(vec![Some("x"), None, Some("x")]));
+        let runs = RunArray::<Int32Type>::try_new(
+            &Int32Array::from(vec![2, 3]),
+            &StringViewArray::from(vec!["x", "y"]),
+        )
+        .unwrap();
+        check(runs, StringArray::from(vec!["x", "x", "y"]));
+    }
+
+    #[test]
+    fn decimals_widen_to_128_bits() {
+        let wide = |digits| {
+            arrow::array::Decimal128Array::from(vec![Some(12_345), None])
+                .with_precision_and_scale(digits, 2)
+                .unwrap()
+        };
+        let narrow = Decimal32Array::from(vec![Some(12_345), None]);
+        check(narrow.with_precision_and_scale(9, 2).unwrap(), wide(9));
+        let middle = Decimal64Array::from(vec![Some(12_345), None]);
+        check(middle.with_precision_and_scale(18, 2).unwrap(), wide(18));
+        let fits = Decimal256Array::from(vec![Some(i256::from(12_345)), None]);
+        check(fits.with_precision_and_scale(38, 2).unwrap(), wide(38));
+        let huge = || {
+            Decimal256Array::from(vec![Some(i256::from(1))]).with_precision_and_scale(60, 2).unwrap()
+        };
+        check(huge(), huge());
+    }
+
+    #[test]
+    fn a_timestamp_keeps_its_moment_and_loses_its_zone() {
+        // The two moments around the end of summer time 2024 in Finland, an hour apart.
+        let moments = vec![1_729_987_200_000_000, 1_729_990_800_000_000];
+        let plain = || TimestampMicrosecondArray::from(moments.clone());
+        for zone in ["UTC", "+00:00", "+02:00"] {
+            check(plain().with_timezone(zone), plain());
+        }
+        check(plain(), plain());
+        let fine = || TimestampNanosecondArray::from(vec![1_729_987_200_000_000_001]);
+        check(fine().with_timezone("+03:00"), fine());
+    }
+
+    #[test]
+    fn nested_types_follow_the_same_rules() {
+        let item = |kind| Arc::new(Field::new("item", kind, true));
+        let list = ListArray::new(
+            item(DataType::Utf8),
+            OffsetBuffer::from_lengths([2, 0]),
+            Arc::new(StringArray::from(vec!["a", "b"])),
+            None,
+        );
+        let large = LargeListArray::new(
+            item(DataType::Utf8View),
+            OffsetBuffer::from_lengths([2, 0]),
+            Arc::new(StringViewArray::from(vec!["a", "b"])),
+            None,
+        );
+        check(large, list);
+        let fixed = FixedSizeListArray::new(
+            item(DataType::Int32),
+            2,
+            Arc::new(Int32Array::from(vec![1, 2])),
+            None,
+        );
+        let wanted = ListArray::new(
+            item(DataType::Int32),
+            OffsetBuffer::from_lengths([2]),
+            Arc::new(Int32Array::from(vec![1, 2])),
+            None,
+        );
+        check(fixed, wanted);
+        let moment = TimestampMicrosecondArray::from(vec![5]).with_timezone("+02:00");
+        let inside = StructArray::from(vec![(
+            Arc::new(Field::new("at", moment.data_type().clone(), false)),
+            Arc::new(moment) as ArrayRef,
+        )]);
+        let outside = StructArray::from(vec![(
+            Arc::new(Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), true)),
+            Arc::new(TimestampMicrosecondArray::from(vec![5])) as ArrayRef,
+        )]);
+        check(inside, outside);
+        let map = |text: ArrayRef, nullable| {
+            let fields = Fields::from(vec![
+                Field::new("key", text.data_type().clone(), false),
+                Field::new("value", DataType::Int32, nullable),
+            ]);
+            let numbers: ArrayRef = Arc::new(Int32Array::from(vec![1]));
+            let entries = StructArray::new(fields, vec![text, numbers], None);
+            let field = Arc::new(Field::new("entries", entries.data_type().clone(), false));
+            MapArray::new(field, OffsetBuffer::from_lengths([1]), entries, None, false)
+        };
+        check(
+            map(Arc::new(StringViewArray::from(vec!["k"])), false),
+            map(Arc::new(StringArray::from(vec!["k"])), true),
+        );
+    }
+
+    #[test]
+    fn plain_types_pass_unchanged() {
+        check(BooleanArray::from(vec![true]), BooleanArray::from(vec![true]));
+        check(UInt64Array::from(vec![u64::MAX]), UInt64Array::from(vec![u64::MAX]));
+        check(NullArray::new(2), NullArray::new(2));
+        let single = Float32Array::from(vec![Some(1.5), None]);
+        let half = arrow::compute::cast(&single, &DataType::Float16).unwrap();
+        assert_eq!(through(half).as_ref(), &single as &dyn Array);
+    }
+
+    #[test]
+    fn a_batch_of_another_shape_is_refused() {
+        let wire = Wire::of(&Schema::new(vec![
+            Field::new("a", DataType::Int32, true),
+            Field::new("b", DataType::Int32, true),
+        ]));
+        let column: ArrayRef = Arc::new(Int32Array::from(vec![1]));
+        let batch = RecordBatch::try_from_iter([("a", column)]).unwrap();
+        assert!(wire.cast(&batch).is_err());
+    }
+
+    #[test]
+    fn a_column_of_another_type_is_refused_rather_than_rounded() {
+        let wire = Wire::of(&Schema::new(vec![Field::new("a", DataType::Int64, true)]));
+        let column: ArrayRef = Arc::new(arrow::array::Float64Array::from(vec![1.5]));
+        let batch = RecordBatch::try_from_iter([("a", column)]).unwrap();
+        assert!(matches!(wire.cast(&batch), Err(ArrowError::SchemaError(_))));
+    }
+
+    fn whole(pieces: &[RecordBatch]) -> RecordBatch {
+        arrow::compute::concat_batches(&pieces[0].schema(), pieces).unwrap()
+    }
+
+    #[test]
+    fn pieces_are_small_whole_and_in_order() {
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..100_000));
+        let text: ArrayRef = Arc::new(StringArray::from_iter_values(
+            (0..100_000).map(|n| "x".repeat(if n % 1_000 == 0 { 5_000 } else { 3 })),
+        ));
+        let batch = RecordBatch::try_from_iter([("n", numbers), ("t", text)]).unwrap();
+        let pieces = split(batch.clone(), 64 * 1024);
+        assert!(pieces.len() > 10);
+        assert!(pieces.iter().all(|piece| batch_bytes(piece) <= 64 * 1024));
+        assert_eq!(whole(&pieces), batch);
+    }
+
+    #[test]
+    fn a_slice_is_measured_by_its_own_rows() {
+        let lengths = std::iter::repeat_n(1_000, 1_000);
+        let list = ListArray::new(
+            Arc::new(Field::new("item", DataType::Int64, true)),
+            OffsetBuffer::from_lengths(lengths),
+            Arc::new(Int64Array::from_iter_values(0..1_000_000)),
+            None,
+        );
+        let column: ArrayRef = Arc::new(list);
+        let batch = RecordBatch::try_from_iter([("l", column)]).unwrap();
+        let slice = batch.slice(10, 5);
+        assert!(batch_bytes(&slice) < 50_000, "{}", batch_bytes(&slice));
+        assert_eq!(split(slice, 64 * 1024).len(), 1);
+        let pieces = split(batch.clone(), 1024 * 1024);
+        assert!(pieces.len() < 20, "{}", pieces.len());
+        assert_eq!(whole(&pieces), batch);
+    }
+
+    #[test]
+    fn one_wide_row_stays_whole() {
+        let column: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(100_000), "y".into()]));
+        let batch = RecordBatch::try_from_iter([("t", column)]).unwrap();
+        let pieces = split(batch, 1_000);
+        assert_eq!(pieces.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [1, 1]);
+        assert_eq!(split(pieces[0].slice(0, 0), 1_000).len(), 1, "an empty batch is a piece");
+    }
+}

@@ -1,0 +1,16 @@
+//! The outside world: the doors through which programs reach the warehouse.
+//!
+//! Here lives the Arrow Flight SQL door, who is let in, and the one mapping from errors to what a
+//! client is told. A door translates and nothing more: it finds out who is calling, makes an engine
+//! session for that principal, and turns the answer into its protocol. It plans nothing, opens no
+//! table and knows no storage. To add a door, add a folder beside [`flight`]; it takes callers from
+//! `auth` and statuses from `status`, so that both doors let the same people in and say the same
+//! things.
+
+mod auth;
+mod seal;
+mod status;
+
+pub mod flight;
+
+pub use flight::{ServeError, ServeOptions, serve};

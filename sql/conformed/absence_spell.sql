@@ -1,0 +1,20 @@
+-- grain: one row per absence within a month
+-- key: county_code, employment_no, absence_class, started_on
+-- Sources cut an absence at the month end, so a row lies within one month.
+-- `absence_days` counts calendar days, both ends included.
+SELECT
+    s.county_code,
+    s.delivery_id,
+    s.employee_pid,
+    s.employment_no,
+    coalesce(class.maps_to, 'unknown') AS absence_class,
+    s.started_on,
+    s.ended_on,
+    CAST(date_trunc('month', s.started_on) AS DATE) AS month_start,
+    s.ended_on - s.started_on + 1 AS absence_days
+FROM staging.hr_absence AS s
+LEFT JOIN reference.code AS class
+    ON class.list = 'county.absence_class'
+    AND class.code = s.absence_class
+    AND (class.valid_from IS NULL OR class.valid_from <= s.started_on)
+    AND (class.valid_to IS NULL OR s.started_on < class.valid_to)

@@ -1,0 +1,35 @@
+-- grain: one row per home-care visit
+-- key: county_code, visit_no
+SELECT
+    s.county_code,
+    s.delivery_id,
+    s.person_pid,
+    s.birth_date,
+    s.sex,
+    s.municipality_code,
+    s.visit_no,
+    s.visit_on,
+    CAST(date_trunc('month', s.visit_on) AS DATE) AS month_start,
+    s.minutes,
+    coalesce(contact.maps_to, 'unknown') AS contact_mode,
+    coalesce(profession.maps_to, 'unknown') AS profession,
+    s.unit_code,
+    coalesce(mode.maps_to, 'unknown') AS production_mode,
+    s.provider_business_id,
+    s.realised
+FROM staging.homecare_visit AS s
+LEFT JOIN reference.code AS contact
+    ON contact.list = 'county.contact_mode'
+    AND contact.code = s.contact_mode
+    AND (contact.valid_from IS NULL OR contact.valid_from <= s.visit_on)
+    AND (contact.valid_to IS NULL OR s.visit_on < contact.valid_to)
+LEFT JOIN reference.code AS profession
+    ON profession.list = 'county.profession_group'
+    AND profession.code = s.profession
+    AND (profession.valid_from IS NULL OR profession.valid_from <= s.visit_on)
+    AND (profession.valid_to IS NULL OR s.visit_on < profession.valid_to)
+LEFT JOIN reference.code AS mode
+    ON mode.list = 'county.production_mode'
+    AND mode.code = s.production_mode
+    AND (mode.valid_from IS NULL OR mode.valid_from <= s.visit_on)
+    AND (mode.valid_to IS NULL OR s.visit_on < mode.valid_to)

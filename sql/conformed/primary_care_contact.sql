@@ -1,0 +1,36 @@
+-- grain: one row per primary-care contact
+-- key: county_code, contact_no
+-- `wait_days` runs from the assessment of need to the visit; null when the source
+-- does not link the two.
+SELECT
+    s.county_code,
+    s.delivery_id,
+    s.person_pid,
+    s.birth_date,
+    s.sex,
+    s.municipality_code,
+    s.contact_no,
+    s.assessed_on,
+    s.visit_on,
+    s.visit_on - s.assessed_on AS wait_days,
+    coalesce(urgency.maps_to, 'unknown') AS urgency,
+    coalesce(contact.maps_to, 'unknown') AS contact_mode,
+    coalesce(profession.maps_to, 'unknown') AS profession,
+    s.unit_code,
+    s.realised
+FROM staging.primary_care_contact AS s
+LEFT JOIN reference.code AS urgency
+    ON urgency.list = 'county.urgency'
+    AND urgency.code = s.urgency
+    AND (urgency.valid_from IS NULL OR urgency.valid_from <= s.visit_on)
+    AND (urgency.valid_to IS NULL OR s.visit_on < urgency.valid_to)
+LEFT JOIN reference.code AS contact
+    ON contact.list = 'county.contact_mode'
+    AND contact.code = s.contact_mode
+    AND (contact.valid_from IS NULL OR contact.valid_from <= s.visit_on)
+    AND (contact.valid_to IS NULL OR s.visit_on < contact.valid_to)
+LEFT JOIN reference.code AS profession
+    ON profession.list = 'county.profession_group'
+    AND profession.code = s.profession
+    AND (profession.valid_from IS NULL OR profession.valid_from <= s.visit_on)
+    AND (profession.valid_to IS NULL OR s.visit_on < profession.valid_to)

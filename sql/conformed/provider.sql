@@ -1,0 +1,18 @@
+-- grain: one row per service provider
+-- key: county_code, provider_business_id
+-- A code is read as valid on the first day of the spell that the delivery covers.
+SELECT
+    s.county_code,
+    s.delivery_id,
+    s.provider_business_id,
+    s.name,
+    coalesce(sector.maps_to, 'unknown') AS sector,
+    s.municipality_code,
+    s.valid_from,
+    s.valid_to
+FROM staging.provider AS s
+LEFT JOIN reference.code AS sector
+    ON sector.list = 'county.provider_sector'
+    AND sector.code = s.sector
+    AND (sector.valid_from IS NULL OR sector.valid_from <= greatest(s.valid_from, s.delivered_from))
+    AND (sector.valid_to IS NULL OR greatest(s.valid_from, s.delivered_from) < sector.valid_to)
