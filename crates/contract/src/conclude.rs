@@ -110,17 +110,8 @@ fn judge(check: &SetCheck, totals: &Totals) -> Option<FileFinding> {
     if limit.holds(value) {
         return None;
     }
-    // A limit on one rule speaks under the rule's own name.
-    let rule = match measure {
-        Measure::Rule(rule) => rule.clone(),
-        Measure::Received
-        | Measure::Quarantined
-        | Measure::Invalid(_)
-        | Measure::Missing(_)
-        | Measure::HomeCounty => id.clone(),
-    };
     Some(FileFinding {
-        rule,
+        rule: id.clone(),
         action: *action,
         field: field.clone(),
         message: message(measure, rows, of, *unit, *limit),

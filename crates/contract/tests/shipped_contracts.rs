@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tietopohja_contract::{
-    CodeLists, Contract, DeliveryContext, IdentityCodes, Lookup, Mode, PropertyType, Pseudonymise,
-    TextBlock, Totals, Validator,
+    Checked, CodeLists, Contract, DeliveryContext, IdentityCodes, Lookup, Mode, PropertyType,
+    Pseudonymise, TextBlock, Totals, Validator,
 };
 use tietopohja_domain::{County, Date, DeliveryPeriod, render_problems};
 
@@ -160,15 +160,11 @@ impl Pseudonymise for Zeros {
     }
 }
 
-/// Checks lines of `;`-separated cells under the shipped contract, and returns
-/// "accepted rows; row field rule, ...".
-fn check(dataset: &str, period: &str, lines: &[&str], expected: &str) {
-    let contract = Arc::new(
-        contracts()
-            .into_iter()
-            .find(|c| c.name() == dataset)
-            .unwrap(),
-    );
+/// What the shipped contract makes of lines of `;`-separated cells, delivered
+/// by county 07.
+fn deliver(dataset: &str, period: &str, lines: &[&str]) -> (Checked, Totals, Arc<Contract>) {
+    let contract = contracts().into_iter().find(|c| c.name() == dataset);
+    let contract = Arc::new(contract.unwrap());
     let context = DeliveryContext {
         county: if contract.mode() == Mode::Document {
             County::NATIONAL
@@ -215,6 +211,12 @@ fn check(dataset: &str, period: &str, lines: &[&str], expected: &str) {
     let mut totals = Totals::default();
     totals.add(&checked);
     assert_eq!(totals.received, lines.len() as u64);
+    (checked, totals, contract)
+}
+
+/// `expected` is "accepted rows; row field rule, ...".
+fn check(dataset: &str, period: &str, lines: &[&str], expected: &str) {
+    let (checked, _, _) = deliver(dataset, period, lines);
     let rejects: Vec<String> = checked
         .rejects
         .iter()
@@ -224,6 +226,49 @@ fn check(dataset: &str, period: &str, lines: &[&str], expected: &str) {
         format!("{}; {}", checked.row_no.len(), rejects.join(", ")),
         expected,
         "{dataset}"
+    );
+}
+
+/// `expected` is the findings of a delivery that repeats one line 100 times.
+fn check_delivery(dataset: &str, period: &str, line: &str, expected: &[&str]) {
+    let lines: Vec<String> = (0..100)
+        .map(|n| line.replace('#', &n.to_string()))
+        .collect();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let (_, totals, contract) = deliver(dataset, period, &lines);
+    let findings: Vec<String> = contract
+        .conclude(&totals)
+        .iter()
+        .map(|f| format!("{} {}", f.action, f.rule))
+        .collect();
+    assert_eq!(findings, expected, "{dataset}: {line}");
+}
+
+#[test]
+fn a_delivery_under_the_wrong_name_is_refused() {
+    check_delivery(
+        "child_notification",
+        "2024-03",
+        "L#;020516C903K;109;05.03.2024;4;E",
+        &[],
+    );
+    // A month that is not the file's, and a municipality of another county.
+    check_delivery(
+        "child_notification",
+        "2024-03",
+        "L#;020516C903K;109;05.02.2024;4;E",
+        &[
+            "reject whole_delivery_outside_period",
+            "reject nothing_accepted",
+            "reject quarantined_share",
+            "warn quarantined_share_noted",
+        ],
+    );
+    check_delivery(
+        "child_notification",
+        "2024-03",
+        "L#;020516C903K;091;05.03.2024;4;E",
+        &["reject home_county_share"],
     );
 }
 

@@ -24,7 +24,9 @@ const MOST_PARTS: usize = 150;
 /// [`EngineError::UserSql`] that says which limit, and what to write instead. Text that has no
 /// tokens is left to the parser, which says what is wrong with it.
 pub(crate) fn refuse_deep(sql: &str) -> Result<()> {
-    let Ok(tokens) = Tokenizer::new(&GenericDialect {}, sql).tokenize() else { return Ok(()) };
+    let Ok(tokens) = Tokenizer::new(&GenericDialect {}, sql).tokenize() else {
+        return Ok(());
+    };
     let mut parts = 0_usize;
     // One count for each open bracket, the innermost last.
     let mut chains = vec![0_usize];
@@ -72,7 +74,9 @@ pub(crate) fn refuse_deep(sql: &str) -> Result<()> {
 }
 
 fn grow(chains: &mut [usize]) -> Result<()> {
-    let Some(chain) = chains.last_mut() else { return Ok(()) };
+    let Some(chain) = chains.last_mut() else {
+        return Ok(());
+    };
     *chain += 1;
     if *chain > LONGEST_CHAIN {
         return Err(EngineError::UserSql {
@@ -112,10 +116,19 @@ mod tests {
         check("SELECT 1", None);
         check("", None);
         check("not sql at all '", None);
-        check(&format!("SELECT * FROM t WHERE n IN ({})", list("1", ", ")), None);
+        check(
+            &format!("SELECT * FROM t WHERE n IN ({})", list("1", ", ")),
+            None,
+        );
         check(&format!("VALUES {}", list("(1, 'a')", ", ")), None);
-        check(&format!("SELECT {} FROM t", list("a + b * 2 AS c", ", ")), None);
-        check(&format!("SELECT CASE {} END", list("WHEN a = 1 THEN b", " ")), None);
+        check(
+            &format!("SELECT {} FROM t", list("a + b * 2 AS c", ", ")),
+            None,
+        );
+        check(
+            &format!("SELECT CASE {} END", list("WHEN a = 1 THEN b", " ")),
+            None,
+        );
         check(&format!("SELECT '{}'", list("x + y", " OR ")), None);
         check(&format!("SELECT 1 -- {}", list("x", " ")), None);
     }
@@ -146,8 +159,13 @@ mod tests {
     #[test]
     fn what_tools_write_passes() {
         let filter: Vec<_> = (0..300).map(|n| format!("area = '{n}'")).collect();
-        check(&format!("SELECT * FROM t WHERE ({})", filter.join(" OR ")), None);
-        let joins: Vec<_> = (0..60).map(|n| format!("LEFT JOIN t{n} ON t{n}.a = t.a")).collect();
+        check(
+            &format!("SELECT * FROM t WHERE ({})", filter.join(" OR ")),
+            None,
+        );
+        let joins: Vec<_> = (0..60)
+            .map(|n| format!("LEFT JOIN t{n} ON t{n}.a = t.a"))
+            .collect();
         check(&format!("SELECT t.a FROM t {}", joins.join(" ")), None);
     }
 }

@@ -39,7 +39,9 @@ pub(crate) fn names(tree: &Parsed) -> BTreeSet<String> {
 /// The statement with a type for each of its parameters `$1`, `$2`, …; `None` when there is nothing
 /// to say types about, or a type has no name in SQL.
 pub(crate) fn with_types(tree: &Parsed, types: &[DataType]) -> Option<Parsed> {
-    let Parsed::Statement(sql) = tree else { return None };
+    let Parsed::Statement(sql) = tree else {
+        return None;
+    };
     let data_types = types.iter().map(sql_type).collect::<Option<Vec<_>>>()?;
     let prepare = Sql::Prepare {
         name: Ident::new("typed"),
@@ -85,7 +87,10 @@ fn sql_type(data_type: &DataType) -> Option<SqlType> {
         DataType::Time32(_) | DataType::Time64(_) => SqlType::Time(None, TimezoneInfo::None),
         DataType::Timestamp(_, None) => SqlType::Timestamp(None, TimezoneInfo::None),
         DataType::Timestamp(_, Some(_)) => SqlType::Timestamp(None, TimezoneInfo::WithTimeZone),
-        DataType::Interval(_) => SqlType::Interval { fields: None, precision: None },
+        DataType::Interval(_) => SqlType::Interval {
+            fields: None,
+            precision: None,
+        },
         DataType::Duration(_)
         | DataType::List(_)
         | DataType::LargeList(_)
@@ -101,7 +106,6 @@ fn sql_type(data_type: &DataType) -> Option<SqlType> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failed test is the point")]
 mod tests {
     use super::*;
     use crate::statement::parse;
@@ -124,8 +128,13 @@ mod tests {
     fn types_are_named_in_sql() {
         let tree = parse("SELECT $1 || $2", 50).unwrap().tree;
         let typed = with_types(&tree, &[DataType::Utf8, DataType::Decimal128(14, 2)]).unwrap();
-        let Parsed::Statement(sql) = typed else { unreachable!("a statement stays a statement") };
-        assert_eq!(sql.to_string(), "PREPARE typed (VARCHAR, DECIMAL(14,2)) AS SELECT $1 || $2");
+        let Parsed::Statement(sql) = typed else {
+            unreachable!("a statement stays a statement")
+        };
+        assert_eq!(
+            sql.to_string(),
+            "PREPARE typed (VARCHAR, DECIMAL(14,2)) AS SELECT $1 || $2"
+        );
         assert!(with_types(&tree, &[DataType::new_list(DataType::Int8, true)]).is_none());
     }
 }

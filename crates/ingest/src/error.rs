@@ -265,6 +265,8 @@ pub enum SourceFault {
     },
     /// A quote opens and the file ends before it closes.
     UnclosedQuote,
+    /// A quote opens and is closed by the quote of a later row.
+    StrayQuote,
     /// A quote opens and stays open for longer than a cell may be.
     LongQuote {
         /// The limit in bytes.
@@ -352,6 +354,7 @@ impl fmt::Display for SourceFault {
             F::FieldTooLong { limit } => write!(f, "a cell is longer than {}", Bytes(*limit as u64)),
             F::RecordTooLong { limit } => write!(f, "a record is longer than {}", Bytes(*limit as u64)),
             F::UnclosedQuote => f.write_str("a quote opens on this row and is not closed by the end of the file"),
+            F::StrayQuote => f.write_str("a quote opens on this row and closes inside the text of a later row"),
             F::LongQuote { limit } => {
                 write!(f, "a quote opens on this row and is not closed within {}", Bytes(*limit as u64))
             }
@@ -399,7 +402,7 @@ impl SourceFault {
             }
             F::TooManyColumns { .. } => "check the separator and that this is the right file",
             F::FieldTooLong { .. } | F::RecordTooLong { .. } => "check the row for a missing line end or separator",
-            F::UnclosedQuote | F::LongQuote { .. } => "close the quote, or double a quote that belongs to the text",
+            F::UnclosedQuote | F::StrayQuote | F::LongQuote { .. } => "close the quote, or double a quote that belongs to the text",
             F::NulByte => "ask the sender for the file again: the row was damaged or is not text",
             F::ByteOrderMarkInside => "files were joined; remove the mark, and the second header if there is one",
             F::InvalidUtf8 { .. } | F::MixedEncodings { .. } => "ask the sender to write the whole file in one encoding",

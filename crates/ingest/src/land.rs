@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures::StreamExt;
 use jiff::tz::TimeZone;
@@ -18,15 +18,16 @@ use tietopohja_contract::{
     Reject, Totals, Validator,
 };
 use tietopohja_domain::{Clock, ContentHash, County, Date, DeliveryPeriod, Timestamp};
-use tietopohja_lake::{Delivery, Lake, LakeError, LandOutcome, Landing, LedgerRow, PartOptions, Slice, StagedRows, TableName, Ticket};
+use tietopohja_lake::{Delivery, Lake, LakeError, LandOutcome, Landing, LandingWriter, LedgerRow, PartOptions, Slice, StagedRows, TableName, Ticket};
+use tokio::task::JoinHandle;
 
 use crate::control::ControlTotals;
 use crate::delivery_name::{Agreed, NamedDelivery, settle};
 use crate::duplicates::{Duplicate, First, KeySet};
-use crate::error::{LandError, RequestError};
+use crate::error::{FaultAt, LandError, RequestError};
 use crate::keyring::KeyRing;
 use crate::limits::LandLimits;
-use crate::pipeline::{self, Pass, Passed, REJECT_LIMIT, RejectLog, Repeated, Stop};
+use crate::pipeline::{self, DeliveryColumns, Pass, Passed, REJECT_LIMIT, RejectLog, Repeated, Stop};
 use crate::progress::Progress;
 use crate::receipt::{ControlSum, Finding, Outcome, Receipt, RejectedRow, RuleCount, decimal_text};
 use crate::source::{self, Agreement, FileMark, Source};
@@ -119,15 +120,38 @@ pub async fn land(
         None => ControlTotals::beside(&request.file)?,
     };
     let path = request.file.clone();
-    let hashed = tokio::task::spawn_blocking(move || source::hash_file(&path)).await;
-    let (content, mark) = joined(hashed, &file)?.map_err(|at| at.named(&file))?;
+    let marked = tokio::task::spawn_blocking(move || FileMark::of_path(&path)).await;
+    let mark = joined(marked, &file)?.map_err(|at| at.named(&file))?;
+    let path = request.file.clone();
+    let hashing = Mutex::new(Some(tokio::task::spawn_blocking(move || source::hash_file(&path))));
     let context = DeliveryContext { county, period, today, identity_codes: request.identity_codes };
-    let landing = FileLanding { lake, clock, started, file, request: &request, delivery, period, control, content, mark, limits, progress };
-
-    // The ledger answers for a file that is there already before the file is opened.
+    let landing = FileLanding {
+        lake,
+        clock,
+        started,
+        file,
+        request: &request,
+        delivery,
+        period,
+        control,
+        key_version: keys.version(),
+        hashing,
+        content: OnceLock::new(),
+        mark,
+        limits,
+        progress,
+    };
+    // The ledger answers for a file that is there already before the file is opened. It may lack
+    // the row of a landing that was cut off, which the lake then adds: so the lake is asked too.
     let known = lake.ledger_rows(&landing.delivery).await.map_err(|error| landing.lake_error(error))?;
-    if let Some(row) = known.last().filter(|row| row.content_hash == content.to_string()) {
-        return Ok(landing.already(row));
+    if let Some(row) = known.last() {
+        let same = row.content_hash == landing.content().await?.to_string();
+        if same && request.dry_run {
+            return Ok(landing.already(row));
+        }
+        if same && let Begun::Already(receipt) = landing.begin(row.revision).await? {
+            return Ok(*receipt);
+        }
     }
     let domains = request.contract.properties().iter().filter_map(|property| match property.kind() {
         PropertyType::Hetu { domain } => Some(domain.as_ref()),
@@ -135,7 +159,7 @@ pub async fn land(
     });
     let pseudonyms: Arc<dyn Pseudonymise> = Arc::new(keys.prepare(domains));
     let validator = Arc::new(Validator::new(Arc::clone(&request.contract), Arc::clone(&request.lists), context, pseudonyms));
-    landing.run(&validator, keys.version(), known.last()).await
+    landing.run(&validator, known.last().map(|row| row.revision)).await
 }
 
 /// Lands several files, at most `at_once` of them at the same time; the results are in the order of
@@ -181,10 +205,19 @@ struct FileLanding<'a> {
     delivery: Delivery,
     period: DeliveryPeriod,
     control: Option<ControlTotals>,
-    content: ContentHash,
+    key_version: i32,
+    /// The task that hashes the file, until somebody waits for it.
+    hashing: Mutex<Option<JoinHandle<Result<ContentHash, FaultAt>>>>,
+    content: OnceLock<ContentHash>,
     mark: FileMark,
     limits: &'a LandLimits,
     progress: &'a dyn Progress,
+}
+
+/// What the lake said to a landing.
+enum Begun {
+    Already(Box<Receipt>),
+    Go(Box<Ticket>),
 }
 
 /// A file whose header fits the contract.
@@ -196,6 +229,31 @@ struct Opened {
     read: Arc<AtomicU64>,
 }
 
+/// Where a pass stores the rows it accepts.
+enum Leave {
+    /// Nowhere: a dry run.
+    Dry,
+    /// Where the lake will say while the first blocks are read. A file that was never landed need
+    /// not wait for its hash.
+    Ask,
+    /// Where the lake said.
+    Given(Box<Ticket>),
+}
+
+/// What the threads of a pass need to store rows.
+struct Start {
+    delivery_id: String,
+    writer: LandingWriter,
+}
+
+/// The end of a pass, or of all passes over the file.
+enum Ended<T> {
+    /// The file was read to its end; rows are stored when there is a ticket.
+    Read(T, Option<Box<Ticket>>),
+    /// The lake holds the file's content.
+    Already(Box<Receipt>),
+}
+
 /// Everything known after the passes over the file.
 struct Judged {
     totals: Totals,
@@ -205,44 +263,36 @@ struct Judged {
 }
 
 /// What a receipt says of the lake, besides the counts.
-#[derive(Default)]
 struct Place {
     delivery_id: String,
     replaces: Option<i64>,
-    table_version: Option<i64>,
 }
 
 impl FileLanding<'_> {
-    async fn run(&self, validator: &Arc<Validator>, key_version: i32, known: Option<&LedgerRow>) -> Result<Receipt, LandError> {
-        let current = known.map(|row| row.revision);
+    /// `current` is the revision in the ledger.
+    async fn run(&self, validator: &Arc<Validator>, current: Option<i64>) -> Result<Receipt, LandError> {
         let next = self.request.revision.unwrap_or(current.unwrap_or_default() + 1);
         // The header is judged before the lake is asked for anything.
-        let mut opened = Some(self.open(validator, next, key_version).await?);
+        let mut opened = Some(self.open(validator, next).await?);
         if self.request.dry_run {
-            if let (Some(wanted), Some(current)) = (self.request.revision, current)
-                && wanted <= current
-            {
-                return Err(self.older(wanted, current));
-            }
-            let judged = self.judge(validator, None, next, key_version, &mut opened).await?;
-            let place = Place { delivery_id: self.delivery.id(next), replaces: current, table_version: None };
-            let outcome = if current.is_some() { Outcome::WouldReplace } else { Outcome::WouldLand };
-            return match self.stopped(&judged, &place.delivery_id, key_version) {
-                Some(stopped) => stopped,
-                None => Ok(self.receipt(outcome, place, &judged.totals, judged.rejects.listed(), &judged.findings, key_version)),
-            };
+            return self.run_dry(validator, current, next, &mut opened).await;
         }
-        for _ in 0..ATTEMPTS {
-            let schema = self.request.contract.arrow_schema();
-            let begun = self.lake.begin_landing(&self.delivery, &schema, self.content, self.request.revision).await;
-            let ticket = match begun.map_err(|error| self.lake_error(error))? {
-                Landing::AlreadyLanded(row) => return Ok(self.already(&row)),
-                Landing::Older { current } => return Err(self.older(next, current)),
-                Landing::Go(ticket) => ticket,
+        for attempt in 0..ATTEMPTS {
+            let leave = match (attempt, current) {
+                (0, None) => Leave::Ask,
+                _ => match self.begin(next).await? {
+                    Begun::Already(receipt) => return Ok(*receipt),
+                    Begun::Go(ticket) => Leave::Given(ticket),
+                },
             };
-            let judged = self.judge(validator, Some(&ticket), ticket.revision(), key_version, &mut opened).await?;
-            if let Some(receipt) = self.commit(&ticket, judged, key_version).await? {
-                return Ok(receipt);
+            match self.judge(validator, leave, next, &mut opened).await? {
+                Ended::Already(receipt) => return Ok(*receipt),
+                Ended::Read(_, None) => return Err(self.internal("rows were read and not stored")),
+                Ended::Read(judged, Some(ticket)) => {
+                    if let Some(receipt) = self.commit(&ticket, judged).await? {
+                        return Ok(receipt);
+                    }
+                }
             }
             // Another landing of this delivery came first, and the rows carry a revision that is
             // taken: everything again, with the next one.
@@ -251,15 +301,59 @@ impl FileLanding<'_> {
         Err(self.lake_error(LakeError::Busy { table }))
     }
 
+    async fn run_dry(
+        &self,
+        validator: &Arc<Validator>,
+        current: Option<i64>,
+        next: i64,
+        opened: &mut Option<Opened>,
+    ) -> Result<Receipt, LandError> {
+        if let (Some(wanted), Some(current)) = (self.request.revision, current)
+            && wanted <= current
+        {
+            return Err(self.older(wanted, current));
+        }
+        let judged = match self.judge(validator, Leave::Dry, next, opened).await? {
+            Ended::Read(judged, _) => judged,
+            Ended::Already(receipt) => return Ok(*receipt),
+        };
+        let delivery_id = self.delivery.id(next);
+        if let Some(stopped) = self.stopped(&judged, &delivery_id) {
+            return stopped;
+        }
+        let outcome = if current.is_some() { Outcome::WouldReplace } else { Outcome::WouldLand };
+        let place = Place { delivery_id, replaces: current };
+        Ok(self.receipt(outcome, place, &judged.totals, judged.rejects.listed(), &judged.findings))
+    }
+
+    /// The file's hash, once it is computed.
+    async fn content(&self) -> Result<ContentHash, LandError> {
+        let hashing = self.hashing.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(hashing) = hashing {
+            let content = joined(hashing.await, &self.file)?.map_err(|at| at.named(&self.file))?;
+            let _ = self.content.set(content);
+        }
+        self.content.get().copied().ok_or_else(|| self.internal("the file was not hashed"))
+    }
+
+    /// Asks the lake for leave to land.
+    async fn begin(&self, wanted: i64) -> Result<Begun, LandError> {
+        let schema = self.request.contract.arrow_schema();
+        let content = self.content().await?;
+        let begun = self.lake.begin_landing(&self.delivery, &schema, content, self.request.revision).await;
+        match begun.map_err(|error| self.lake_error(error))? {
+            Landing::AlreadyLanded(row) => Ok(Begun::Already(Box::new(self.already(&row)))),
+            Landing::Older { current } => Err(self.older(wanted, current)),
+            Landing::Go(ticket) => Ok(Begun::Go(ticket)),
+        }
+    }
+
     /// Opens the file and fits its header to the contract.
-    async fn open(&self, validator: &Arc<Validator>, revision: i64, key_version: i32) -> Result<Opened, LandError> {
+    async fn open(&self, validator: &Arc<Validator>, revision: i64) -> Result<Opened, LandError> {
         let read = Arc::new(AtomicU64::new(0));
         let agreement = Agreement::of(&self.request.contract);
-        let (path, mark, limits, counter) = (self.request.file.clone(), self.mark.clone(), self.limits.clone(), Arc::clone(&read));
-        let opened = tokio::task::spawn_blocking(move || {
-            mark.check(&path)?;
-            source::open_file(&path, &agreement, &limits, &counter)
-        });
+        let (path, limits, counter) = (self.request.file.clone(), self.limits.clone(), Arc::clone(&read));
+        let opened = tokio::task::spawn_blocking(move || source::open_file(&path, &agreement, &limits, &counter));
         let source = joined(opened.await, &self.file)?.map_err(|at| at.named(&self.file))?;
         match validator.map_header(&source.header) {
             Ok(header) => {
@@ -267,8 +361,9 @@ impl FileLanding<'_> {
                 Ok(Opened { source, header, findings, read })
             }
             Err(findings) => {
-                let place = Place { delivery_id: self.delivery.id(revision), ..Place::default() };
-                Err(LandError::Refused(Box::new(self.receipt(Outcome::Refused, place, &Totals::default(), &[], &findings, key_version))))
+                self.content().await?;
+                let place = Place { delivery_id: self.delivery.id(revision), replaces: None };
+                Err(LandError::Refused(Box::new(self.receipt(Outcome::Refused, place, &Totals::default(), &[], &findings))))
             }
         }
     }
@@ -277,25 +372,28 @@ impl FileLanding<'_> {
     async fn judge(
         &self,
         validator: &Arc<Validator>,
-        ticket: Option<&Ticket>,
+        mut leave: Leave,
         revision: i64,
-        key_version: i32,
         opened: &mut Option<Opened>,
-    ) -> Result<Judged, LandError> {
+    ) -> Result<Ended<Judged>, LandError> {
         let apart = self.request.contract.uniqueness().action == Action::Quarantine;
         let mut known: Arc<BTreeMap<i64, First>> = Arc::default();
         loop {
             let file = match opened.take() {
                 Some(file) => file,
-                None => self.open(validator, revision, key_version).await?,
+                None => self.open(validator, revision).await?,
             };
             let mut findings = file.findings.clone();
-            let (mut passed, staged) = self.pass(validator, ticket, revision, &known, file).await?;
+            let ((mut passed, staged), ticket) = match self.pass(validator, leave, revision, &known, file).await? {
+                Ended::Already(receipt) => return Ok(Ended::Already(receipt)),
+                Ended::Read(passed, ticket) => (passed, ticket),
+            };
             if known.is_empty() {
                 let late = self.late_duplicates(&mut passed).await?;
                 if apart && !late.is_empty() {
-                    self.discard(ticket, staged.as_ref()).await;
+                    self.discard(ticket.as_deref(), staged.as_ref()).await;
                     known = Arc::new(late);
+                    leave = ticket.map_or(Leave::Dry, Leave::Given);
                     continue;
                 }
                 for (row, first) in late {
@@ -303,33 +401,40 @@ impl FileLanding<'_> {
                 }
             }
             let Passed { totals, rejects, repeated, keys: _ } = passed;
-            self.balance(&totals, staged.as_ref())?;
+            self.content().await?;
+            let (path, mark) = (self.request.file.clone(), self.mark.clone());
+            let unchanged = tokio::task::spawn_blocking(move || mark.check(&path)).await;
+            let sound = match joined(unchanged, &self.file)?.map_err(|at| at.named(&self.file)) {
+                Ok(()) => self.balance(&totals, staged.as_ref()),
+                Err(changed) => Err(changed.into()),
+            };
+            if let Err(error) = sound {
+                self.discard(ticket.as_deref(), staged.as_ref()).await;
+                return Err(error);
+            }
             findings.extend(self.verdict(&totals, &rejects, &repeated));
-            return Ok(Judged { totals, rejects, findings, staged });
+            return Ok(Ended::Read(Judged { totals, rejects, findings, staged }, ticket));
         }
     }
 
-    /// One pass over the file; accepted rows are stored, unseen, when there is a ticket.
+    /// One pass over the file; accepted rows are stored, unseen, unless it is a dry run.
     async fn pass(
         &self,
         validator: &Arc<Validator>,
-        ticket: Option<&Ticket>,
+        leave: Leave,
         revision: i64,
         known: &Arc<BTreeMap<i64, First>>,
         file: Opened,
-    ) -> Result<(Passed, Option<StagedRows>), LandError> {
+    ) -> Result<Ended<(Passed, Option<StagedRows>)>, LandError> {
         let Opened { source, header, findings: _, read } = file;
-        let writer = match ticket {
-            Some(ticket) => Some(self.lake.landing_writer(ticket, self.limits.encoders, PartOptions { text_statistics: false, ..PartOptions::default() }).map_err(|error| self.lake_error(error))?),
-            None => None,
-        };
         let cancelled = Arc::new(AtomicBool::new(false));
-        let _stops_when_dropped = CancelOnDrop(Arc::clone(&cancelled));
+        let stops_when_dropped = CancelOnDrop(Arc::clone(&cancelled));
         let (ticks, mut heard) = tokio::sync::mpsc::unbounded_channel::<()>();
+        let (give, given) = std::sync::mpsc::channel::<Start>();
+        let stores = !matches!(leave, Leave::Dry);
         let job = {
             let (validator, known, limits) = (Arc::clone(validator), Arc::clone(known), self.limits.clone());
             let contract = Arc::clone(&self.request.contract);
-            let delivery_id = self.delivery.id(revision);
             tokio::task::spawn_blocking(move || {
                 let amounts: Vec<String> = contract.amount_columns().map(|property| property.name().to_owned()).collect();
                 let pass = Pass {
@@ -337,20 +442,59 @@ impl FileLanding<'_> {
                     header: &header,
                     uniqueness: contract.uniqueness(),
                     limits: &limits,
-                    delivery_id: &delivery_id,
                     amounts: &amounts,
                     known: &known,
                     cancelled: &cancelled,
                 };
-                let mut sink = |batch| writer.as_ref().is_none_or(|writer| writer.write(batch).is_ok());
+                let mut storing: Option<(LandingWriter, DeliveryColumns)> = None;
+                let mut sink = |batch, row_no| {
+                    if !stores {
+                        return true;
+                    }
+                    if storing.is_none() {
+                        // The first rows wait here for the lake's word.
+                        storing = given.recv().ok().map(|start| (start.writer, DeliveryColumns::new(&start.delivery_id)));
+                    }
+                    match &mut storing {
+                        Some((writer, columns)) => columns.put_before(batch, row_no).is_ok_and(|batch| writer.write(batch).is_ok()),
+                        None => false,
+                    }
+                };
                 let mut tick = || {
                     // Nobody may be listening any more.
                     let _ = ticks.send(());
                 };
                 let outcome = pipeline::run(source, &pass, &mut sink, &mut tick);
+                // A file without accepted rows still has a writer to be finished.
+                let writer = storing.map(|(writer, _)| writer).or_else(|| given.recv().ok().map(|start| start.writer));
                 (outcome, writer)
             })
         };
+        let began = match leave {
+            Leave::Dry => Ok(None),
+            Leave::Given(ticket) => Ok(Some(ticket)),
+            Leave::Ask => match self.begin(revision).await {
+                Ok(Begun::Go(ticket)) => Ok(Some(ticket)),
+                Ok(Begun::Already(receipt)) => Err(Ok(Ended::Already(receipt))),
+                Err(error) => Err(Err(error)),
+            },
+        };
+        let ticket = match began {
+            Ok(ticket) => ticket,
+            Err(end) => {
+                drop((give, stops_when_dropped));
+                // Whatever the threads still found no longer matters.
+                let _ = joined(job.await, &self.file)?;
+                return end;
+            }
+        };
+        if let Some(ticket) = &ticket {
+            let options = PartOptions { text_statistics: false, ..PartOptions::default() };
+            let writer = self.lake.landing_writer(ticket, self.limits.encoders, options).map_err(|error| self.lake_error(error))?;
+            // The threads may have ended with a fault of the file already.
+            let _ = give.send(Start { delivery_id: ticket.delivery_id(), writer });
+        }
+        drop(give);
         while heard.recv().await.is_some() {
             self.progress.bytes(&self.file, read.load(Ordering::Relaxed).min(self.mark.bytes), self.mark.bytes);
         }
@@ -360,11 +504,11 @@ impl FileLanding<'_> {
             None => None,
         };
         match (outcome, staged) {
-            (Ok(passed), None) => Ok((passed, None)),
-            (Ok(passed), Some(Ok(staged))) => Ok((passed, Some(staged))),
+            (Ok(passed), None) => Ok(Ended::Read((passed, None), ticket)),
+            (Ok(passed), Some(Ok(staged))) => Ok(Ended::Read((passed, Some(staged)), ticket)),
             (Ok(_) | Err(Stop::Sink), Some(Err(error))) => Err(self.lake_error(error)),
             (Err(stop), staged) => {
-                self.discard(ticket, staged.and_then(Result::ok).as_ref()).await;
+                self.discard(ticket.as_deref(), staged.and_then(Result::ok).as_ref()).await;
                 Err(self.stop_error(stop))
             }
         }
@@ -436,29 +580,29 @@ impl FileLanding<'_> {
     }
 
     /// The receipt of a delivery that its findings stop.
-    fn stopped(&self, judged: &Judged, delivery_id: &str, key_version: i32) -> Option<Result<Receipt, LandError>> {
+    fn stopped(&self, judged: &Judged, delivery_id: &str) -> Option<Result<Receipt, LandError>> {
         let has = |action: Action| judged.findings.iter().any(|finding| finding.action == action);
         let outcome = match (has(Action::Reject), has(Action::Hold) && !self.request.approve_held) {
             (true, _) => Outcome::Refused,
             (false, true) => Outcome::Held,
             (false, false) => return None,
         };
-        let place = Place { delivery_id: delivery_id.to_owned(), ..Place::default() };
-        let receipt = self.receipt(outcome, place, &judged.totals, judged.rejects.listed(), &judged.findings, key_version);
+        let place = Place { delivery_id: delivery_id.to_owned(), replaces: None };
+        let receipt = self.receipt(outcome, place, &judged.totals, judged.rejects.listed(), &judged.findings);
         Some(if outcome == Outcome::Held { Ok(receipt) } else { Err(LandError::Refused(Box::new(receipt))) })
     }
 
     /// Commits, unless the findings stop the delivery. `None`: overtaken, begin again.
-    async fn commit(&self, ticket: &Ticket, judged: Judged, key_version: i32) -> Result<Option<Receipt>, LandError> {
-        if let Some(stopped) = self.stopped(&judged, &ticket.delivery_id(), key_version) {
+    async fn commit(&self, ticket: &Ticket, judged: Judged) -> Result<Option<Receipt>, LandError> {
+        if let Some(stopped) = self.stopped(&judged, &ticket.delivery_id()) {
             self.discard(Some(ticket), judged.staged.as_ref()).await;
             return stopped.map(Some);
         }
         let Judged { totals, rejects, findings, staged } = judged;
         let staged = staged.unwrap_or_default();
         let outcome = if ticket.replaces().is_some() { Outcome::Replaced } else { Outcome::Landed };
-        let place = Place { delivery_id: ticket.delivery_id(), replaces: ticket.replaces(), table_version: None };
-        let mut receipt = self.receipt(outcome, place, &totals, rejects.listed(), &findings, key_version);
+        let place = Place { delivery_id: ticket.delivery_id(), replaces: ticket.replaces() };
+        let mut receipt = self.receipt(outcome, place, &totals, rejects.listed(), &findings);
         self.progress.committing(&self.file);
         let row = self.ledger_row(ticket, &receipt);
         let landed = self.lake.finish_landing(ticket, &staged, rejects.into_batches(), row).await;
@@ -483,10 +627,9 @@ impl FileLanding<'_> {
         totals: &Totals,
         listed: &[Reject],
         findings: &[FileFinding],
-        key_version: i32,
     ) -> Receipt {
         let contract = &self.request.contract;
-        let Place { delivery_id, replaces, table_version } = place;
+        let Place { delivery_id, replaces } = place;
         let rules = totals.rejects.iter().map(|((rule, field), rows)| RuleCount { rule: rule.to_string(), field: field.to_string(), rows: *rows });
         let control_sums = contract.amount_columns().filter_map(|property| {
             let PropertyType::Decimal { scale, .. } = property.kind() else { return None };
@@ -515,10 +658,10 @@ impl FileLanding<'_> {
             control_sums: control_sums.collect(),
             rejected_rows: listed.iter().map(RejectedRow::from).collect(),
             bytes: self.mark.bytes,
-            content_hash: self.content.to_string(),
-            key_version,
+            content_hash: self.content.get().map(ToString::to_string).unwrap_or_default(),
+            key_version: self.key_version,
             replaces,
-            table_version,
+            table_version: None,
             seconds: self.seconds(),
         }
     }

@@ -35,7 +35,6 @@ pub(crate) struct Pass<'a> {
     pub(crate) header: &'a HeaderMap,
     pub(crate) uniqueness: &'a Uniqueness,
     pub(crate) limits: &'a LandLimits,
-    pub(crate) delivery_id: &'a str,
     /// Amount columns that are summed, by name.
     pub(crate) amounts: &'a [String],
     /// Repeated keys that an earlier pass found after their rows had gone on, by row.
@@ -119,11 +118,14 @@ fn key_of(first: First) -> String {
     }
 }
 
-/// Reads the whole source. `sink` takes batches of accepted rows, `tick` hears of every block.
+/// Takes accepted rows and their row numbers, and says whether to go on.
+pub(crate) type Sink<'a> = dyn FnMut(RecordBatch, Vec<i64>) -> bool + 'a;
+
+/// Reads the whole source. `sink` takes accepted rows in their order, `tick` hears of every block.
 pub(crate) fn run(
     source: Source,
     pass: &Pass<'_>,
-    sink: &mut dyn FnMut(RecordBatch) -> bool,
+    sink: &mut Sink<'_>,
     tick: &mut dyn FnMut(),
 ) -> Result<Passed, Stop> {
     let Source { header: _, reader, splitter } = source;
@@ -201,22 +203,21 @@ fn work(tasks: &Receiver<Task>, done: &SyncSender<Outcome>, spares: &Sender<Vec<
 }
 
 /// Puts the blocks together in their order.
-fn gather(workers: &[Receiver<Outcome>], pass: &Pass<'_>, sink: &mut dyn FnMut(RecordBatch) -> bool, tick: &mut dyn FnMut()) -> Result<Passed, Stop> {
+fn gather(workers: &[Receiver<Outcome>], pass: &Pass<'_>, sink: &mut Sink<'_>, tick: &mut dyn FnMut()) -> Result<Passed, Stop> {
     let mut passed = Passed {
         totals: Totals::default(),
         rejects: RejectLog::new(pass.limits),
         repeated: Repeated::default(),
         keys: KeySet::new(pass.limits.max_keys_in_memory),
     };
-    let mut columns = DeliveryColumns::new(pass.delivery_id);
     for worker in workers.iter().cycle() {
         if pass.cancelled.load(Ordering::Relaxed) {
             return Err(Stop::Cancelled);
         }
         // Blocks come in turn, so the first worker without one says that there are no more.
         let Ok(outcome) = worker.recv() else { break };
-        let batch = put(outcome?, &mut passed, pass, &mut columns)?;
-        if batch.num_rows() > 0 && !sink(batch) {
+        let (batch, row_no) = put(outcome?, &mut passed, pass)?;
+        if batch.num_rows() > 0 && !sink(batch, row_no) {
             return Err(Stop::Sink);
         }
         tick();
@@ -227,8 +228,8 @@ fn gather(workers: &[Receiver<Outcome>], pass: &Pass<'_>, sink: &mut dyn FnMut(R
     Ok(passed)
 }
 
-/// Counts a block and gives its accepted rows with the delivery's columns.
-fn put(done: Done, passed: &mut Passed, pass: &Pass<'_>, columns: &mut DeliveryColumns) -> Result<RecordBatch, Stop> {
+/// Counts a block and gives its accepted rows.
+fn put(done: Done, passed: &mut Passed, pass: &Pass<'_>) -> Result<(RecordBatch, Vec<i64>), Stop> {
     let Done { mut checked, malformed, columns: width } = done;
     let mut found = passed.keys.add(&checked.keys, &checked.row_no).map_err(Stop::Spill)?;
     if !pass.known.is_empty() {
@@ -251,7 +252,7 @@ fn put(done: Done, passed: &mut Passed, pass: &Pass<'_>, columns: &mut DeliveryC
     rejects.extend(broken);
     rejects.sort_by_key(|reject| reject.row_no);
     passed.rejects.add(rejects);
-    columns.put_before(batch, row_no).map_err(|error| Stop::Internal(error.to_string()))
+    Ok((batch, row_no))
 }
 
 /// Adds the duplicates known from an earlier pass to those found in this block.
@@ -300,7 +301,7 @@ fn malformed_reject(row: i64, what: Malformed, width: usize) -> Reject {
 }
 
 /// The columns every row of a delivery has, before the contract's.
-struct DeliveryColumns {
+pub(crate) struct DeliveryColumns {
     id: String,
     /// The id repeated, as long as the longest block so far; blocks take slices of it.
     repeated: StringArray,
@@ -308,11 +309,11 @@ struct DeliveryColumns {
 }
 
 impl DeliveryColumns {
-    fn new(id: &str) -> Self {
+    pub(crate) fn new(id: &str) -> Self {
         Self { id: id.to_owned(), repeated: StringArray::from(Vec::<String>::new()), schema: None }
     }
 
-    fn put_before(&mut self, batch: RecordBatch, row_no: Vec<i64>) -> Result<RecordBatch, arrow::error::ArrowError> {
+    pub(crate) fn put_before(&mut self, batch: RecordBatch, row_no: Vec<i64>) -> Result<RecordBatch, arrow::error::ArrowError> {
         let rows = batch.num_rows();
         if self.repeated.len() < rows {
             self.repeated = StringArray::from_iter_values(std::iter::repeat_n(self.id.as_str(), rows));

@@ -171,8 +171,10 @@ impl Lake {
             properties = properties.with_application_transaction(Transaction::new(application, *version));
         }
         let commit = CommitBuilder::from(properties).with_actions(actions).build(Some(snapshot), table.log_store(), operation);
-        match Box::pin(async move { commit.await }).await {
-            Ok(done) => Ok(Attempt::Done(done.version() as i64)),
+        // The commit is made when the prepared commit is; what would follow reads the whole table
+        // again and does maintenance that is not wanted here.
+        match Box::pin(async move { commit.into_prepared_commit_future().await?.await }).await {
+            Ok(made) => Ok(Attempt::Done(made.version as i64)),
             Err(error) => {
                 self.forget(name).await;
                 match error {

@@ -11,6 +11,7 @@ pub mod failpoint;
 mod landing;
 mod ledger;
 mod parts;
+mod scan;
 mod table_name;
 mod tables;
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::TableProvider;
+use datafusion::execution::object_store::ObjectStoreUrl;
 use deltalake_core::kernel::engine::arrow_conversion::{TryIntoArrow, TryIntoKernel};
 use deltalake_core::kernel::{EagerSnapshot, StructField, StructType};
 use deltalake_core::operations::create::CreateBuilder;
@@ -19,6 +20,7 @@ use tokio::sync::Mutex;
 use url::Url;
 
 use crate::commit::CommitInfo;
+use crate::scan::PinnedTable;
 use crate::{LakeError, TableName};
 
 /// A log this long is folded into a checkpoint when a table is maintained.
@@ -90,6 +92,7 @@ impl Lake {
     pub(crate) async fn newest(&self, name: &TableName) -> Result<Option<DeltaTable>, LakeError> {
         let known = self.open.lock().await.get(name).cloned();
         let mut table = match known {
+            Some(table) if self.is_newest(name, &table).await? => return Ok(Some(table)),
             Some(table) => table,
             None => {
                 let table = self.unopened(name)?;
@@ -102,6 +105,18 @@ impl Lake {
         table.update_state().await.map_err(LakeError::delta(name, "read the log of"))?;
         self.open.lock().await.insert(name.clone(), table.clone());
         Ok(Some(table))
+    }
+
+    /// True when the log holds no commit after the table's version. Versions are consecutive, so one
+    /// look at the next one's place tells, where reading the log anew costs as much as it is long.
+    async fn is_newest(&self, name: &TableName, table: &DeltaTable) -> Result<bool, LakeError> {
+        let Some(version) = table.version() else { return Ok(false) };
+        let next = self.object_path(&format!("{}/{}/_delta_log/{:020}.json", name.schema(), name.table(), version + 1))?;
+        match self.store.head(&next).await {
+            Ok(_) => Ok(false),
+            Err(object_store::Error::NotFound { .. }) => Ok(true),
+            Err(error) => Err(LakeError::storage("look for the next commit")(error)),
+        }
     }
 
     pub(crate) async fn existing(&self, name: &TableName) -> Result<DeltaTable, LakeError> {
@@ -226,6 +241,15 @@ impl Lake {
                 table
             }
         };
+        let snapshot = Self::snapshot_of(name, &table)?;
+        let partition_columns: Vec<String> = snapshot.metadata().partition_columns().to_vec();
+        let place = |file: &str| self.object_path(&format!("{}/{}/{file}", name.schema(), name.table())).ok();
+        let root = self.url.join("/").map_err(|error| LakeError::Internal(error.to_string()))?;
+        let store_url = ObjectStoreUrl::parse(root.as_str().trim_end_matches('/').to_owned() + "/").map_err(|error| LakeError::Internal(error.to_string()))?;
+        let files = snapshot.log_data().into_iter();
+        if let Some(pinned) = PinnedTable::new(Arc::clone(&self.store), store_url, &snapshot.arrow_schema(), &partition_columns, files, place) {
+            return Ok(Arc::new(pinned));
+        }
         let scan = table
             .table_provider()
             .build()

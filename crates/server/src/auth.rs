@@ -64,7 +64,10 @@ pub(crate) struct Holder {
 impl Holder {
     /// The principal as a token states it.
     pub(crate) fn of(principal: &Principal) -> Self {
-        Self { name: principal.name().to_owned(), role: principal.role().to_string() }
+        Self {
+            name: principal.name().to_owned(),
+            role: principal.role().to_string(),
+        }
     }
 
     /// Whether the token was made for this principal, with the role it has now.
@@ -104,7 +107,11 @@ pub(crate) struct Authenticator {
 impl Authenticator {
     /// An authenticator with the given policy of admission.
     pub(crate) fn new(admission: Admission, sealer: Sealer, ids: Ids) -> Self {
-        Self { admission, sealer, ids }
+        Self {
+            admission,
+            sealer,
+            ids,
+        }
     }
 
     /// Signs a caller in: a new session, and the bearer that names it.
@@ -133,7 +140,13 @@ impl Authenticator {
         };
         let token = self.sealer.seal(Purpose::Bearer, &payload.encode_to_vec());
         let bearer = format!("{BEARER_MARK}{}", to_hex(&token));
-        Ok((Caller { principal, session: Some(SessionId(session_id)) }, bearer))
+        Ok((
+            Caller {
+                principal,
+                session: Some(SessionId(session_id)),
+            },
+            bearer,
+        ))
     }
 
     /// The caller of a request.
@@ -147,9 +160,10 @@ impl Authenticator {
         };
         Ok(match (known, &self.admission) {
             (Some(caller), _) => caller,
-            (None, Admission::Anyone(principal)) => {
-                Caller { principal: principal.clone(), session: None }
-            }
+            (None, Admission::Anyone(principal)) => Caller {
+                principal: principal.clone(),
+                session: None,
+            },
         })
     }
 
@@ -162,7 +176,10 @@ impl Authenticator {
             let payload = self.sealer.open(Purpose::Bearer, &token).ok()?;
             let payload = BearerPayload::decode(payload).ok()?;
             let principal = payload.holder?.principal()?;
-            Some(Caller { principal, session: Some(SessionId(payload.session_id)) })
+            Some(Caller {
+                principal,
+                session: Some(SessionId(payload.session_id)),
+            })
         });
         let caller = caller.ok_or(AuthError::UnknownBearer)?;
         // A bearer outlives a change of settings only if it still says the truth.
@@ -186,7 +203,10 @@ impl Ids {
         let mut hasher = blake3::Hasher::new_keyed(key);
         hasher.update(purpose.as_bytes());
         hasher.update(&started_nanoseconds.to_le_bytes());
-        Self { key: *hasher.finalize().as_bytes(), next: AtomicU64::new(0) }
+        Self {
+            key: *hasher.finalize().as_bytes(),
+            next: AtomicU64::new(0),
+        }
     }
 
     /// The next identifier: 16 bytes.
@@ -199,8 +219,9 @@ impl Ids {
 
 /// Lower-case hexadecimal text.
 pub(crate) fn to_hex(bytes: &[u8]) -> String {
-    const DIGITS: [char; 16] =
-        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    const DIGITS: [char; 16] = [
+        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+    ];
     bytes
         .iter()
         .flat_map(|byte| [byte >> 4, byte & 15])
@@ -214,11 +235,13 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
     if !rest.is_empty() {
         return None;
     }
-    pairs.iter().map(|[high, low]| u8::try_from(digit(high)? * 16 + digit(low)?).ok()).collect()
+    pairs
+        .iter()
+        .map(|[high, low]| u8::try_from(digit(high)? * 16 + digit(low)?).ok())
+        .collect()
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failed test is the point")]
 mod tests {
     use super::*;
 
@@ -234,11 +257,19 @@ mod tests {
     #[test]
     fn anyone_on_loopback_is_the_anonymous_principal() {
         let door = authenticator(1, reader());
-        for credentials in
-            [Credentials::None, Credentials::Basic("bm8="), Credentials::Bearer("someone-else's")]
-        {
+        for credentials in [
+            Credentials::None,
+            Credentials::Basic("bm8="),
+            Credentials::Bearer("someone-else's"),
+        ] {
             let caller = door.identify(credentials).unwrap();
-            assert_eq!(caller, Caller { principal: reader(), session: None });
+            assert_eq!(
+                caller,
+                Caller {
+                    principal: reader(),
+                    session: None
+                }
+            );
             let (caller, bearer) = door.sign_in(credentials, 5).unwrap();
             assert_eq!(door.identify(Credentials::Bearer(&bearer)), Ok(caller));
         }
@@ -273,10 +304,16 @@ mod tests {
         let (_, bearer) = door.sign_in(Credentials::None, 5).unwrap();
         for length in BEARER_MARK.len()..bearer.len() {
             let cut = &bearer[..length];
-            assert_eq!(door.identify(Credentials::Bearer(cut)), Err(AuthError::UnknownBearer));
+            assert_eq!(
+                door.identify(Credentials::Bearer(cut)),
+                Err(AuthError::UnknownBearer)
+            );
         }
         let odd = format!("{BEARER_MARK}zzää");
-        assert_eq!(door.identify(Credentials::Bearer(&odd)), Err(AuthError::UnknownBearer));
+        assert_eq!(
+            door.identify(Credentials::Bearer(&odd)),
+            Err(AuthError::UnknownBearer)
+        );
     }
 
     #[test]
@@ -285,7 +322,13 @@ mod tests {
             let ids = Ids::new(&[key; 32], purpose, started);
             [ids.next(), ids.next()]
         };
-        let all = [run(1, "a", 0), run(1, "a", 1), run(1, "b", 0), run(2, "a", 0)].concat();
+        let all = [
+            run(1, "a", 0),
+            run(1, "a", 1),
+            run(1, "b", 0),
+            run(2, "a", 0),
+        ]
+        .concat();
         let distinct: std::collections::HashSet<_> = all.iter().collect();
         assert_eq!(distinct.len(), all.len());
         assert!(all.iter().all(|id| id.len() == 16));

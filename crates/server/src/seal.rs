@@ -109,7 +109,11 @@ mod tests {
         for at in 0..token.len() {
             let mut changed = token.clone();
             changed[at] ^= 1;
-            assert_eq!(sealer.open(Purpose::Ticket, &changed), Err(Forged), "byte {at}");
+            assert_eq!(
+                sealer.open(Purpose::Ticket, &changed),
+                Err(Forged),
+                "byte {at}"
+            );
         }
         for length in 0..token.len() {
             assert_eq!(sealer.open(Purpose::Ticket, &token[..length]), Err(Forged));

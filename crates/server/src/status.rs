@@ -97,7 +97,9 @@ fn encoded_bytes(text: &str) -> usize {
 }
 
 fn encoded_byte(byte: u8) -> usize {
-    if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b',' | b':' | b';' | b'$') {
+    if byte.is_ascii_alphanumeric()
+        || matches!(byte, b'-' | b'_' | b'.' | b',' | b':' | b';' | b'$')
+    {
         1
     } else {
         3
@@ -109,7 +111,11 @@ fn shorten(text: &str, room: usize) -> &str {
     let mut used = 0;
     for (at, letter) in text.char_indices() {
         let mut bytes = [0; 4];
-        used += letter.encode_utf8(&mut bytes).bytes().map(encoded_byte).sum::<usize>();
+        used += letter
+            .encode_utf8(&mut bytes)
+            .bytes()
+            .map(encoded_byte)
+            .sum::<usize>();
         if used > room {
             return text.get(..at).unwrap_or_default();
         }
@@ -129,20 +135,49 @@ mod tests {
     fn each_kind_of_error_has_its_code() {
         let text = || "a message".to_owned();
         let cases = [
-            (EngineError::UserSql { message: text() }, Code::InvalidArgument),
+            (
+                EngineError::UserSql { message: text() },
+                Code::InvalidArgument,
+            ),
             (EngineError::NotFound { message: text() }, Code::NotFound),
-            (EngineError::Denied { message: text() }, Code::PermissionDenied),
-            (EngineError::Resource { message: text() }, Code::ResourceExhausted),
+            (
+                EngineError::Denied { message: text() },
+                Code::PermissionDenied,
+            ),
+            (
+                EngineError::Resource { message: text() },
+                Code::ResourceExhausted,
+            ),
             (EngineError::Timeout { seconds: 1 }, Code::DeadlineExceeded),
-            (EngineError::Definitions { problems: Vec::new() }, Code::FailedPrecondition),
-            (EngineError::Lake { message: text(), source: "x".into() }, Code::Unavailable),
-            (EngineError::Internal { message: text(), source: None }, Code::Internal),
+            (
+                EngineError::Definitions {
+                    problems: Vec::new(),
+                },
+                Code::FailedPrecondition,
+            ),
+            (
+                EngineError::Lake {
+                    message: text(),
+                    source: "x".into(),
+                },
+                Code::Unavailable,
+            ),
+            (
+                EngineError::Internal {
+                    message: text(),
+                    source: None,
+                },
+                Code::Internal,
+            ),
         ];
         for (error, code) in cases {
             assert_eq!(teller().engine(&error).code(), code, "{error:?}");
         }
         assert_eq!(Status::from(Forged).code(), Code::InvalidArgument);
-        assert_eq!(Status::from(AuthError::UnknownBearer).code(), Code::Unauthenticated);
+        assert_eq!(
+            Status::from(AuthError::UnknownBearer).code(),
+            Code::Unauthenticated
+        );
     }
 
     #[test]
@@ -153,8 +188,10 @@ mod tests {
 
     #[test]
     fn a_failure_of_ours_has_an_error_id_and_hides_its_cause() {
-        let error =
-            EngineError::Internal { message: "it broke".to_owned(), source: Some("secret".into()) };
+        let error = EngineError::Internal {
+            message: "it broke".to_owned(),
+            source: Some("secret".into()),
+        };
         let message = teller().engine(&error).message().to_owned();
         assert!(message.starts_with("it broke (error id "), "{message}");
         assert!(!message.contains("secret"));
@@ -168,7 +205,10 @@ mod tests {
             assert!(message.starts_with(letter));
             assert!(message.contains("error id"), "{message}");
             assert!(encoded_bytes(message) <= MAX_TEXT);
-            assert!(encoded_bytes(message) > MAX_TEXT - 20, "no more is cut than must be");
+            assert!(
+                encoded_bytes(message) > MAX_TEXT - 20,
+                "no more is cut than must be"
+            );
         }
     }
 }

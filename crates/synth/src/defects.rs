@@ -138,7 +138,7 @@ impl Defect {
                 let year = if day(year, 3, 1) - day(year, 2, 28) == 2 { year - 1 } else { year };
                 format!("29.02.{year}").into_bytes()
             }
-            Fault::Future => date(around.today + 40),
+            Fault::Future => date(around.today + 3650),
             Fault::EarlierPeriod => date(around.first - 5),
             Fault::EarlierMonth => format!("{}12", civil(around.first).0 - 1).into_bytes(),
             Fault::LaterPeriod if around.last + 5 > around.today => return None,

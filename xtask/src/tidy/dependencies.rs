@@ -199,10 +199,15 @@ fn list(names: &[&str]) -> String {
 }
 
 /// The manifests of the workspace's crates, each with the name of its folder.
+/// A package beside them, such as the fuzz targets, is a workspace of its own.
 pub(super) fn manifests(tree: &Tree) -> impl Iterator<Item = (&File, &str)> {
     tree.files.iter().filter_map(|file| {
         let folder = file.path.strip_suffix("/Cargo.toml")?;
-        let krate = folder.strip_prefix("crates/").unwrap_or(folder);
+        let krate = match folder.strip_prefix("crates/") {
+            Some(krate) => krate,
+            None if folder == "xtask" => folder,
+            None => return None,
+        };
         (!krate.contains('/')).then_some((file, krate))
     })
 }

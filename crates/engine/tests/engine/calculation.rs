@@ -89,6 +89,14 @@ async fn values_follow_from_rows_and_small_counts_are_hidden() {
     let engine = warehouse.product_engine().await;
     let report = calc(&engine, &[RATE, CHILDREN], false).await;
     assert_eq!(report.computed(), 2);
+    {
+        let admin = session(&engine, Role::Admin).await;
+        println!("{}", shown(&admin, "SELECT county, period, municipality, count(*) FROM raw.child_notification GROUP BY 1,2,3 ORDER BY 1,2,3").await.unwrap());
+        println!("{}", shown(&admin, "SELECT indicator, component, area, period_start, sex, age, delivery_id, n, person_set_count(persons) AS p FROM component.cell ORDER BY 1,2,3,4,5").await.unwrap());
+        let catalogue = engine.catalogue().await.unwrap();
+        println!("{}", catalogue.compile(catalogue.get(RATE).unwrap()).value_sql);
+        println!("{}", shown(&admin, "SELECT * FROM meta.delivered_month").await.unwrap());
+    }
     assert!(report.indicators.iter().all(|result| result.component_rows > 0 && result.suppressed > 0), "{report:#?}");
 
     let analyst = session(&engine, Role::Analyst).await;
@@ -163,8 +171,8 @@ async fn the_same_rows_give_the_same_bits_at_any_number_of_partitions() {
         let engine = Engine::open(warehouse.product_options().target_partitions(partitions)).await.unwrap();
         calc(&engine, &[RATE, CHILDREN, "need.service_need", "vaesto.share_75"], true).await;
         let admin = session(&engine, Role::Admin).await;
-        let cells = "SELECT indicator, component, area, period_start, sex, age, delivery_id, n, encode(persons, 'hex') AS persons, encode(hist, 'hex') AS hist, x FROM component.cell ORDER BY ALL";
-        let values = "SELECT indicator, output, area_level, area, period, sex, value, lower, upper, numerator, denominator, obs_status, conf_status FROM result.indicator_value ORDER BY ALL";
+        let cells = "SELECT indicator, component, area, period_start, sex, age, delivery_id, n, encode(persons, 'hex') AS persons, encode(hist, 'hex') AS hist, x FROM component.cell ORDER BY indicator, component, area, period_start, sex, age, delivery_id";
+        let values = "SELECT indicator, output, area_level, area, period, sex, value, lower, upper, numerator, denominator, obs_status, conf_status FROM result.indicator_value ORDER BY indicator, output, area_level, area, period, sex";
         seen.push((shown(&admin, cells).await.unwrap(), shown(&admin, values).await.unwrap()));
     }
     assert!(seen[0].0.lines().count() > 100 && seen[0].1.lines().count() > 1_000);
@@ -232,6 +240,7 @@ async fn a_value_is_explained_down_to_its_deliveries() {
         ids,
         ["child_notification.07.202401.r1", "child_notification.07.202402.r1", "child_notification.07.202403.r1"]
     );
+    println!("{full:#?}");
     assert!(full.deliveries.iter().all(|row| row.contributes && row.received == row.accepted));
 
     let reader = engine.explain(&principal(Role::Reader), &request).await.unwrap();

@@ -46,7 +46,7 @@ impl Packing {
     }
 }
 
-/// What a file was like when it was hashed, so that a change while it is read is noticed.
+/// What a file was like before it was hashed and read, so that a change meanwhile is noticed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FileMark {
     pub(crate) bytes: u64,
@@ -54,6 +54,11 @@ pub(crate) struct FileMark {
 }
 
 impl FileMark {
+    /// What a file is like now.
+    pub(crate) fn of_path(path: &Path) -> Result<FileMark, FaultAt> {
+        open(path).and_then(|file| FileMark::of(&file).map_err(|error| read_fault(&error)))
+    }
+
     fn of(file: &File) -> io::Result<FileMark> {
         let metadata = file.metadata()?;
         if metadata.is_dir() {
@@ -64,8 +69,7 @@ impl FileMark {
 
     /// Refuses a file that is not as it was.
     pub(crate) fn check(&self, path: &Path) -> Result<(), FaultAt> {
-        let now = open(path).and_then(|file| FileMark::of(&file).map_err(|error| read_fault(&error)))?;
-        if now == *self { Ok(()) } else { Err(SourceFault::Changed.into()) }
+        if FileMark::of_path(path)? == *self { Ok(()) } else { Err(SourceFault::Changed.into()) }
     }
 }
 
@@ -78,9 +82,8 @@ pub(crate) fn open(path: &Path) -> Result<File, FaultAt> {
 }
 
 /// SHA-256 of the file's bytes as they are on disk.
-pub(crate) fn hash_file(path: &Path) -> Result<(ContentHash, FileMark), FaultAt> {
+pub(crate) fn hash_file(path: &Path) -> Result<ContentHash, FaultAt> {
     let mut file = open(path)?;
-    let mark = FileMark::of(&file).map_err(|error| read_fault(&error))?;
     let mut digest = Sha256::new();
     let mut buffer = vec![0u8; READ_BYTES];
     loop {
@@ -91,7 +94,7 @@ pub(crate) fn hash_file(path: &Path) -> Result<(ContentHash, FileMark), FaultAt>
             Err(error) => return Err(read_fault(&error)),
         }
     }
-    Ok((ContentHash::new(digest.finalize().into()), mark))
+    Ok(ContentHash::new(digest.finalize().into()))
 }
 
 pub(crate) fn read_fault(error: &io::Error) -> FaultAt {

@@ -541,6 +541,11 @@ impl<'a> Rows<'a> {
         let rest = text.get(after..).unwrap_or_default();
         let gap = memchr::memchr2(separator, b'\n', rest).unwrap_or(rest.len());
         if !rest.get(..gap).unwrap_or_default().trim_ascii().is_empty() {
+            // Over a line end, this is a quote that was never closed: rows are swallowed, and
+            // where they end is a guess.
+            if memchr::memchr(b'\n', text.get(start..write).unwrap_or_default()).is_some() {
+                return Err(FaultAt::row(self.row, SourceFault::StrayQuote));
+            }
             self.broken = true;
         }
         self.cell(start, write);
@@ -741,6 +746,8 @@ mod tests {
     fn an_unclosed_quote_names_the_row_where_it_opened() {
         let at = read_with(b"a;b\n1;2\n3;\"4\n5;6\n", &limits(), false).unwrap_err();
         assert_eq!(at, FaultAt::row(3, SourceFault::UnclosedQuote));
+        let at = read_with(b"a;b\n1;2\n3;\"4\n5;\"6\"\n", &limits(), false).unwrap_err();
+        assert_eq!(at, FaultAt::row(3, SourceFault::StrayQuote));
         let long = format!("a;b\n1;2\n3;\"4\n{}", "5;6\n".repeat(1 << 19));
         let at = read_with(long.as_bytes(), &limits(), false).unwrap_err();
         assert_eq!(at, FaultAt::row(3, SourceFault::LongQuote { limit: 1 << 20 }));

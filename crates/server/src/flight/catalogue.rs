@@ -94,7 +94,13 @@ pub(crate) fn tables(command: &CommandGetTables, all: &[TableInfo]) -> Result<Ve
 
 fn tables_builder(command: &CommandGetTables) -> GetTablesBuilder {
     let none = None::<String>;
-    GetTablesBuilder::new(none.clone(), none.clone(), none, [""; 0], command.include_schema)
+    GetTablesBuilder::new(
+        none.clone(),
+        none.clone(),
+        none,
+        [""; 0],
+        command.include_schema,
+    )
 }
 
 /// No catalog asked means any; an empty one means tables without a catalog, and there are none.
@@ -147,7 +153,6 @@ pub(crate) static FOREIGN_KEYS: LazyLock<SchemaRef> = LazyLock::new(|| {
 });
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failed test is the point")]
 mod tests {
     use arrow::array::AsArray;
     use arrow_flight::IpcMessage;
@@ -160,7 +165,11 @@ mod tests {
             schema: schema.to_owned(),
             name: name.to_owned(),
             kind,
-            columns: Arc::new(Schema::new(vec![Field::new("value", DataType::Float64, true)])),
+            columns: Arc::new(Schema::new(vec![Field::new(
+                "value",
+                DataType::Float64,
+                true,
+            )])),
             comment: None,
         }
     }
@@ -208,7 +217,10 @@ mod tests {
         check(|c| c.catalog = Some(CATALOG.into()), &all);
         check(|c| c.catalog = Some(String::new()), &[]);
         check(|c| c.catalog = Some("other".into()), &[]);
-        check(|c| c.db_schema_filter_pattern = Some("res%".into()), &["result.indicator_value"]);
+        check(
+            |c| c.db_schema_filter_pattern = Some("res%".into()),
+            &["result.indicator_value"],
+        );
         check(
             |c| c.table_name_filter_pattern = Some("indicator%".into()),
             &["published.indicator_value", "result.indicator_value"],
@@ -217,7 +229,10 @@ mod tests {
             |c| c.table_name_filter_pattern = Some("county\\_code".into()),
             &["reference.county_code"],
         );
-        check(|c| c.table_types = vec!["SYSTEM TABLE".into()], &["information_schema.tables"]);
+        check(
+            |c| c.table_types = vec!["SYSTEM TABLE".into()],
+            &["information_schema.tables"],
+        );
     }
 
     #[test]
@@ -227,7 +242,10 @@ mod tests {
             ..CommandGetTables::default()
         };
         let batches = tables(&command, &warehouse()).unwrap();
-        assert_eq!(names(&batches), ["reference.county_code", "reference.countyXcode"]);
+        assert_eq!(
+            names(&batches),
+            ["reference.county_code", "reference.countyXcode"]
+        );
         assert_eq!(batches[0].num_rows(), 1);
     }
 
@@ -236,7 +254,11 @@ mod tests {
         for word in ["TABLE", "BASE TABLE", "table", "Base Table"] {
             check(
                 |c| c.table_types = vec![word.into()],
-                &["reference.county", "reference.countyXcode", "reference.county_code"],
+                &[
+                    "reference.county",
+                    "reference.countyXcode",
+                    "reference.county_code",
+                ],
             );
         }
         check(
@@ -255,7 +277,10 @@ mod tests {
     #[test]
     fn the_schema_of_the_answer_depends_on_include_schema_alone() {
         for (include_schema, columns) in [(false, 4), (true, 5)] {
-            let command = CommandGetTables { include_schema, ..CommandGetTables::default() };
+            let command = CommandGetTables {
+                include_schema,
+                ..CommandGetTables::default()
+            };
             assert_eq!(tables_schema(&command).fields().len(), columns);
             for batch in tables(&command, &warehouse()).unwrap() {
                 assert_eq!(batch.schema(), tables_schema(&command));
@@ -265,13 +290,19 @@ mod tests {
 
     #[test]
     fn a_table_schema_is_an_encapsulated_message() {
-        let command = CommandGetTables { include_schema: true, ..CommandGetTables::default() };
+        let command = CommandGetTables {
+            include_schema: true,
+            ..CommandGetTables::default()
+        };
         let batches = tables(&command, &warehouse()).unwrap();
         let bytes = batches[0].column(4).as_binary::<i32>().value(0);
         assert_eq!(&bytes[..4], [0xFF; 4], "the continuation marker");
         let schema = Schema::try_from(IpcMessage(Bytes::copy_from_slice(bytes))).unwrap();
         assert_eq!(schema.field(0).name(), "value");
-        assert_eq!(schema.field(0).metadata()["ARROW:FLIGHT:SQL:TYPE_NAME"], "DOUBLE");
+        assert_eq!(
+            schema.field(0).metadata()["ARROW:FLIGHT:SQL:TYPE_NAME"],
+            "DOUBLE"
+        );
     }
 
     #[test]
@@ -283,7 +314,11 @@ mod tests {
             };
             let batch = schemas(&command, &warehouse()).unwrap();
             let names = batch.column(1).as_string::<i32>();
-            names.iter().flatten().map(str::to_owned).collect::<Vec<_>>()
+            names
+                .iter()
+                .flatten()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
         };
         let all = ["information_schema", "published", "reference", "result"];
         assert_eq!(list(None, None), all);

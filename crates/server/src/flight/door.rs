@@ -35,8 +35,8 @@ use arrow_flight::{
 };
 use bytes::Bytes;
 use datafusion_common::ScalarValue;
-use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use futures::FutureExt;
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use prost::Message;
 use tietopohja_domain::Clock;
 use tietopohja_engine::{Engine, EngineError, Prepared, Session, TableInfo};
@@ -52,9 +52,7 @@ use super::parameters::Parameters;
 use super::running::{Running, Stop};
 use super::session::{self, Closed};
 use super::stream::{self as rows, FlightStream, schema_bytes};
-use super::ticket::{
-    Bindings, read_command, read_handle, read_ticket, write_handle, write_ticket,
-};
+use super::ticket::{Bindings, read_command, read_handle, read_ticket, write_handle, write_ticket};
 use super::wire::Wire;
 use super::{ServeError, ServeOptions, catalogue, sql_info, sql_type};
 use crate::auth::{Admission, Authenticator, Caller, Credentials, Holder, Ids};
@@ -154,11 +152,13 @@ impl Door {
 
     fn caller(&self, metadata: &MetadataMap) -> Result<Caller, Status> {
         let token = binary_token(metadata);
-        let caller = self.auth.identify(credentials(metadata, token.as_deref()))?;
+        let caller = self
+            .auth
+            .identify(credentials(metadata, token.as_deref()))?;
         match &caller.session {
-            Some(session) if self.closed_sessions.contains(session) => {
-                Err(Status::unauthenticated("the session was closed; sign in again"))
-            }
+            Some(session) if self.closed_sessions.contains(session) => Err(
+                Status::unauthenticated("the session was closed; sign in again"),
+            ),
             _ => Ok(caller),
         }
     }
@@ -186,16 +186,23 @@ impl Door {
             return Ok(Arc::clone(tables));
         }
         let session = self.session(&caller.principal).await?;
-        let listed = Box::pin(session.tables()).await.map_err(|error| self.engine_error(&error))?;
+        let listed = Box::pin(session.tables())
+            .await
+            .map_err(|error| self.engine_error(&error))?;
         let tables = Arc::new(listed);
         let mut kept = kept();
         kept.retain(|_, (made, _)| made.elapsed() < CATALOGUE_AGE);
-        kept.insert(caller.principal.clone(), (Instant::now(), Arc::clone(&tables)));
+        kept.insert(
+            caller.principal.clone(),
+            (Instant::now(), Arc::clone(&tables)),
+        );
         Ok(tables)
     }
 
     async fn session(&self, principal: &Principal) -> Result<Session, Status> {
-        Box::pin(self.engine.session(principal)).await.map_err(|error| self.engine_error(&error))
+        Box::pin(self.engine.session(principal))
+            .await
+            .map_err(|error| self.engine_error(&error))
     }
 
     /// Parses and plans a statement; nothing runs.
@@ -218,7 +225,11 @@ impl Door {
         let Some(parameters) = parameters else {
             return if wanted == 0 {
                 let wire = Wire::of(prepared.schema());
-                Ok(Planned { session, runs: vec![prepared], wire })
+                Ok(Planned {
+                    session,
+                    runs: vec![prepared],
+                    wire,
+                })
             } else {
                 Err(Status::invalid_argument(format!(
                     "the statement has {wanted} parameters and no values; bind values before \
@@ -240,7 +251,11 @@ impl Door {
                  one type",
             ));
         }
-        Ok(Planned { session, runs, wire })
+        Ok(Planned {
+            session,
+            runs,
+            wire,
+        })
     }
 
     async fn bind(
@@ -289,11 +304,15 @@ impl Door {
         let schema = match &command {
             Command::CommandStatementQuery(query) => {
                 check_transaction(query.transaction_id.as_ref())?;
-                return self.resolve_statement(caller, query.query.clone(), None).await;
+                return self
+                    .resolve_statement(caller, query.query.clone(), None)
+                    .await;
             }
             Command::CommandPreparedStatementQuery(query) => {
                 let statement = self.read_statement(caller, &query.prepared_statement_handle)?;
-                return self.resolve_statement(caller, statement.sql, statement.parameters).await;
+                return self
+                    .resolve_statement(caller, statement.sql, statement.parameters)
+                    .await;
             }
             Command::CommandGetCatalogs(_) => GetCatalogsBuilder::new().schema(),
             Command::CommandGetDbSchemas(command) => command.clone().into_builder().schema(),
@@ -307,8 +326,14 @@ impl Door {
             Command::CommandGetXdbcTypeInfo(_) => self.type_info.schema(),
             other => return Err(not_a_query(other)),
         };
-        let ticket = Ticket { ticket: command.into_any().encode_to_vec().into() };
-        Ok(Resolved { schema, ticket, expires: None })
+        let ticket = Ticket {
+            ticket: command.into_any().encode_to_vec().into(),
+        };
+        Ok(Resolved {
+            schema,
+            ticket,
+            expires: None,
+        })
     }
 
     /// The rows of a command about the catalogue.
@@ -350,7 +375,11 @@ impl Door {
         if self.running.is_cancelled(&query_id) {
             return Err(Stop::Cancelled.status());
         }
-        let Planned { session, runs, wire } = self.plan(caller, sql, parameters).await?;
+        let Planned {
+            session,
+            runs,
+            wire,
+        } = self.plan(caller, sql, parameters).await?;
         tracing::info!(
             principal = %caller.principal,
             statement = %blake3::hash(sql.as_bytes()).to_hex(),
@@ -370,7 +399,13 @@ impl Door {
                 }
             })
             .try_flatten();
-        Ok(rows::running(wire, batches, query_id, &self.running, Arc::clone(&self.teller)))
+        Ok(rows::running(
+            wire,
+            batches,
+            query_id,
+            &self.running,
+            Arc::clone(&self.teller),
+        ))
     }
 
     async fn redeem(&self, caller: &Caller, command: Command) -> Result<FlightStream, Status> {
@@ -378,15 +413,19 @@ impl Door {
             Command::TicketStatementQuery(ticket) => {
                 let payload = read_ticket(&self.sealer, &ticket, &caller.principal)?;
                 if payload.expires < self.now() {
-                    return Err(Status::not_found("the ticket has expired; run the query again"));
+                    return Err(Status::not_found(
+                        "the ticket has expired; run the query again",
+                    ));
                 }
                 let parameters = payload.parameters.as_ref();
-                self.run(caller, &payload.sql, parameters, payload.query_id).await
+                self.run(caller, &payload.sql, parameters, payload.query_id)
+                    .await
             }
             Command::CommandPreparedStatementQuery(query) => {
                 let statement = self.read_statement(caller, &query.prepared_statement_handle)?;
                 let parameters = statement.parameters.as_ref();
-                self.run(caller, &statement.sql, parameters, self.ids.next()).await
+                self.run(caller, &statement.sql, parameters, self.ids.next())
+                    .await
             }
             other => self.describe(caller, other).await,
         }
@@ -455,16 +494,23 @@ impl Door {
         let handle = query.prepared_statement_handle;
         let mut statement = read_handle(&self.sealer, &handle, &caller.principal)?;
         let Some(parameters) = Parameters::receive(first, rest).await? else {
-            return Ok(DoPutPreparedStatementResult { prepared_statement_handle: Some(handle) });
+            return Ok(DoPutPreparedStatementResult {
+                prepared_statement_handle: Some(handle),
+            });
         };
-        check_width(&parameters, usize::try_from(statement.parameter_count).unwrap_or(usize::MAX))?;
+        check_width(
+            &parameters,
+            usize::try_from(statement.parameter_count).unwrap_or(usize::MAX),
+        )?;
         // Values that cannot be bound are refused now, not when the query runs.
         parameters.rows()?;
         let bytes = parameters.to_bytes()?;
         self.bindings.keep(&statement.statement_id, bytes.clone());
         statement.parameters = Some(bytes);
         let handle = write_handle(&self.sealer, &statement);
-        Ok(DoPutPreparedStatementResult { prepared_statement_handle: Some(handle) })
+        Ok(DoPutPreparedStatementResult {
+            prepared_statement_handle: Some(handle),
+        })
     }
 
     /// Text sent as an update. Whatever it is, it changes nothing here: the engine says why not, or
@@ -511,7 +557,10 @@ impl Door {
 
     /// The query that a Flight info is about, for cancelling.
     fn queries(&self, caller: &Caller, info: &FlightInfo) -> Result<Vec<Bytes>, Status> {
-        let tickets = info.endpoint.iter().filter_map(|endpoint| endpoint.ticket.as_ref());
+        let tickets = info
+            .endpoint
+            .iter()
+            .filter_map(|endpoint| endpoint.ticket.as_ref());
         let mut queries = Vec::new();
         for ticket in tickets {
             if let Command::TicketStatementQuery(ticket) = read_command(&ticket.ticket)? {
@@ -546,10 +595,15 @@ impl Door {
         };
         let mut payload: TicketPayload = read_ticket(&self.sealer, &inside, &caller.principal)?;
         if payload.expires < self.now() {
-            return Err(Status::not_found("the ticket has expired; run the query again"));
+            return Err(Status::not_found(
+                "the ticket has expired; run the query again",
+            ));
         }
         payload.expires = self.now().saturating_add(self.ticket_seconds);
-        Ok(endpoint(write_ticket(&self.sealer, &payload), Some(payload.expires)))
+        Ok(endpoint(
+            write_ticket(&self.sealer, &payload),
+            Some(payload.expires),
+        ))
     }
 
     async fn act(&self, metadata: &MetadataMap, action: Action) -> Result<Option<Bytes>, Status> {
@@ -560,7 +614,11 @@ impl Door {
                 let request: ActionCreatePreparedStatementRequest = unpack(&body)?;
                 let result = self.create_statement(&caller, request).await?;
                 let type_url = PreparedStatementResult::TYPE_URL.to_owned();
-                Any { type_url, value: result.encode_to_vec().into() }.encode_to_vec()
+                Any {
+                    type_url,
+                    value: result.encode_to_vec().into(),
+                }
+                .encode_to_vec()
             }
             "ClosePreparedStatement" => {
                 let request: ActionClosePreparedStatementRequest = unpack(&body)?;
@@ -572,14 +630,21 @@ impl Door {
             "CancelFlightInfo" => {
                 let request: CancelFlightInfoRequest = decode(&body)?;
                 let status = self.cancel(&caller, request.info.as_ref())?;
-                CancelFlightInfoResult { status: status.into() }.encode_to_vec()
+                CancelFlightInfoResult {
+                    status: status.into(),
+                }
+                .encode_to_vec()
             }
             "CancelQuery" => {
                 let request: ActionCancelQueryRequest = unpack(&body)?;
                 let info: FlightInfo = decode(&request.info)?;
                 let status = self.cancel(&caller, Some(&info))?;
                 // The two enumerations have the same numbers.
-                ActionCancelQueryResult { result: status.into() }.as_any().encode_to_vec()
+                ActionCancelQueryResult {
+                    result: status.into(),
+                }
+                .as_any()
+                .encode_to_vec()
             }
             "RenewFlightEndpoint" => self.renew(&caller, decode(&body)?)?.encode_to_vec(),
             "SetSessionOptions" => {
@@ -591,7 +656,10 @@ impl Door {
                 if let Some(session) = &caller.session {
                     self.closed_sessions.close(session);
                 }
-                CloseSessionResult { status: CloseStatus::Closed.into() }.encode_to_vec()
+                CloseSessionResult {
+                    status: CloseStatus::Closed.into(),
+                }
+                .encode_to_vec()
             }
             "BeginTransaction" | "EndTransaction" | "BeginSavepoint" | "EndSavepoint" => {
                 return Err(Status::unimplemented(
@@ -641,7 +709,10 @@ const ACTIONS: [(&str, &str); 8] = [
         "GetSessionOptions",
         "Reads the options of the session. GetSessionOptionsRequest in, GetSessionOptionsResult out",
     ),
-    ("CloseSession", "Ends the session. CloseSessionRequest in, CloseSessionResult out"),
+    (
+        "CloseSession",
+        "Ends the session. CloseSessionRequest in, CloseSessionResult out",
+    ),
 ];
 
 #[tonic::async_trait]
@@ -665,7 +736,10 @@ impl FlightService for Door {
             tracing::info!(principal = %caller.principal, "signed in");
             let header = AsciiMetadataValue::try_from(format!("Bearer {bearer}"))
                 .map_err(|_| self.teller.internal("the bearer could not be written"))?;
-            let payload = HandshakeResponse { protocol_version: 0, payload: bearer.into() };
+            let payload = HandshakeResponse {
+                protocol_version: 0,
+                payload: bearer.into(),
+            };
             let mut response = Response::new(stream::iter([Ok(payload)]).boxed());
             response.metadata_mut().insert("authorization", header);
             Ok(response)
@@ -690,7 +764,12 @@ impl FlightService for Door {
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
         let (metadata, _, descriptor) = request.into_parts();
-        self.call(async { Ok(Response::new(self.flight_info(&metadata, descriptor).await?)) }).await
+        self.call(async {
+            Ok(Response::new(
+                self.flight_info(&metadata, descriptor).await?,
+            ))
+        })
+        .await
     }
 
     async fn poll_flight_info(
@@ -718,8 +797,12 @@ impl FlightService for Door {
         let (metadata, _, descriptor) = request.into_parts();
         self.call(async {
             let caller = self.caller(&metadata)?;
-            let resolved = self.resolve(&caller, read_command(&descriptor.cmd)?).await?;
-            Ok(Response::new(SchemaResult { schema: self.schema_bytes(&resolved.schema)? }))
+            let resolved = self
+                .resolve(&caller, read_command(&descriptor.cmd)?)
+                .await?;
+            Ok(Response::new(SchemaResult {
+                schema: self.schema_bytes(&resolved.schema)?,
+            }))
         })
         .await
     }
@@ -744,7 +827,9 @@ impl FlightService for Door {
         let (metadata, _, messages) = request.into_parts();
         self.call(async {
             let app_metadata = self.put(&metadata, messages).await?;
-            Ok(Response::new(stream::iter([Ok(PutResult { app_metadata })]).boxed()))
+            Ok(Response::new(
+                stream::iter([Ok(PutResult { app_metadata })]).boxed(),
+            ))
         })
         .await
     }
@@ -769,7 +854,10 @@ impl FlightService for Door {
         self.call(async {
             self.caller(request.metadata())?;
             let actions = ACTIONS.map(|(name, description)| {
-                Ok(ActionType { r#type: name.to_owned(), description: description.to_owned() })
+                Ok(ActionType {
+                    r#type: name.to_owned(),
+                    description: description.to_owned(),
+                })
             });
             Ok(Response::new(stream::iter(actions).boxed()))
         })
@@ -782,7 +870,9 @@ impl FlightService for Door {
     ) -> Result<Response<Self::DoExchangeStream>, Status> {
         self.call(async {
             self.caller(request.metadata())?;
-            Err(Status::unimplemented("rows are not exchanged here; send a query"))
+            Err(Status::unimplemented(
+                "rows are not exchanged here; send a query",
+            ))
         })
         .await
     }
@@ -790,7 +880,9 @@ impl FlightService for Door {
 
 /// What a request says about its sender: the usual header first, then the older one.
 fn credentials<'a>(metadata: &'a MetadataMap, older: Option<&'a str>) -> Credentials<'a> {
-    let header = metadata.get("authorization").and_then(|value| value.to_str().ok());
+    let header = metadata
+        .get("authorization")
+        .and_then(|value| value.to_str().ok());
     if let Some((scheme, rest)) = header.and_then(|header| header.split_once(' ')) {
         if scheme.eq_ignore_ascii_case("bearer") {
             return Credentials::Bearer(rest.trim());
@@ -809,7 +901,10 @@ fn binary_token(metadata: &MetadataMap) -> Option<String> {
 }
 
 fn endpoint(ticket: Ticket, expires: Option<i64>) -> FlightEndpoint {
-    let mut endpoint = FlightEndpoint { ticket: Some(ticket), ..FlightEndpoint::default() };
+    let mut endpoint = FlightEndpoint {
+        ticket: Some(ticket),
+        ..FlightEndpoint::default()
+    };
     if let Some(seconds) = expires {
         endpoint.expiration_time.get_or_insert_default().seconds = seconds;
     }
@@ -818,9 +913,9 @@ fn endpoint(ticket: Ticket, expires: Option<i64>) -> FlightEndpoint {
 
 fn check_transaction(id: Option<&Bytes>) -> Result<(), Status> {
     match id {
-        Some(id) if !id.is_empty() => {
-            Err(Status::invalid_argument("there is no such transaction: transactions do not exist"))
-        }
+        Some(id) if !id.is_empty() => Err(Status::invalid_argument(
+            "there is no such transaction: transactions do not exist",
+        )),
         _ => Ok(()),
     }
 }

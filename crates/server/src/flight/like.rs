@@ -102,7 +102,11 @@ mod tests {
             ("abab", "%ab", true),
             ("ababc", "%ab", false),
             ("väestö", "v_est_", true),
-            ("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "%a%a%a%a%a%a%a%b", false),
+            (
+                "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                "%a%a%a%a%a%a%a%b",
+                false,
+            ),
         ];
         for (name, pattern, wanted) in cases {
             assert_eq!(matches(name, pattern), wanted, "`{name}` like `{pattern}`");

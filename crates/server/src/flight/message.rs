@@ -42,7 +42,9 @@ pub(crate) struct SessionOptionValue {
 impl SessionOptionValue {
     /// A text value.
     pub(crate) fn text(value: impl Into<String>) -> Self {
-        Self { option_value: Some(OptionValue::Text(value.into())) }
+        Self {
+            option_value: Some(OptionValue::Text(value.into())),
+        }
     }
 }
 

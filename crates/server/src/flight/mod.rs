@@ -164,8 +164,8 @@ where
         .with_nodelay(Some(true))
         .with_keepalive(Some(Duration::from_secs(60)));
     let (drain, draining) = oneshot::channel::<()>();
-    let service = FlightServiceServer::from_arc(Arc::clone(&door))
-        .max_decoding_message_size(MOST_RECEIVED);
+    let service =
+        FlightServiceServer::from_arc(Arc::clone(&door)).max_decoding_message_size(MOST_RECEIVED);
     let mut serving = pin!(
         Server::builder()
             .http2_keepalive_interval(Some(PING_EVERY))

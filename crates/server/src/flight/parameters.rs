@@ -39,7 +39,11 @@ impl Parameters {
         let mut received = 0;
         let limited = stream::iter(head).chain(rest).and_then(move |message| {
             received += message.data_header.len() + message.data_body.len();
-            future::ready(if received > MOST_BYTES { Err(too_large()) } else { Ok(message) })
+            future::ready(if received > MOST_BYTES {
+                Err(too_large())
+            } else {
+                Ok(message)
+            })
         });
         let mut decoder = FlightRecordBatchStream::new_from_flight_data(limited.err_into());
         let mut batches = Vec::new();
@@ -49,9 +53,9 @@ impl Parameters {
         match (decoder.schema(), batches.is_empty()) {
             (None, _) => Ok(None),
             // A schema without rows: no execution at all.
-            (Some(schema), true) => {
-                Ok(Some(Self { batches: vec![RecordBatch::new_empty(schema.clone())] }))
-            }
+            (Some(schema), true) => Ok(Some(Self {
+                batches: vec![RecordBatch::new_empty(schema.clone())],
+            })),
             (Some(_), false) => Ok(Some(Self { batches })),
         }
     }
@@ -83,7 +87,9 @@ impl Parameters {
         match written {
             Ok(bytes) if bytes.len() > 2 * MOST_BYTES => Err(too_large()),
             Ok(bytes) => Ok(bytes.into()),
-            Err(_) => Err(Status::invalid_argument("the parameters are not readable Arrow data")),
+            Err(_) => Err(Status::invalid_argument(
+                "the parameters are not readable Arrow data",
+            )),
         }
     }
 
@@ -161,7 +167,6 @@ fn plain(value: ScalarValue) -> ScalarValue {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failed test is the point")]
 mod tests {
     use std::sync::Arc;
 
@@ -178,10 +183,14 @@ mod tests {
 
     fn bound(columns: Vec<ArrayRef>) -> Parameters {
         // Two columns may have one name: names mean nothing here.
-        let fields: Vec<_> =
-            columns.iter().map(|column| Field::new("p", column.data_type().clone(), true)).collect();
+        let fields: Vec<_> = columns
+            .iter()
+            .map(|column| Field::new("p", column.data_type().clone(), true))
+            .collect();
         let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
-        Parameters { batches: vec![batch] }
+        Parameters {
+            batches: vec![batch],
+        }
     }
 
     fn rows(parameters: &Parameters) -> Vec<Vec<ScalarValue>> {
@@ -200,7 +209,10 @@ mod tests {
         assert_eq!(
             rows(&parameters),
             [
-                vec![ScalarValue::Int64(Some(1)), ScalarValue::Utf8(Some("a".into()))],
+                vec![
+                    ScalarValue::Int64(Some(1)),
+                    ScalarValue::Utf8(Some("a".into()))
+                ],
                 vec![ScalarValue::Int64(Some(2)), ScalarValue::Utf8(None)],
             ]
         );
@@ -236,11 +248,19 @@ mod tests {
     fn a_value_has_one_type_whatever_its_encoding() {
         let cases: [(ArrayRef, ScalarValue); 4] = [
             (
-                Arc::new(Decimal32Array::from(vec![125]).with_precision_and_scale(5, 2).unwrap()),
+                Arc::new(
+                    Decimal32Array::from(vec![125])
+                        .with_precision_and_scale(5, 2)
+                        .unwrap(),
+                ),
                 ScalarValue::Decimal128(Some(125), 5, 2),
             ),
             (
-                Arc::new(vec!["a"].into_iter().collect::<DictionaryArray<Int32Type>>()),
+                Arc::new(
+                    vec!["a"]
+                        .into_iter()
+                        .collect::<DictionaryArray<Int32Type>>(),
+                ),
                 ScalarValue::Utf8(Some("a".into())),
             ),
             (
@@ -265,8 +285,11 @@ mod tests {
             None => encoder,
         };
         let batches = parameters.to_vec();
-        let messages: Vec<FlightData> =
-            encoder.build(stream::iter(batches.into_iter().map(Ok))).try_collect().await.unwrap();
+        let messages: Vec<FlightData> = encoder
+            .build(stream::iter(batches.into_iter().map(Ok)))
+            .try_collect()
+            .await
+            .unwrap();
         let mut messages = messages.into_iter();
         let first = if apart { None } else { messages.next() };
         let rest = stream::iter(messages.collect::<Vec<_>>()).map(Ok);
@@ -277,7 +300,10 @@ mod tests {
     async fn parameters_are_received_with_or_after_the_descriptor() {
         let sent = bound(vec![Arc::new(Int64Array::from(vec![1, 2, 3]))]);
         for apart in [false, true] {
-            assert_eq!(receive(&sent.batches, apart).await.unwrap(), Some(sent.clone()));
+            assert_eq!(
+                receive(&sent.batches, apart).await.unwrap(),
+                Some(sent.clone())
+            );
         }
     }
 
@@ -299,13 +325,18 @@ mod tests {
 
     #[tokio::test]
     async fn rubbish_is_refused_without_a_panic() {
-        for header in [&b"\0"[..], b"not arrow at all, but long enough to look like something"] {
+        for header in [
+            &b"\0"[..],
+            b"not arrow at all, but long enough to look like something",
+        ] {
             let first = FlightData {
                 data_header: Bytes::from_static(header),
                 data_body: Bytes::from_static(b"rubbish"),
                 ..FlightData::default()
             };
-            let status = Parameters::receive(first, stream::empty()).await.unwrap_err();
+            let status = Parameters::receive(first, stream::empty())
+                .await
+                .unwrap_err();
             assert_eq!(status.code(), Code::InvalidArgument);
         }
     }

@@ -73,9 +73,18 @@ impl Running {
         let mut inner = self.lock();
         let number = inner.next;
         inner.next += 1;
-        let entry = Entry { query, task: task.clone(), reason: Arc::clone(&reason) };
+        let entry = Entry {
+            query,
+            task: task.clone(),
+            reason: Arc::clone(&reason),
+        };
         inner.entries.insert(number, entry);
-        Guard { running: self.clone(), number, task, reason }
+        Guard {
+            running: self.clone(),
+            number,
+            task,
+            reason,
+        }
     }
 
     /// Stops every run of the query, and refuses its later ones. Says whether one was running.
@@ -142,7 +151,6 @@ impl Drop for Guard {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failed test is the point")]
 mod tests {
     use super::*;
 
@@ -195,7 +203,11 @@ mod tests {
         for task in tasks {
             assert!(task.await.unwrap_err().is_cancelled());
         }
-        assert!(guards.iter().all(|guard| guard.stopped() == Some(Stop::Drained)));
+        assert!(
+            guards
+                .iter()
+                .all(|guard| guard.stopped() == Some(Stop::Drained))
+        );
     }
 
     #[tokio::test]

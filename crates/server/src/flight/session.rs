@@ -35,7 +35,10 @@ pub(crate) fn options() -> GetSessionOptionsResult {
 pub(crate) fn set_options(request: SetSessionOptionsRequest) -> SetSessionOptionsResult {
     let mut errors = HashMap::new();
     for (name, value) in request.session_options {
-        let fixed = OPTIONS.iter().find(|(known, _)| *known == name).map(|(_, fixed)| *fixed);
+        let fixed = OPTIONS
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, fixed)| *fixed);
         let error = match (fixed, value.option_value) {
             (None, _) => Some(OptionErrorValue::InvalidName),
             // No value means the default.
@@ -44,7 +47,12 @@ pub(crate) fn set_options(request: SetSessionOptionsRequest) -> SetSessionOption
             (Some(_), Some(_)) => Some(OptionErrorValue::InvalidValue),
         };
         if let Some(error) = error {
-            errors.insert(name, OptionError { value: error.into() });
+            errors.insert(
+                name,
+                OptionError {
+                    value: error.into(),
+                },
+            );
         }
     }
     SetSessionOptionsResult { errors }
@@ -68,7 +76,10 @@ impl Closed {
 
     /// Was the session closed?
     pub(crate) fn contains(&self, session: &SessionId) -> bool {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).contains(session)
+        self.sessions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(session)
     }
 }
 
@@ -77,7 +88,9 @@ mod tests {
     use super::*;
 
     fn set(name: &str, value: Option<OptionValue>) -> Option<OptionErrorValue> {
-        let value = SessionOptionValue { option_value: value };
+        let value = SessionOptionValue {
+            option_value: value,
+        };
         let session_options = HashMap::from([(name.to_owned(), value)]);
         let result = set_options(SetSessionOptionsRequest { session_options });
         result.errors.get(name).map(OptionError::value)
@@ -89,15 +102,27 @@ mod tests {
         assert_eq!(set("catalog", text(CATALOG)), None);
         assert_eq!(set("schema", text(DEFAULT_SCHEMA)), None);
         assert_eq!(set("schema", None), None);
-        assert_eq!(set("catalog", text("other")), Some(OptionErrorValue::InvalidValue));
-        assert_eq!(set("schema", Some(OptionValue::Bool(true))), Some(OptionErrorValue::InvalidValue));
-        assert_eq!(set("speed", text("high")), Some(OptionErrorValue::InvalidName));
+        assert_eq!(
+            set("catalog", text("other")),
+            Some(OptionErrorValue::InvalidValue)
+        );
+        assert_eq!(
+            set("schema", Some(OptionValue::Bool(true))),
+            Some(OptionErrorValue::InvalidValue)
+        );
+        assert_eq!(
+            set("speed", text("high")),
+            Some(OptionErrorValue::InvalidName)
+        );
     }
 
     #[test]
     fn the_options_can_be_read() {
         let options = options().session_options;
         assert_eq!(options.len(), 2);
-        assert_eq!(options.get("catalog"), Some(&SessionOptionValue::text(CATALOG)));
+        assert_eq!(
+            options.get("catalog"),
+            Some(&SessionOptionValue::text(CATALOG))
+        );
     }
 }

@@ -45,7 +45,10 @@ fn server(builder: &mut SqlInfoDataBuilder) {
     builder.append(SqlInfo::FlightSqlServerSubstrait, false);
     builder.append(SqlInfo::FlightSqlServerSubstraitMinVersion, "");
     builder.append(SqlInfo::FlightSqlServerSubstraitMaxVersion, "");
-    builder.append(SqlInfo::FlightSqlServerTransaction, SqlSupportedTransaction::None as i32);
+    builder.append(
+        SqlInfo::FlightSqlServerTransaction,
+        SqlSupportedTransaction::None as i32,
+    );
     builder.append(SqlInfo::FlightSqlServerCancel, true);
     builder.append(SqlInfo::FlightSqlServerBulkIngestion, false);
     builder.append(SqlInfo::FlightSqlServerIngestTransactionsSupported, false);
@@ -69,7 +72,10 @@ fn syntax(builder: &mut SqlInfoDataBuilder) {
         SqlSupportedCaseSensitivity::SqlCaseSensitivityUnknown as i32,
     );
     builder.append(SqlInfo::SqlAllTablesAreSelectable, true);
-    builder.append(SqlInfo::SqlNullOrdering, SqlNullOrdering::SqlNullsSortedHigh as i32);
+    builder.append(
+        SqlInfo::SqlNullOrdering,
+        SqlNullOrdering::SqlNullsSortedHigh as i32,
+    );
     builder.append(SqlInfo::SqlKeywords, KEYWORDS);
     builder.append(SqlInfo::SqlNumericFunctions, NUMERIC_FUNCTIONS);
     builder.append(SqlInfo::SqlStringFunctions, STRING_FUNCTIONS);
@@ -175,10 +181,22 @@ fn results(builder: &mut SqlInfoDataBuilder) {
         bit(SqlSupportedResultSetType::SqlResultSetTypeForwardOnly as i32),
     );
     let read_only = bit(SqlSupportedResultSetConcurrency::SqlResultSetConcurrencyReadOnly as i32);
-    builder.append(SqlInfo::SqlSupportedConcurrenciesForResultSetUnspecified, 0_i32);
-    builder.append(SqlInfo::SqlSupportedConcurrenciesForResultSetForwardOnly, read_only);
-    builder.append(SqlInfo::SqlSupportedConcurrenciesForResultSetScrollSensitive, 0_i32);
-    builder.append(SqlInfo::SqlSupportedConcurrenciesForResultSetScrollInsensitive, 0_i32);
+    builder.append(
+        SqlInfo::SqlSupportedConcurrenciesForResultSetUnspecified,
+        0_i32,
+    );
+    builder.append(
+        SqlInfo::SqlSupportedConcurrenciesForResultSetForwardOnly,
+        read_only,
+    );
+    builder.append(
+        SqlInfo::SqlSupportedConcurrenciesForResultSetScrollSensitive,
+        0_i32,
+    );
+    builder.append(
+        SqlInfo::SqlSupportedConcurrenciesForResultSetScrollInsensitive,
+        0_i32,
+    );
     builder.append(SqlInfo::SqlBatchUpdatesSupported, false);
     builder.append(SqlInfo::SqlNamedParametersSupported, false);
     builder.append(SqlInfo::SqlLocatorsUpdateCopy, false);
@@ -196,14 +214,20 @@ fn conversions() -> BTreeMap<i32, Vec<i32>> {
         (To::SqlConvertDecimal, DataType::Decimal128(38, 10)),
         (To::SqlConvertFloat, DataType::Float32),
         (To::SqlConvertInteger, DataType::Int32),
-        (To::SqlConvertIntervalDayTime, DataType::Interval(IntervalUnit::MonthDayNano)),
+        (
+            To::SqlConvertIntervalDayTime,
+            DataType::Interval(IntervalUnit::MonthDayNano),
+        ),
         (To::SqlConvertLongvarbinary, DataType::Binary),
         (To::SqlConvertLongvarchar, DataType::Utf8),
         (To::SqlConvertNumeric, DataType::Decimal128(38, 10)),
         (To::SqlConvertReal, DataType::Float32),
         (To::SqlConvertSmallint, DataType::Int16),
         (To::SqlConvertTime, DataType::Time64(TimeUnit::Nanosecond)),
-        (To::SqlConvertTimestamp, DataType::Timestamp(TimeUnit::Nanosecond, None)),
+        (
+            To::SqlConvertTimestamp,
+            DataType::Timestamp(TimeUnit::Nanosecond, None),
+        ),
         (To::SqlConvertTinyint, DataType::Int8),
         (To::SqlConvertVarbinary, DataType::Binary),
         (To::SqlConvertVarchar, DataType::Utf8),
@@ -222,9 +246,31 @@ fn conversions() -> BTreeMap<i32, Vec<i32>> {
 
 /// Words that are not names unless quoted, beyond those of SQL-92.
 const KEYWORDS: &[&str] = &[
-    "ANALYZE", "ANTI", "ARRAY", "CUBE", "DESCRIBE", "EXPLAIN", "FILTER", "FORMAT", "ILIKE", "LATERAL",
-    "LIMIT", "OFFSET", "OVER", "PARTITION", "QUALIFY", "RECURSIVE", "ROLLUP", "SEMI", "SHOW", "STRUCT",
-    "TABLESAMPLE", "TRY_CAST", "UNNEST", "WINDOW", "WITHIN",
+    "ANALYZE",
+    "ANTI",
+    "ARRAY",
+    "CUBE",
+    "DESCRIBE",
+    "EXPLAIN",
+    "FILTER",
+    "FORMAT",
+    "ILIKE",
+    "LATERAL",
+    "LIMIT",
+    "OFFSET",
+    "OVER",
+    "PARTITION",
+    "QUALIFY",
+    "RECURSIVE",
+    "ROLLUP",
+    "SEMI",
+    "SHOW",
+    "STRUCT",
+    "TABLESAMPLE",
+    "TRY_CAST",
+    "UNNEST",
+    "WINDOW",
+    "WITHIN",
 ];
 
 const NUMERIC_FUNCTIONS: &[&str] = &[
@@ -234,23 +280,68 @@ const NUMERIC_FUNCTIONS: &[&str] = &[
 ];
 
 const STRING_FUNCTIONS: &[&str] = &[
-    "ascii", "bit_length", "btrim", "char_length", "character_length", "chr", "concat", "concat_ws",
-    "initcap", "left", "length", "lower", "lpad", "ltrim", "octet_length", "position",
-    "regexp_like", "regexp_match", "regexp_replace", "repeat", "replace", "reverse", "right", "rpad",
-    "rtrim", "split_part", "starts_with", "strpos", "substr", "substring", "translate", "trim",
+    "ascii",
+    "bit_length",
+    "btrim",
+    "char_length",
+    "character_length",
+    "chr",
+    "concat",
+    "concat_ws",
+    "initcap",
+    "left",
+    "length",
+    "lower",
+    "lpad",
+    "ltrim",
+    "octet_length",
+    "position",
+    "regexp_like",
+    "regexp_match",
+    "regexp_replace",
+    "repeat",
+    "replace",
+    "reverse",
+    "right",
+    "rpad",
+    "rtrim",
+    "split_part",
+    "starts_with",
+    "strpos",
+    "substr",
+    "substring",
+    "translate",
+    "trim",
     "upper",
 ];
 
-const SYSTEM_FUNCTIONS: &[&str] =
-    &["arrow_typeof", "coalesce", "greatest", "ifnull", "least", "nullif", "nvl", "version"];
+const SYSTEM_FUNCTIONS: &[&str] = &[
+    "arrow_typeof",
+    "coalesce",
+    "greatest",
+    "ifnull",
+    "least",
+    "nullif",
+    "nvl",
+    "version",
+];
 
 const DATETIME_FUNCTIONS: &[&str] = &[
-    "current_date", "current_time", "current_timestamp", "date_bin", "date_part", "date_trunc",
-    "from_unixtime", "make_date", "now", "to_date", "to_timestamp", "to_unixtime",
+    "current_date",
+    "current_time",
+    "current_timestamp",
+    "date_bin",
+    "date_part",
+    "date_trunc",
+    "from_unixtime",
+    "make_date",
+    "now",
+    "to_date",
+    "to_timestamp",
+    "to_unixtime",
 ];
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failed test is the point")]
 mod tests {
     use arrow::array::{AsArray, RecordBatch};
     use arrow::datatypes::UInt32Type;
@@ -258,15 +349,20 @@ mod tests {
     use super::*;
 
     fn ids(batch: &RecordBatch) -> Vec<u32> {
-        batch.column(0).as_primitive::<UInt32Type>().values().to_vec()
+        batch
+            .column(0)
+            .as_primitive::<UInt32Type>()
+            .values()
+            .to_vec()
     }
 
     #[test]
     fn every_id_of_the_protocol_is_answered() {
         let batch = sql_info().unwrap().record_batch([]).unwrap();
         let answered = ids(&batch);
-        let known: Vec<u32> =
-            (0..10_000_u32).filter(|id| SqlInfo::try_from(id.cast_signed()).is_ok()).collect();
+        let known: Vec<u32> = (0..10_000_u32)
+            .filter(|id| SqlInfo::try_from(id.cast_signed()).is_ok())
+            .collect();
         assert!(known.len() > 80);
         assert_eq!(answered, known);
     }
@@ -275,7 +371,9 @@ mod tests {
     fn an_id_has_the_kind_of_value_that_the_protocol_asks() {
         let batch = sql_info().unwrap().record_batch([]).unwrap();
         let values = batch.column(1).as_union();
-        let kinds = ids(&batch).into_iter().zip(values.type_ids().iter().copied());
+        let kinds = ids(&batch)
+            .into_iter()
+            .zip(values.type_ids().iter().copied());
         // Text 0, yes or no 1, 64-bit 2, 32-bit 3, list of texts 4, map 5.
         for (id, kind) in kinds {
             let wanted = match id {

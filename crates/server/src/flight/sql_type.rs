@@ -26,8 +26,16 @@ struct SqlType {
 
 impl SqlType {
     fn of(data_type: &DataType) -> Self {
-        let named = |name| Self { name, precision: None, scale: None };
-        let sized = |name, precision| Self { name, precision: Some(precision), scale: None };
+        let named = |name| Self {
+            name,
+            precision: None,
+            scale: None,
+        };
+        let sized = |name, precision| Self {
+            name,
+            precision: Some(precision),
+            scale: None,
+        };
         let scaled = |name, precision, scale| Self {
             name,
             precision: Some(precision),
@@ -61,9 +69,11 @@ impl SqlType {
             DataType::Time32(unit) | DataType::Time64(unit) => {
                 scaled("TIME", 8 + point_and_digits(*unit), fraction_digits(*unit))
             }
-            DataType::Timestamp(unit, _) => {
-                scaled("TIMESTAMP", 19 + point_and_digits(*unit), fraction_digits(*unit))
-            }
+            DataType::Timestamp(unit, _) => scaled(
+                "TIMESTAMP",
+                19 + point_and_digits(*unit),
+                fraction_digits(*unit),
+            ),
             DataType::Interval(_) | DataType::Duration(_) => named("INTERVAL"),
             DataType::List(_)
             | DataType::LargeList(_)
@@ -109,8 +119,12 @@ pub(crate) fn described(table: &TableInfo) -> Schema {
         .map(|field| {
             let metadata = column_metadata(table, field);
             // The type its rows will come in; whether it may be null is what the table says.
-            Field::new(field.name(), wire_type(field.data_type()), field.is_nullable())
-                .with_metadata(metadata)
+            Field::new(
+                field.name(),
+                wire_type(field.data_type()),
+                field.is_nullable(),
+            )
+            .with_metadata(metadata)
         })
         .collect();
     let remarks = table.comment.iter();
@@ -134,9 +148,15 @@ fn column_metadata(table: &TableInfo, field: &Arc<Field>) -> HashMap<String, Str
         ("IS_READ_ONLY", "1".to_owned()),
         ("IS_SEARCHABLE", "1".to_owned()),
     ];
-    entries.extend(sql.precision.map(|precision| ("PRECISION", precision.to_string())));
+    entries.extend(
+        sql.precision
+            .map(|precision| ("PRECISION", precision.to_string())),
+    );
     entries.extend(sql.scale.map(|scale| ("SCALE", scale.to_string())));
-    entries.into_iter().map(|(key, value)| (format!("ARROW:FLIGHT:SQL:{key}"), value)).collect()
+    entries
+        .into_iter()
+        .map(|(key, value)| (format!("ARROW:FLIGHT:SQL:{key}"), value))
+        .collect()
 }
 
 fn flag(yes: bool) -> String {
@@ -151,7 +171,10 @@ pub(crate) fn type_info() -> Result<XdbcTypeInfoData> {
     let mut builder = XdbcTypeInfoDataBuilder::new();
     let mut add = |info: XdbcTypeInfo| builder.append(info);
 
-    add(XdbcTypeInfo { column_size: Some(1), ..base("BOOLEAN", XdbcDataType::XdbcBit) });
+    add(XdbcTypeInfo {
+        column_size: Some(1),
+        ..base("BOOLEAN", XdbcDataType::XdbcBit)
+    });
     for (name, data_type, digits, unsigned) in [
         ("TINYINT", XdbcDataType::XdbcTinyint, 3, false),
         ("SMALLINT", XdbcDataType::XdbcSmallint, 5, false),
@@ -172,9 +195,10 @@ pub(crate) fn type_info() -> Result<XdbcTypeInfoData> {
     add(number("REAL", XdbcDataType::XdbcReal, 24, 2));
     add(number("FLOAT", XdbcDataType::XdbcFloat, 24, 2));
     add(number("DOUBLE", XdbcDataType::XdbcDouble, 53, 2));
-    for (name, data_type) in
-        [("DECIMAL", XdbcDataType::XdbcDecimal), ("NUMERIC", XdbcDataType::XdbcNumeric)]
-    {
+    for (name, data_type) in [
+        ("DECIMAL", XdbcDataType::XdbcDecimal),
+        ("NUMERIC", XdbcDataType::XdbcNumeric),
+    ] {
         add(XdbcTypeInfo {
             create_params: Some(vec!["precision".to_owned(), "scale".to_owned()]),
             minimum_scale: Some(0),
@@ -205,8 +229,20 @@ pub(crate) fn type_info() -> Result<XdbcTypeInfoData> {
         ..base("VARBINARY", XdbcDataType::XdbcVarbinary)
     });
     for (name, data_type, size, digits, subcode) in [
-        ("DATE", XdbcDataType::XdbcDate, 10, None, XdbcDatetimeSubcode::XdbcSubcodeYear),
-        ("TIME", XdbcDataType::XdbcTime, 18, Some(9), XdbcDatetimeSubcode::XdbcSubcodeTime),
+        (
+            "DATE",
+            XdbcDataType::XdbcDate,
+            10,
+            None,
+            XdbcDatetimeSubcode::XdbcSubcodeYear,
+        ),
+        (
+            "TIME",
+            XdbcDataType::XdbcTime,
+            18,
+            Some(9),
+            XdbcDatetimeSubcode::XdbcSubcodeTime,
+        ),
         (
             "TIMESTAMP",
             XdbcDataType::XdbcTimestamp,
@@ -260,7 +296,6 @@ fn number(name: &str, data_type: XdbcDataType, size: i32, radix: i32) -> XdbcTyp
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failed test is the point")]
 mod tests {
     use arrow::array::AsArray;
     use arrow::datatypes::Int32Type;
@@ -273,12 +308,27 @@ mod tests {
         let cases = [
             (DataType::Int64, "BIGINT", Some("19"), Some("0")),
             (DataType::Utf8, "VARCHAR", None, None),
-            (DataType::Decimal128(14, 2), "DECIMAL", Some("14"), Some("2")),
+            (
+                DataType::Decimal128(14, 2),
+                "DECIMAL",
+                Some("14"),
+                Some("2"),
+            ),
             (DataType::Date32, "DATE", Some("10"), None),
-            (DataType::Timestamp(TimeUnit::Microsecond, None), "TIMESTAMP", Some("26"), Some("6")),
+            (
+                DataType::Timestamp(TimeUnit::Microsecond, None),
+                "TIMESTAMP",
+                Some("26"),
+                Some("6"),
+            ),
             (DataType::Float64, "DOUBLE", Some("15"), None),
             (DataType::Boolean, "BOOLEAN", Some("1"), None),
-            (DataType::new_list(DataType::Int32, true), "ARRAY", None, None),
+            (
+                DataType::new_list(DataType::Int32, true),
+                "ARRAY",
+                None,
+                None,
+            ),
             (
                 DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)),
                 "VARCHAR",
@@ -296,24 +346,42 @@ mod tests {
             };
             let schema = described(&table);
             let get = |key: &str| {
-                schema.field(0).metadata().get(&format!("ARROW:FLIGHT:SQL:{key}")).map(String::as_str)
+                schema
+                    .field(0)
+                    .metadata()
+                    .get(&format!("ARROW:FLIGHT:SQL:{key}"))
+                    .map(String::as_str)
             };
             assert_eq!(get("TYPE_NAME"), Some(name), "{data_type}");
             assert_eq!(get("PRECISION"), precision, "{data_type}");
             assert_eq!(get("SCALE"), scale, "{data_type}");
             assert_eq!(get("DB_SCHEMA_NAME"), Some("s"));
-            assert_eq!(get("REMARKS"), None, "a comment on a column would become its label");
-            assert_eq!(schema.metadata()["ARROW:FLIGHT:SQL:REMARKS"], "one row per thing");
+            assert_eq!(
+                get("REMARKS"),
+                None,
+                "a comment on a column would become its label"
+            );
+            assert_eq!(
+                schema.metadata()["ARROW:FLIGHT:SQL:REMARKS"],
+                "one row per thing"
+            );
         }
     }
 
     #[test]
     fn types_are_listed_in_order_of_their_code() {
         let batch = type_info().unwrap().record_batch(None).unwrap();
-        let codes = batch.column(1).as_primitive::<Int32Type>().values().to_vec();
+        let codes = batch
+            .column(1)
+            .as_primitive::<Int32Type>()
+            .values()
+            .to_vec();
         assert!(codes.is_sorted());
         assert_eq!(batch.num_rows(), 22);
-        let only = type_info().unwrap().record_batch(Some(XdbcDataType::XdbcVarchar as i32)).unwrap();
+        let only = type_info()
+            .unwrap()
+            .record_batch(Some(XdbcDataType::XdbcVarchar as i32))
+            .unwrap();
         assert_eq!(only.column(0).as_string::<i32>().value(0), "VARCHAR");
     }
 }

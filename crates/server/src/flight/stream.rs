@@ -156,21 +156,30 @@ fn consume(
         guard: Guard,
         teller: Arc<Teller>,
     }
-    stream::unfold(Some(Open { receiver, task, guard, teller }), |open| async move {
-        let mut open = open?;
-        match open.receiver.recv().await {
-            Some(Ok(message)) => Some((Ok(message), Some(open))),
-            Some(Err(status)) => Some((Err(status), None)),
-            // The queue is closed: only the end of the task tells whether all rows were sent.
-            None => match (open.task.await, open.guard.stopped()) {
-                (Ok(()), _) => None,
-                (Err(_), Some(stop)) => Some((Err(stop.status()), None)),
-                (Err(_), None) => {
-                    Some((Err(open.teller.internal("the query stopped unexpectedly")), None))
-                }
-            },
-        }
-    })
+    stream::unfold(
+        Some(Open {
+            receiver,
+            task,
+            guard,
+            teller,
+        }),
+        |open| async move {
+            let mut open = open?;
+            match open.receiver.recv().await {
+                Some(Ok(message)) => Some((Ok(message), Some(open))),
+                Some(Err(status)) => Some((Err(status), None)),
+                // The queue is closed: only the end of the task tells whether all rows were sent.
+                None => match (open.task.await, open.guard.stopped()) {
+                    (Ok(()), _) => None,
+                    (Err(_), Some(stop)) => Some((Err(stop.status()), None)),
+                    (Err(_), None) => Some((
+                        Err(open.teller.internal("the query stopped unexpectedly")),
+                        None,
+                    )),
+                },
+            }
+        },
+    )
     .boxed()
 }
 
@@ -205,7 +214,11 @@ impl Encoder {
             &self.options,
             &mut self.context,
         )?;
-        Ok(dictionaries.into_iter().chain([batch]).map(FlightData::from).collect())
+        Ok(dictionaries
+            .into_iter()
+            .chain([batch])
+            .map(FlightData::from)
+            .collect())
     }
 
     fn pieces(&mut self, batch: RecordBatch) -> Result<Vec<FlightData>, ArrowError> {
@@ -218,7 +231,6 @@ impl Encoder {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failed test is the point")]
 mod tests {
     use arrow::array::{ArrayRef, Int64Array, StringArray};
     use arrow::datatypes::{DataType, Field};
@@ -267,8 +279,11 @@ mod tests {
         assert_eq!(messages.len(), 1);
         let schema = Schema::try_from(&messages[0]).unwrap();
         assert_eq!(schema, *numbers(0..0).schema());
-        let messages: Vec<FlightData> =
-            ready(&numbers(0..0).schema(), vec![]).unwrap().try_collect().await.unwrap();
+        let messages: Vec<FlightData> = ready(&numbers(0..0).schema(), vec![])
+            .unwrap()
+            .try_collect()
+            .await
+            .unwrap();
         assert_eq!(Schema::try_from(&messages[0]).unwrap(), schema);
     }
 

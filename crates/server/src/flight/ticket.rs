@@ -22,14 +22,19 @@ use crate::seal::{Purpose, Sealer};
 /// The ticket as a client gets it.
 pub(crate) fn write_ticket(sealer: &Sealer, payload: &TicketPayload) -> Ticket {
     let sealed = sealer.seal(Purpose::Ticket, &payload.encode_to_vec());
-    let message = TicketStatementQuery { statement_handle: sealed.into() };
-    Ticket { ticket: message.as_any().encode_to_vec().into() }
+    let message = TicketStatementQuery {
+        statement_handle: sealed.into(),
+    };
+    Ticket {
+        ticket: message.as_any().encode_to_vec().into(),
+    }
 }
 
 /// The command inside a ticket of `DoGet`.
 pub(crate) fn read_command(ticket: &[u8]) -> Result<Command, Status> {
-    let any = Any::decode(ticket)
-        .map_err(|_| Status::invalid_argument("the bytes are not a Flight SQL command or ticket"))?;
+    let any = Any::decode(ticket).map_err(|_| {
+        Status::invalid_argument("the bytes are not a Flight SQL command or ticket")
+    })?;
     Command::try_from(any)
         .map_err(|_| Status::invalid_argument("the Flight SQL command cannot be read"))
 }
@@ -50,7 +55,9 @@ pub(crate) fn read_ticket(
 
 /// The handle as a client gets it.
 pub(crate) fn write_handle(sealer: &Sealer, payload: &StatementPayload) -> Bytes {
-    sealer.seal(Purpose::Statement, &payload.encode_to_vec()).into()
+    sealer
+        .seal(Purpose::Statement, &payload.encode_to_vec())
+        .into()
 }
 
 /// The payload of a handle, if it is ours, for this principal.
@@ -60,8 +67,9 @@ pub(crate) fn read_handle(
     principal: &Principal,
 ) -> Result<StatementPayload, Status> {
     let payload = sealer.open(Purpose::Statement, handle)?;
-    let payload = StatementPayload::decode(payload)
-        .map_err(|_| Status::invalid_argument("the statement is of another version of the server"))?;
+    let payload = StatementPayload::decode(payload).map_err(|_| {
+        Status::invalid_argument("the statement is of another version of the server")
+    })?;
     check_holder(payload.holder.as_ref(), principal)?;
     Ok(payload)
 }
@@ -70,7 +78,9 @@ fn check_holder(holder: Option<&Holder>, principal: &Principal) -> Result<(), St
     if holder.is_some_and(|holder| holder.is(principal)) {
         Ok(())
     } else {
-        Err(Status::permission_denied("the ticket or statement was made for another user or role"))
+        Err(Status::permission_denied(
+            "the ticket or statement was made for another user or role",
+        ))
     }
 }
 
@@ -104,7 +114,9 @@ impl Bindings {
     /// The values of a statement.
     pub(crate) fn get(&self, statement_id: &Bytes) -> Option<Bytes> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.iter().find(|(id, _)| id == statement_id).map(|(_, parameters)| parameters.clone())
+        kept.iter()
+            .find(|(id, _)| id == statement_id)
+            .map(|(_, parameters)| parameters.clone())
     }
 
     /// Forgets the values of a statement.
@@ -115,7 +127,6 @@ impl Bindings {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failed test is the point")]
 mod tests {
     use tietopohja_policy::Role;
     use tonic::Code;
@@ -144,7 +155,10 @@ mod tests {
             unreachable!("a ticket is a statement ticket")
         };
         let elsewhere = Sealer::new([3; 32]);
-        assert_eq!(read_ticket(&elsewhere, &inside, &aino).unwrap(), payload(&aino));
+        assert_eq!(
+            read_ticket(&elsewhere, &inside, &aino).unwrap(),
+            payload(&aino)
+        );
         for other in [who("eino", Role::Reader), who("aino", Role::Admin)] {
             let status = read_ticket(&elsewhere, &inside, &other).unwrap_err();
             assert_eq!(status.code(), Code::PermissionDenied);
@@ -158,7 +172,10 @@ mod tests {
         let aino = who("aino", Role::Reader);
         let sealer = Sealer::new([3; 32]);
         let ticket = sealer.seal(Purpose::Ticket, &payload(&aino).encode_to_vec());
-        assert_eq!(read_handle(&sealer, &ticket, &aino).unwrap_err().code(), Code::InvalidArgument);
+        assert_eq!(
+            read_handle(&sealer, &ticket, &aino).unwrap_err().code(),
+            Code::InvalidArgument
+        );
     }
 
     #[test]

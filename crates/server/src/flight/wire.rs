@@ -34,7 +34,9 @@ impl Wire {
     /// The wire schema of a planned schema. Applying it twice changes nothing.
     pub(crate) fn of(planned: &Schema) -> Self {
         let fields: Fields = planned.fields().iter().map(wire_field).collect();
-        Self { schema: Arc::new(Schema::new(fields)) }
+        Self {
+            schema: Arc::new(Schema::new(fields)),
+        }
     }
 
     /// The schema itself.
@@ -125,7 +127,11 @@ fn wire_entries(entries: &FieldRef) -> FieldRef {
             .iter()
             .enumerate()
             .map(|(index, field)| {
-                Arc::new(Field::new(field.name(), wire_type(field.data_type()), index > 0))
+                Arc::new(Field::new(
+                    field.name(),
+                    wire_type(field.data_type()),
+                    index > 0,
+                ))
             })
             .collect(),
         _ => return Arc::clone(entries),
@@ -146,7 +152,10 @@ fn wire_array(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, ArrowErro
         )));
     }
     // A value that does not fit is an error, never a silent null.
-    let options = CastOptions { safe: false, ..CastOptions::default() };
+    let options = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
     cast_with_options(array, wanted, &options)
 }
 
@@ -170,7 +179,11 @@ pub(crate) fn split(batch: RecordBatch, target: usize) -> Vec<RecordBatch> {
 
 /// Bytes of the rows of this batch, as they go on the wire.
 pub(crate) fn batch_bytes(batch: &RecordBatch) -> usize {
-    batch.columns().iter().map(|column| sliced_bytes(column.as_ref())).sum()
+    batch
+        .columns()
+        .iter()
+        .map(|column| sliced_bytes(column.as_ref()))
+        .sum()
 }
 
 /// Bytes of the rows of this array. Children of lists count only where this slice points at them.
@@ -189,7 +202,11 @@ fn sliced_bytes(array: &dyn Array) -> usize {
         }
         DataType::Struct(_) => {
             let columns = array.as_struct().columns();
-            validity + columns.iter().map(|column| sliced_bytes(column.as_ref())).sum::<usize>()
+            validity
+                + columns
+                    .iter()
+                    .map(|column| sliced_bytes(column.as_ref()))
+                    .sum::<usize>()
         }
         DataType::Union(fields, mode) => union_bytes(array, fields, *mode),
         _ => array
@@ -223,7 +240,9 @@ fn bounds(offsets: &[i32]) -> Option<(usize, usize)> {
 fn union_bytes(array: &dyn Array, fields: &UnionFields, mode: UnionMode) -> usize {
     match (mode, array.as_any().downcast_ref::<UnionArray>()) {
         (UnionMode::Sparse, Some(union)) => {
-            let children = fields.iter().map(|(id, _)| sliced_bytes(union.child(id).as_ref()));
+            let children = fields
+                .iter()
+                .map(|(id, _)| sliced_bytes(union.child(id).as_ref()));
             array.len() + children.sum::<usize>()
         }
         (UnionMode::Dense, Some(_)) => 5 * array.len(),
@@ -232,7 +251,6 @@ fn union_bytes(array: &dyn Array, fields: &UnionFields, mode: UnionMode) -> usiz
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failed test is the point")]
 mod tests {
     use arrow::array::{
         BinaryViewArray, BooleanArray, Decimal32Array, Decimal64Array, Decimal256Array,
@@ -255,7 +273,11 @@ mod tests {
         let batch = RecordBatch::try_new(schema, vec![array]).unwrap();
         let cast = wire.cast(&batch).unwrap();
         assert_eq!(cast.schema(), *wire.schema());
-        assert_eq!(Wire::of(wire.schema()), wire, "the wire schema of a wire schema is itself");
+        assert_eq!(
+            Wire::of(wire.schema()),
+            wire,
+            "the wire schema of a wire schema is itself"
+        );
         assert!(wire.schema().field(0).is_nullable());
         assert!(wire.schema().field(0).metadata().is_empty());
         Arc::clone(cast.column(0))
@@ -275,14 +297,19 @@ mod tests {
         let bytes = || arrow::array::BinaryArray::from_iter(vec![Some(&b"ab"[..]), None]);
         check(BinaryViewArray::from_iter(bytes().iter()), bytes());
         check(LargeBinaryArray::from_iter(bytes().iter()), bytes());
-        let fixed = FixedSizeBinaryArray::try_from_sparse_iter_with_size(bytes().iter(), 2).unwrap();
+        let fixed =
+            FixedSizeBinaryArray::try_from_sparse_iter_with_size(bytes().iter(), 2).unwrap();
         check(fixed, bytes());
     }
 
     #[test]
     fn encodings_are_unpacked() {
-        let dictionary: DictionaryArray<Int32Type> = vec![Some("x"), None, Some("x")].into_iter().collect();
-        check(dictionary, StringArray::from(vec![Some("x"), None, Some("x")]));
+        let dictionary: DictionaryArray<Int32Type> =
+            vec![Some("x"), None, Some("x")].into_iter().collect();
+        check(
+            dictionary,
+            StringArray::from(vec![Some("x"), None, Some("x")]),
+        );
         let runs = RunArray::<Int32Type>::try_new(
             &Int32Array::from(vec![2, 3]),
             &StringViewArray::from(vec!["x", "y"]),
@@ -305,7 +332,9 @@ mod tests {
         let fits = Decimal256Array::from(vec![Some(i256::from(12_345)), None]);
         check(fits.with_precision_and_scale(38, 2).unwrap(), wide(38));
         let huge = || {
-            Decimal256Array::from(vec![Some(i256::from(1))]).with_precision_and_scale(60, 2).unwrap()
+            Decimal256Array::from(vec![Some(i256::from(1))])
+                .with_precision_and_scale(60, 2)
+                .unwrap()
         };
         check(huge(), huge());
     }
@@ -358,7 +387,11 @@ mod tests {
             Arc::new(moment) as ArrayRef,
         )]);
         let outside = StructArray::from(vec![(
-            Arc::new(Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), true)),
+            Arc::new(Field::new(
+                "at",
+                DataType::Timestamp(TimeUnit::Microsecond, None),
+                true,
+            )),
             Arc::new(TimestampMicrosecondArray::from(vec![5])) as ArrayRef,
         )]);
         check(inside, outside);
@@ -380,8 +413,14 @@ mod tests {
 
     #[test]
     fn plain_types_pass_unchanged() {
-        check(BooleanArray::from(vec![true]), BooleanArray::from(vec![true]));
-        check(UInt64Array::from(vec![u64::MAX]), UInt64Array::from(vec![u64::MAX]));
+        check(
+            BooleanArray::from(vec![true]),
+            BooleanArray::from(vec![true]),
+        );
+        check(
+            UInt64Array::from(vec![u64::MAX]),
+            UInt64Array::from(vec![u64::MAX]),
+        );
         check(NullArray::new(2), NullArray::new(2));
         let single = Float32Array::from(vec![Some(1.5), None]);
         let half = arrow::compute::cast(&single, &DataType::Float16).unwrap();
@@ -448,7 +487,14 @@ mod tests {
         let column: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(100_000), "y".into()]));
         let batch = RecordBatch::try_from_iter([("t", column)]).unwrap();
         let pieces = split(batch, 1_000);
-        assert_eq!(pieces.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [1, 1]);
-        assert_eq!(split(pieces[0].slice(0, 0), 1_000).len(), 1, "an empty batch is a piece");
+        assert_eq!(
+            pieces.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(),
+            [1, 1]
+        );
+        assert_eq!(
+            split(pieces[0].slice(0, 0), 1_000).len(),
+            1,
+            "an empty batch is a piece"
+        );
     }
 }

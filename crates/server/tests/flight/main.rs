@@ -4,7 +4,12 @@
 //! A test is a table of cases and one helper that runs a case. To add a case, add a line; to add a
 //! topic, add a file beside this one.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test is the point")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed test is the point"
+)]
 
 mod lifecycle;
 mod metadata;

@@ -16,11 +16,18 @@ use crate::warehouse::{Answer, Client, Server, fetch, query};
 
 fn texts(batch: &RecordBatch, column: usize) -> Vec<String> {
     let values = batch.column(column).as_string::<i32>();
-    values.iter().map(|value| value.unwrap_or_default().to_owned()).collect()
+    values
+        .iter()
+        .map(|value| value.unwrap_or_default().to_owned())
+        .collect()
 }
 
 fn column(answer: &Answer, column: usize) -> Vec<String> {
-    answer.batches.iter().flat_map(|batch| texts(batch, column)).collect()
+    answer
+        .batches
+        .iter()
+        .flat_map(|batch| texts(batch, column))
+        .collect()
 }
 
 async fn tables(client: &mut Client, command: CommandGetTables) -> Answer {
@@ -33,14 +40,26 @@ async fn catalogs_schemas_and_table_types_are_listed() {
     let server = Server::start().await;
     let mut client = server.guest().await;
     let info = client.get_catalogs().await.unwrap();
-    assert_eq!(column(&fetch(&mut client, &info).await.unwrap(), 0), ["tietopohja"]);
+    assert_eq!(
+        column(&fetch(&mut client, &info).await.unwrap(), 0),
+        ["tietopohja"]
+    );
 
-    let info = client.get_db_schemas(CommandGetDbSchemas::default()).await.unwrap();
+    let info = client
+        .get_db_schemas(CommandGetDbSchemas::default())
+        .await
+        .unwrap();
     let schemas = column(&fetch(&mut client, &info).await.unwrap(), 1);
     assert!(schemas.contains(&"reference".to_owned()), "{schemas:?}");
     assert!(schemas.contains(&"published".to_owned()), "{schemas:?}");
-    assert!(schemas.contains(&"information_schema".to_owned()), "{schemas:?}");
-    assert!(!schemas.contains(&"raw".to_owned()), "a reader has no raw schema: {schemas:?}");
+    assert!(
+        schemas.contains(&"information_schema".to_owned()),
+        "{schemas:?}"
+    );
+    assert!(
+        !schemas.contains(&"raw".to_owned()),
+        "a reader has no raw schema: {schemas:?}"
+    );
     assert!(schemas.is_sorted());
 
     let info = client.get_table_types().await.unwrap();
@@ -54,12 +73,18 @@ async fn tables_are_those_the_visitor_may_name() {
     let analyst = server.sibling(Role::Analyst).await;
     let names = |answer: &Answer| {
         let pairs = column(answer, 1).into_iter().zip(column(answer, 2));
-        pairs.map(|(schema, name)| format!("{schema}.{name}")).collect::<Vec<_>>()
+        pairs
+            .map(|(schema, name)| format!("{schema}.{name}"))
+            .collect::<Vec<_>>()
     };
     let all = CommandGetTables::default();
     let reader = names(&tables(&mut server.guest().await, all.clone()).await);
     let analyst = names(&tables(&mut analyst.guest().await, all).await);
-    for name in ["reference.number", "reference.kind", "information_schema.columns"] {
+    for name in [
+        "reference.number",
+        "reference.kind",
+        "information_schema.columns",
+    ] {
         assert!(reader.contains(&name.to_owned()), "{name} in {reader:?}");
     }
     assert!(!reader.contains(&"conformed.secret".to_owned()));
@@ -71,7 +96,10 @@ async fn the_list_of_tables_agrees_with_information_schema() {
     let server = Server::start().await;
     let mut client = server.guest().await;
     let listed = tables(&mut client, CommandGetTables::default()).await;
-    let mut listed: Vec<_> = column(&listed, 1).into_iter().zip(column(&listed, 2)).collect();
+    let mut listed: Vec<_> = column(&listed, 1)
+        .into_iter()
+        .zip(column(&listed, 2))
+        .collect();
     let sql = "SELECT table_schema, table_name FROM information_schema.tables";
     let told = query(&mut client, sql).await.unwrap();
     let mut told: Vec<_> = column(&told, 0).into_iter().zip(column(&told, 1)).collect();
@@ -103,14 +131,39 @@ async fn a_table_is_described_with_sql_types() {
     assert_eq!(
         types,
         [
-            "BIGINT", "VARCHAR", "VARCHAR", "VARCHAR", "VARBINARY", "DECIMAL", "DECIMAL", "DATE",
-            "TIMESTAMP", "TIMESTAMP", "BOOLEAN", "DOUBLE", "ARRAY"
+            "BIGINT",
+            "VARCHAR",
+            "VARCHAR",
+            "VARCHAR",
+            "VARBINARY",
+            "DECIMAL",
+            "DECIMAL",
+            "DATE",
+            "TIMESTAMP",
+            "TIMESTAMP",
+            "BOOLEAN",
+            "DOUBLE",
+            "ARRAY"
         ]
     );
-    let rows = query(&mut client, "SELECT * FROM reference.kind LIMIT 0").await.unwrap();
-    let described: Vec<_> = schema.fields().iter().map(|field| field.data_type()).collect();
-    let delivered: Vec<_> = rows.schema.fields().iter().map(|field| field.data_type()).collect();
-    assert_eq!(described, delivered, "a table is described as its rows come");
+    let rows = query(&mut client, "SELECT * FROM reference.kind LIMIT 0")
+        .await
+        .unwrap();
+    let described: Vec<_> = schema
+        .fields()
+        .iter()
+        .map(|field| field.data_type())
+        .collect();
+    let delivered: Vec<_> = rows
+        .schema
+        .fields()
+        .iter()
+        .map(|field| field.data_type())
+        .collect();
+    assert_eq!(
+        described, delivered,
+        "a table is described as its rows come"
+    );
 }
 
 #[tokio::test]
@@ -124,7 +177,10 @@ async fn an_underscore_finds_the_exact_name_first() {
     let answer = tables(&mut client, command("a_b")).await;
     assert_eq!(texts(&answer.batches[0], 2), ["a_b"]);
     assert_eq!(column(&answer, 2), ["a_b", "axb"]);
-    assert_eq!(column(&tables(&mut client, command("a\\_b")).await, 2), ["a_b"]);
+    assert_eq!(
+        column(&tables(&mut client, command("a\\_b")).await, 2),
+        ["a_b"]
+    );
     assert_eq!(tables(&mut client, command("none")).await.rows(), 0);
 }
 
@@ -135,7 +191,11 @@ async fn keys_are_answered_with_the_columns_of_the_protocol() {
     let table = || "number".to_owned();
     let schema = || Some("reference".to_owned());
     let info = client
-        .get_primary_keys(CommandGetPrimaryKeys { catalog: None, db_schema: schema(), table: table() })
+        .get_primary_keys(CommandGetPrimaryKeys {
+            catalog: None,
+            db_schema: schema(),
+            table: table(),
+        })
         .await
         .unwrap();
     let answer = fetch(&mut client, &info).await.unwrap();
@@ -200,7 +260,10 @@ async fn keys_are_answered_with_the_columns_of_the_protocol() {
 async fn every_type_that_is_offered_can_be_cast_to() {
     let server = Server::start().await;
     let mut client = server.guest().await;
-    let info = client.get_xdbc_type_info(CommandGetXdbcTypeInfo { data_type: None }).await.unwrap();
+    let info = client
+        .get_xdbc_type_info(CommandGetXdbcTypeInfo { data_type: None })
+        .await
+        .unwrap();
     let answer = fetch(&mut client, &info).await.unwrap();
     let names = column(&answer, 12);
     assert!(names.len() > 15);
@@ -209,9 +272,14 @@ async fn every_type_that_is_offered_can_be_cast_to() {
         let result = query(&mut client, &sql).await;
         assert!(result.is_ok(), "{sql}: {result:?}");
     }
-    let one = CommandGetXdbcTypeInfo { data_type: Some(12) };
+    let one = CommandGetXdbcTypeInfo {
+        data_type: Some(12),
+    };
     let info = client.get_xdbc_type_info(one).await.unwrap();
-    assert_eq!(column(&fetch(&mut client, &info).await.unwrap(), 0), ["VARCHAR"]);
+    assert_eq!(
+        column(&fetch(&mut client, &info).await.unwrap(), 0),
+        ["VARCHAR"]
+    );
 }
 
 async fn sql_info(client: &mut Client, ids: Vec<SqlInfo>) -> RecordBatch {
@@ -222,7 +290,11 @@ async fn sql_info(client: &mut Client, ids: Vec<SqlInfo>) -> RecordBatch {
 }
 
 fn ids(batch: &RecordBatch) -> Vec<u32> {
-    batch.column(0).as_primitive::<UInt32Type>().values().to_vec()
+    batch
+        .column(0)
+        .as_primitive::<UInt32Type>()
+        .values()
+        .to_vec()
 }
 
 #[tokio::test]
@@ -230,10 +302,14 @@ async fn what_the_server_can_do_is_told_for_every_id() {
     let server = Server::start().await;
     let mut client = server.guest().await;
     let all = sql_info(&mut client, vec![]).await;
-    let known: Vec<u32> =
-        (0..1000_u32).filter(|id| SqlInfo::try_from(id.cast_signed()).is_ok()).collect();
+    let known: Vec<u32> = (0..1000_u32)
+        .filter(|id| SqlInfo::try_from(id.cast_signed()).is_ok())
+        .collect();
     assert_eq!(ids(&all), known, "no ids asked means all of them");
-    let some = vec![SqlInfo::SqlIdentifierQuoteChar, SqlInfo::FlightSqlServerName];
+    let some = vec![
+        SqlInfo::SqlIdentifierQuoteChar,
+        SqlInfo::FlightSqlServerName,
+    ];
     assert_eq!(ids(&sql_info(&mut client, some).await), [0, 504]);
 }
 
@@ -271,5 +347,8 @@ async fn every_function_that_is_named_exists() {
         );
     }
     let sql = "SELECT position('b' IN 'abc') AS p, ifnull(NULL, 1) AS i";
-    assert_eq!(query(&mut client, sql).await.unwrap().text(), ["p|i", "2|1"]);
+    assert_eq!(
+        query(&mut client, sql).await.unwrap().text(),
+        ["p|i", "2|1"]
+    );
 }

@@ -52,7 +52,9 @@ fn int_or_text() -> ArrayRef {
     ]);
     let ids = ScalarBuffer::from(vec![1_i8]);
     let offsets = Some(ScalarBuffer::from(vec![0_i32]));
-    Arc::new(UnionArray::try_new(fields, ids, offsets, vec![int(&[]), text(&["Äänekoski"])]).unwrap())
+    Arc::new(
+        UnionArray::try_new(fields, ids, offsets, vec![int(&[]), text(&["Äänekoski"])]).unwrap(),
+    )
 }
 
 #[tokio::test]
@@ -60,8 +62,16 @@ async fn values_are_bound_by_their_place() {
     let server = Server::start().await;
     let mut client = server.guest().await;
     let cases: Vec<(&str, Vec<ArrayRef>, &[&str])> = vec![
-        ("SELECT n FROM reference.number WHERE n = ?", vec![int(&[42])], &["n", "42"]),
-        ("SELECT n FROM reference.number WHERE n = $1", vec![int(&[42])], &["n", "42"]),
+        (
+            "SELECT n FROM reference.number WHERE n = ?",
+            vec![int(&[42])],
+            &["n", "42"],
+        ),
+        (
+            "SELECT n FROM reference.number WHERE n = $1",
+            vec![int(&[42])],
+            &["n", "42"],
+        ),
         (
             "SELECT n FROM reference.number WHERE n > ? AND n < ? ORDER BY n",
             vec![int(&[3]), int(&[6])],
@@ -72,8 +82,16 @@ async fn values_are_bound_by_their_place() {
             vec![int(&[3]), int(&[6])],
             &["n", "4", "5"],
         ),
-        ("SELECT id FROM reference.kind WHERE text = ?", vec![text(&["Äänekoski"])], &["id", "1"]),
-        ("SELECT id FROM reference.kind WHERE text = ?", vec![int_or_text()], &["id", "1"]),
+        (
+            "SELECT id FROM reference.kind WHERE text = ?",
+            vec![text(&["Äänekoski"])],
+            &["id", "1"],
+        ),
+        (
+            "SELECT id FROM reference.kind WHERE text = ?",
+            vec![int_or_text()],
+            &["id", "1"],
+        ),
         (
             "SELECT id FROM reference.kind WHERE text = ?",
             vec![Arc::new(StringViewArray::from(vec!["Äänekoski"]))],
@@ -86,7 +104,11 @@ async fn values_are_bound_by_their_place() {
         ),
         (
             "SELECT id FROM reference.kind WHERE small = ?",
-            vec![Arc::new(Decimal32Array::from(vec![125]).with_precision_and_scale(5, 2).unwrap())],
+            vec![Arc::new(
+                Decimal32Array::from(vec![125])
+                    .with_precision_and_scale(5, 2)
+                    .unwrap(),
+            )],
             &["id", "1"],
         ),
         (
@@ -94,7 +116,11 @@ async fn values_are_bound_by_their_place() {
             vec![Arc::new(Date32Array::from(vec![19_782]))],
             &["id", "1"],
         ),
-        ("SELECT id FROM reference.kind WHERE day = ?", vec![text(&["2024-02-29"])], &["id", "1"]),
+        (
+            "SELECT id FROM reference.kind WHERE day = ?",
+            vec![text(&["2024-02-29"])],
+            &["id", "1"],
+        ),
         (
             "SELECT count(*) AS c FROM reference.number WHERE n = ?",
             vec![Arc::new(Float64Array::from(vec![2.5]))],
@@ -110,21 +136,47 @@ async fn values_are_bound_by_their_place() {
             vec![Arc::new(Int32Array::from(vec![2]))],
             &["n", "0", "1"],
         ),
-        ("SELECT ? AS a, ? AS b", vec![int(&[1]), text(&["x"])], &["a|b", "1|x"]),
+        (
+            "SELECT ? AS a, ? AS b",
+            vec![int(&[1]), text(&["x"])],
+            &["a|b", "1|x"],
+        ),
         ("SELECT ? + 1 AS a", vec![int(&[1])], &["a", "2"]),
-        ("SELECT $2 || $1 AS a", vec![text(&["b"]), text(&["a"])], &["a", "ab"]),
-        ("SELECT ? || ? AS a", vec![text(&["a"]), int(&[1])], &["a", "a1"]),
-        ("SELECT ? + ? AS a", vec![int(&[1]), Arc::new(Float64Array::from(vec![0.5]))], &["a", "1.5"]),
+        (
+            "SELECT $2 || $1 AS a",
+            vec![text(&["b"]), text(&["a"])],
+            &["a", "ab"],
+        ),
+        (
+            "SELECT ? || ? AS a",
+            vec![text(&["a"]), int(&[1])],
+            &["a", "a1"],
+        ),
+        (
+            "SELECT ? + ? AS a",
+            vec![int(&[1]), Arc::new(Float64Array::from(vec![0.5]))],
+            &["a", "1.5"],
+        ),
         ("SELECT upper(?) AS a", vec![text(&["ä"])], &["a", "Ä"]),
         ("SELECT abs(?) AS a", vec![int(&[-3])], &["a", "3"]),
         ("SELECT '?' AS a, ? AS b", vec![int(&[1])], &["a|b", "?|1"]),
-        ("SELECT ? AS a", vec![int(&[3, 4, 5])], &["a", "3", "4", "5"]),
-        ("SELECT count(*) AS c FROM reference.number WHERE r = ?", vec![int(&[0, 1])], &["c", "14286", "14286"]),
+        (
+            "SELECT ? AS a",
+            vec![int(&[3, 4, 5])],
+            &["a", "3", "4", "5"],
+        ),
+        (
+            "SELECT count(*) AS c FROM reference.number WHERE r = ?",
+            vec![int(&[0, 1])],
+            &["c", "14286", "14286"],
+        ),
         ("SELECT 5 AS five", vec![], &["five", "5"]),
     ];
     for (sql, columns, wanted) in cases {
         let label = format!("{sql} with {columns:?}");
-        let answer = run(&mut client, sql, columns).await.unwrap_or_else(|e| panic!("{label}: {e}"));
+        let answer = run(&mut client, sql, columns)
+            .await
+            .unwrap_or_else(|e| panic!("{label}: {e}"));
         assert_eq!(answer.text(), wanted, "{label}");
     }
 }
@@ -145,20 +197,35 @@ async fn wrong_bindings_are_refused_before_anything_runs() {
     let mut client = server.guest().await;
     let one = "SELECT n FROM reference.number WHERE n = ?";
     let cases: Vec<(&str, Vec<ArrayRef>, &str)> = vec![
-        (one, vec![int(&[1]), int(&[2])], "1 parameters, and 2 values"),
+        (
+            one,
+            vec![int(&[1]), int(&[2])],
+            "1 parameters, and 2 values",
+        ),
         (one, vec![], "1 parameters, and 0 values"),
         ("SELECT 1", vec![int(&[1])], "0 parameters, and 1 values"),
-        ("SELECT id FROM reference.kind WHERE day = ?", vec![text(&["soon"])], "Date"),
+        (
+            "SELECT id FROM reference.kind WHERE day = ?",
+            vec![text(&["soon"])],
+            "Date",
+        ),
         (one, vec![int(&vec![0; 200_000])], "fewer rows"),
     ];
     for (sql, columns, says) in cases {
         let error = run(&mut client, sql, columns).await.unwrap_err();
         assert!(
-            matches!(error.code(), Code::InvalidArgument | Code::ResourceExhausted),
+            matches!(
+                error.code(),
+                Code::InvalidArgument | Code::ResourceExhausted
+            ),
             "{sql}: {error}"
         );
         assert!(error.message().contains(says), "{sql}: {}", error.message());
-        assert!(!error.message().contains("soon"), "no values: {}", error.message());
+        assert!(
+            !error.message().contains("soon"),
+            "no values: {}",
+            error.message()
+        );
     }
     let mut unbound = prepare(&mut client, one).await.unwrap();
     let error = status(unbound.execute().await.unwrap_err());
@@ -176,23 +243,34 @@ async fn preparing_tells_the_schemas_and_runs_nothing() {
     let parameters = |statement: &PreparedStatement<Channel>| {
         let schema = statement.parameter_schema().unwrap();
         let fields = schema.fields().iter();
-        fields.map(|field| field.data_type().clone()).collect::<Vec<_>>()
+        fields
+            .map(|field| field.data_type().clone())
+            .collect::<Vec<_>>()
     };
     assert_eq!(parameters(&statement), [DataType::Int64]);
     let cases = [
         ("SELECT 1", vec![]),
         ("SELECT ?", vec![DataType::Null]),
-        ("SELECT * FROM reference.kind WHERE day = ? AND amount > ?", {
-            vec![DataType::Date32, DataType::Decimal128(14, 2)]
-        }),
+        (
+            "SELECT * FROM reference.kind WHERE day = ? AND amount > ?",
+            { vec![DataType::Date32, DataType::Decimal128(14, 2)] },
+        ),
     ];
     for (sql, wanted) in cases {
         let statement = prepare(&mut client, sql).await.unwrap();
         assert_eq!(parameters(&statement), wanted, "{sql}");
         statement.close().await.unwrap();
     }
-    for sql in ["SELECT missing FROM reference.number", "DROP TABLE reference.number", "SELECT"] {
-        assert_eq!(prepare(&mut client, sql).await.unwrap_err().code(), Code::InvalidArgument, "{sql}");
+    for sql in [
+        "SELECT missing FROM reference.number",
+        "DROP TABLE reference.number",
+        "SELECT",
+    ] {
+        assert_eq!(
+            prepare(&mut client, sql).await.unwrap_err().code(),
+            Code::InvalidArgument,
+            "{sql}"
+        );
     }
 }
 
@@ -216,12 +294,16 @@ async fn every_statement_can_be_prepared_and_has_one_schema() {
         "SELECT * FROM information_schema.tables",
         "SELECT * FROM information_schema.columns WHERE table_name = 'kind'",
     ] {
-        let mut statement = prepare(&mut client, sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
+        let mut statement = prepare(&mut client, sql)
+            .await
+            .unwrap_or_else(|e| panic!("{sql}: {e}"));
         let planned = statement.dataset_schema().unwrap().clone();
         let info = statement.execute().await.map_err(status).unwrap();
         assert_eq!(schema_of(&info), planned, "{sql}");
         // `fetch` compares the stream with the info.
-        let prepared = fetch(&mut client, &info).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
+        let prepared = fetch(&mut client, &info)
+            .await
+            .unwrap_or_else(|e| panic!("{sql}: {e}"));
         let plain = query(&mut client, sql).await.unwrap();
         assert_eq!(*prepared.schema, *plain.schema, "{sql}");
         assert_eq!(prepared.rows(), plain.rows(), "{sql}");
@@ -233,7 +315,9 @@ async fn a_result_whose_type_follows_the_values_is_described_when_they_are_bound
     let server = Server::start().await;
     let mut client = server.guest().await;
     for (column, wanted) in [(int(&[1]), DataType::Int64), (text(&["a"]), DataType::Utf8)] {
-        let answer = run(&mut client, "SELECT ? AS a", vec![column]).await.unwrap();
+        let answer = run(&mut client, "SELECT ? AS a", vec![column])
+            .await
+            .unwrap();
         assert_eq!(answer.schema.field(0).data_type(), &wanted);
     }
 }
@@ -242,8 +326,9 @@ async fn a_result_whose_type_follows_the_values_is_described_when_they_are_bound
 async fn a_ticket_outlives_its_statement_and_its_connection() {
     let server = Server::start().await;
     let mut first = server.guest().await;
-    let mut statement =
-        prepare(&mut first, "SELECT n FROM reference.number WHERE n = ?").await.unwrap();
+    let mut statement = prepare(&mut first, "SELECT n FROM reference.number WHERE n = ?")
+        .await
+        .unwrap();
     statement.set_parameters(batch(vec![int(&[11])])).unwrap();
     let info = statement.execute().await.unwrap();
     statement.close().await.unwrap();
@@ -256,10 +341,13 @@ async fn a_ticket_outlives_its_statement_and_its_connection() {
 async fn a_statement_is_bound_again_and_again() {
     let server = Server::start().await;
     let mut client = server.guest().await;
-    let mut statement =
-        prepare(&mut client, "SELECT n FROM reference.number WHERE n = ?").await.unwrap();
+    let mut statement = prepare(&mut client, "SELECT n FROM reference.number WHERE n = ?")
+        .await
+        .unwrap();
     for value in [5, 6, 7] {
-        statement.set_parameters(batch(vec![int(&[value])])).unwrap();
+        statement
+            .set_parameters(batch(vec![int(&[value])]))
+            .unwrap();
         let info = statement.execute().await.unwrap();
         let wanted = ["n".to_owned(), value.to_string()];
         assert_eq!(fetch(&mut client, &info).await.unwrap().text(), wanted);
@@ -270,7 +358,12 @@ async fn a_statement_is_bound_again_and_again() {
 async fn a_query_sent_as_an_update_is_told_where_to_go() {
     let server = Server::start().await;
     let mut client = server.guest().await;
-    let error = status(client.execute_update("SELECT 1".to_owned(), None).await.unwrap_err());
+    let error = status(
+        client
+            .execute_update("SELECT 1".to_owned(), None)
+            .await
+            .unwrap_err(),
+    );
     assert_eq!(error.code(), Code::InvalidArgument);
     assert!(error.message().contains("send it as a query"), "{error}");
     let drop = "DROP TABLE reference.number".to_owned();

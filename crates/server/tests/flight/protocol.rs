@@ -34,11 +34,17 @@ fn command(message: &impl ProstMessageExt) -> FlightDescriptor {
 }
 
 fn statement(sql: &str) -> FlightDescriptor {
-    command(&CommandStatementQuery { query: sql.to_owned(), transaction_id: None })
+    command(&CommandStatementQuery {
+        query: sql.to_owned(),
+        transaction_id: None,
+    })
 }
 
 async fn act(client: &mut Raw, name: &str, body: Vec<u8>) -> Result<Vec<Bytes>, Status> {
-    let action = Action { r#type: name.to_owned(), body: body.into() };
+    let action = Action {
+        r#type: name.to_owned(),
+        body: body.into(),
+    };
     act_as(client, None, action).await
 }
 
@@ -49,14 +55,21 @@ async fn act_as(
 ) -> Result<Vec<Bytes>, Status> {
     let mut request = Request::new(action);
     if let Some(bearer) = bearer {
-        request.metadata_mut().insert("authorization", bearer.parse().unwrap());
+        request
+            .metadata_mut()
+            .insert("authorization", bearer.parse().unwrap());
     }
     let results = client.do_action(request).await?.into_inner();
     results.map_ok(|result| result.body).try_collect().await
 }
 
 async fn read(client: &mut Raw, ticket: Ticket) -> Result<usize, Status> {
-    let messages: Vec<FlightData> = client.do_get(ticket).await?.into_inner().try_collect().await?;
+    let messages: Vec<FlightData> = client
+        .do_get(ticket)
+        .await?
+        .into_inner()
+        .try_collect()
+        .await?;
     Ok(messages.len())
 }
 
@@ -73,15 +86,29 @@ async fn schema_info_and_poll_agree() {
     for descriptor in [
         statement("SELECT 1 AS a, 'x' AS b"),
         statement("SELECT * FROM reference.nothing"),
-        command(&CommandGetTables { include_schema: true, ..CommandGetTables::default() }),
+        command(&CommandGetTables {
+            include_schema: true,
+            ..CommandGetTables::default()
+        }),
         command(&CommandGetTables::default()),
     ] {
-        let info = client.get_flight_info(descriptor.clone()).await.unwrap().into_inner();
-        let SchemaResult { schema } =
-            client.get_schema(descriptor.clone()).await.unwrap().into_inner();
+        let info = client
+            .get_flight_info(descriptor.clone())
+            .await
+            .unwrap()
+            .into_inner();
+        let SchemaResult { schema } = client
+            .get_schema(descriptor.clone())
+            .await
+            .unwrap()
+            .into_inner();
         assert_eq!(schema, info.schema);
         assert_eq!(schema[..4], [0xFF; 4], "the continuation marker");
-        let poll = client.poll_flight_info(descriptor.clone()).await.unwrap().into_inner();
+        let poll = client
+            .poll_flight_info(descriptor.clone())
+            .await
+            .unwrap()
+            .into_inner();
         assert!(poll.flight_descriptor.is_none(), "complete at once");
         let polled = poll.info.unwrap();
         assert_eq!(schema_of(&polled), schema_of(&info));
@@ -103,12 +130,17 @@ struct PreparedResult {
 }
 
 async fn prepare(client: &mut Raw, sql: &str) -> PreparedResult {
-    let request =
-        ActionCreatePreparedStatementRequest { query: sql.to_owned(), transaction_id: None };
+    let request = ActionCreatePreparedStatementRequest {
+        query: sql.to_owned(),
+        transaction_id: None,
+    };
     let body = request.as_any().encode_to_vec();
     let results = act(client, "CreatePreparedStatement", body).await.unwrap();
     let any = Any::decode(results[0].as_ref()).unwrap();
-    assert!(any.type_url.ends_with("ActionCreatePreparedStatementResult"));
+    assert!(
+        any.type_url
+            .ends_with("ActionCreatePreparedStatementResult")
+    );
     PreparedResult::decode(any.value).unwrap()
 }
 
@@ -128,7 +160,9 @@ async fn an_old_client_keeps_its_first_handle() {
     let server = Server::start().await;
     let mut client = raw(&server).await;
     let result = prepare(&mut client, "SELECT ? AS a").await;
-    let query = CommandPreparedStatementQuery { prepared_statement_handle: result.handle.clone() };
+    let query = CommandPreparedStatementQuery {
+        prepared_statement_handle: result.handle.clone(),
+    };
     let column: arrow::array::ArrayRef =
         std::sync::Arc::new(arrow::array::Int64Array::from(vec![7]));
     let batch = arrow::array::RecordBatch::try_from_iter([("p", column)]).unwrap();
@@ -138,12 +172,26 @@ async fn an_old_client_keeps_its_first_handle() {
         .try_collect()
         .await
         .unwrap();
-    let put = client.do_put(stream::iter(messages)).await.unwrap().into_inner();
+    let put = client
+        .do_put(stream::iter(messages))
+        .await
+        .unwrap()
+        .into_inner();
     let _new_handle: Vec<_> = put.try_collect().await.unwrap();
-    let info = client.get_flight_info(command(&query)).await.unwrap().into_inner();
-    assert_eq!(read(&mut client, ticket_of(&info)).await.unwrap(), 2, "a schema and a batch");
+    let info = client
+        .get_flight_info(command(&query))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        read(&mut client, ticket_of(&info)).await.unwrap(),
+        2,
+        "a schema and a batch"
+    );
     // The command itself is a ticket too.
-    let ticket = Ticket { ticket: query.as_any().encode_to_vec().into() };
+    let ticket = Ticket {
+        ticket: query.as_any().encode_to_vec().into(),
+    };
     assert_eq!(read(&mut client, ticket).await.unwrap(), 2);
 }
 
@@ -151,10 +199,25 @@ async fn an_old_client_keeps_its_first_handle() {
 async fn the_bearer_comes_in_the_header_and_in_the_payload() {
     let server = Server::start().await;
     let mut client = raw(&server).await;
-    let hello = HandshakeRequest { protocol_version: 0, payload: Bytes::from_static(b"anyone") };
+    let hello = HandshakeRequest {
+        protocol_version: 0,
+        payload: Bytes::from_static(b"anyone"),
+    };
     let response = client.handshake(stream::iter([hello])).await.unwrap();
-    let header = response.metadata().get("authorization").unwrap().to_str().unwrap().to_owned();
-    let payload = response.into_inner().message().await.unwrap().unwrap().payload;
+    let header = response
+        .metadata()
+        .get("authorization")
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .to_owned();
+    let payload = response
+        .into_inner()
+        .message()
+        .await
+        .unwrap()
+        .unwrap()
+        .payload;
     assert_eq!(header.as_bytes(), [b"Bearer ", payload.as_ref()].concat());
 
     let mut request = Request::new(statement("SELECT 1"));
@@ -164,7 +227,9 @@ async fn the_bearer_comes_in_the_header_and_in_the_payload() {
     );
     assert!(client.get_flight_info(request).await.is_ok());
     let mut request = Request::new(statement("SELECT 1"));
-    request.metadata_mut().insert("authorization", format!("{header}00").parse().unwrap());
+    request
+        .metadata_mut()
+        .insert("authorization", format!("{header}00").parse().unwrap());
     let error = client.get_flight_info(request).await.unwrap_err();
     assert_eq!(error.code(), Code::Unauthenticated);
     assert!(error.message().contains("sign in again"));
@@ -198,18 +263,36 @@ struct Errors {
 async fn session_options_are_read_and_set() {
     let server = Server::start().await;
     let mut client = raw(&server).await;
-    let body = act(&mut client, "GetSessionOptions", vec![]).await.unwrap().remove(0);
+    let body = act(&mut client, "GetSessionOptions", vec![])
+        .await
+        .unwrap()
+        .remove(0);
     let options = Options::decode(body).unwrap().options;
     assert_eq!(options["catalog"].value.as_deref(), Some("tietopohja"));
     assert_eq!(options["schema"].value.as_deref(), Some("published"));
-    let cases = [("catalog", "tietopohja", 0), ("catalog", "other", 2), ("colour", "red", 1)];
+    let cases = [
+        ("catalog", "tietopohja", 0),
+        ("catalog", "other", 2),
+        ("colour", "red", 1),
+    ];
     for (name, value, error) in cases {
-        let value = TextOption { value: Some(value.to_owned()) };
-        let request = Options { options: HashMap::from([(name.to_owned(), value)]) };
+        let value = TextOption {
+            value: Some(value.to_owned()),
+        };
+        let request = Options {
+            options: HashMap::from([(name.to_owned(), value)]),
+        };
         let body = request.encode_to_vec();
-        let body = act(&mut client, "SetSessionOptions", body).await.unwrap().remove(0);
+        let body = act(&mut client, "SetSessionOptions", body)
+            .await
+            .unwrap()
+            .remove(0);
         let errors = Errors::decode(body).unwrap().errors;
-        assert_eq!(errors.get(name).map_or(0, |error| error.value), error, "{name}");
+        assert_eq!(
+            errors.get(name).map_or(0, |error| error.value),
+            error,
+            "{name}"
+        );
     }
 }
 
@@ -218,25 +301,50 @@ async fn a_closed_session_is_over() {
     let server = Server::start().await;
     let mut client = raw(&server).await;
     let response = client.handshake(stream::empty()).await.unwrap();
-    let bearer = response.metadata().get("authorization").unwrap().to_str().unwrap().to_owned();
-    let close = || Action { r#type: "CloseSession".to_owned(), body: Bytes::new() };
-    let body = act_as(&mut client, Some(&bearer), close()).await.unwrap().remove(0);
+    let bearer = response
+        .metadata()
+        .get("authorization")
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .to_owned();
+    let close = || Action {
+        r#type: "CloseSession".to_owned(),
+        body: Bytes::new(),
+    };
+    let body = act_as(&mut client, Some(&bearer), close())
+        .await
+        .unwrap()
+        .remove(0);
     assert_eq!(Number::decode(body).unwrap().value, 1, "closed");
-    let error = act_as(&mut client, Some(&bearer), close()).await.unwrap_err();
+    let error = act_as(&mut client, Some(&bearer), close())
+        .await
+        .unwrap_err();
     assert_eq!(error.code(), Code::Unauthenticated);
-    assert!(act(&mut client, "CloseSession", vec![]).await.is_ok(), "no session, nothing to do");
+    assert!(
+        act(&mut client, "CloseSession", vec![]).await.is_ok(),
+        "no session, nothing to do"
+    );
 }
 
 async fn cancel(client: &mut Raw, info: &FlightInfo, old: bool) -> CancelStatus {
     let number = if old {
-        let request = ActionCancelQueryRequest { info: info.encode_to_vec().into() };
+        let request = ActionCancelQueryRequest {
+            info: info.encode_to_vec().into(),
+        };
         let body = request.as_any().encode_to_vec();
         let body = act(client, "CancelQuery", body).await.unwrap().remove(0);
         let any = Any::decode(body).unwrap();
-        any.unpack::<ActionCancelQueryResult>().unwrap().unwrap().result
+        any.unpack::<ActionCancelQueryResult>()
+            .unwrap()
+            .unwrap()
+            .result
     } else {
         let body = CancelFlightInfoRequest::new(info.clone()).encode_to_vec();
-        let body = act(client, "CancelFlightInfo", body).await.unwrap().remove(0);
+        let body = act(client, "CancelFlightInfo", body)
+            .await
+            .unwrap()
+            .remove(0);
         CancelFlightInfoResult::decode(body).unwrap().status
     };
     CancelStatus::try_from(number).unwrap()
@@ -247,12 +355,19 @@ async fn a_running_query_is_cancelled_from_another_connection() {
     let server = Server::start().await;
     let (mut reader, mut other) = (raw(&server).await, raw(&server).await);
     for old in [false, true] {
-        let info = reader.get_flight_info(statement(ENDLESS)).await.unwrap().into_inner();
+        let info = reader
+            .get_flight_info(statement(ENDLESS))
+            .await
+            .unwrap()
+            .into_inner();
         let mut stream = reader.do_get(ticket_of(&info)).await.unwrap().into_inner();
         for _ in 0..3 {
             stream.message().await.unwrap().unwrap();
         }
-        assert_eq!(cancel(&mut other, &info, old).await, CancelStatus::Cancelled);
+        assert_eq!(
+            cancel(&mut other, &info, old).await,
+            CancelStatus::Cancelled
+        );
         let end = loop {
             match stream.message().await {
                 Ok(Some(_)) => {}
@@ -261,11 +376,18 @@ async fn a_running_query_is_cancelled_from_another_connection() {
         };
         assert_eq!(end.unwrap_err().code(), Code::Cancelled);
         let again = reader.do_get(ticket_of(&info)).await.unwrap_err();
-        assert_eq!(again.code(), Code::Cancelled, "a cancelled ticket stays cancelled");
+        assert_eq!(
+            again.code(),
+            Code::Cancelled,
+            "a cancelled ticket stays cancelled"
+        );
     }
     let info = command(&CommandGetTables::default());
     let info = reader.get_flight_info(info).await.unwrap().into_inner();
-    assert_eq!(cancel(&mut other, &info, false).await, CancelStatus::NotCancellable);
+    assert_eq!(
+        cancel(&mut other, &info, false).await,
+        CancelStatus::NotCancellable
+    );
 }
 
 #[tokio::test]
@@ -273,11 +395,18 @@ async fn a_computing_query_is_cancelled_before_its_first_row() {
     let server = Server::start().await;
     let (mut reader, mut other) = (raw(&server).await, raw(&server).await);
     let sql = "SELECT count(*) AS c FROM generate_series(1, 1000000000000) WHERE value % 7 = 3";
-    let info = reader.get_flight_info(statement(sql)).await.unwrap().into_inner();
+    let info = reader
+        .get_flight_info(statement(sql))
+        .await
+        .unwrap()
+        .into_inner();
     let mut stream = reader.do_get(ticket_of(&info)).await.unwrap().into_inner();
     stream.message().await.unwrap().expect("the schema");
     let started = Instant::now();
-    assert_eq!(cancel(&mut other, &info, false).await, CancelStatus::Cancelled);
+    assert_eq!(
+        cancel(&mut other, &info, false).await,
+        CancelStatus::Cancelled
+    );
     let end = loop {
         match stream.message().await {
             Ok(Some(_)) => {}
@@ -285,28 +414,50 @@ async fn a_computing_query_is_cancelled_before_its_first_row() {
         }
     };
     assert_eq!(end.unwrap_err().code(), Code::Cancelled);
-    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        started.elapsed()
+    );
 }
 
 #[tokio::test]
 async fn a_ticket_expires_and_can_be_renewed() {
     let server = Server::start_with(|o| o.ticket_lifetime = Duration::from_secs(60)).await;
     let mut client = raw(&server).await;
-    let info = client.get_flight_info(statement("SELECT 1")).await.unwrap().into_inner();
+    let info = client
+        .get_flight_info(statement("SELECT 1"))
+        .await
+        .unwrap()
+        .into_inner();
     let expires = |endpoint: &FlightEndpoint| endpoint.expiration_time.as_ref().unwrap().seconds;
     let first = info.endpoint[0].clone();
     server.clock.forward(59);
-    assert!(read(&mut client, first.ticket.clone().unwrap()).await.is_ok());
-    let request = RenewFlightEndpointRequest { endpoint: Some(first.clone()) };
-    let body = act(&mut client, "RenewFlightEndpoint", request.encode_to_vec()).await.unwrap();
+    assert!(
+        read(&mut client, first.ticket.clone().unwrap())
+            .await
+            .is_ok()
+    );
+    let request = RenewFlightEndpointRequest {
+        endpoint: Some(first.clone()),
+    };
+    let body = act(&mut client, "RenewFlightEndpoint", request.encode_to_vec())
+        .await
+        .unwrap();
     let renewed = FlightEndpoint::decode(body[0].as_ref()).unwrap();
     assert_eq!(expires(&renewed), expires(&first) + 59);
     server.clock.forward(2);
-    let error = read(&mut client, first.ticket.clone().unwrap()).await.unwrap_err();
+    let error = read(&mut client, first.ticket.clone().unwrap())
+        .await
+        .unwrap_err();
     assert_eq!(error.code(), Code::NotFound);
     assert!(read(&mut client, renewed.ticket.unwrap()).await.is_ok());
-    let request = RenewFlightEndpointRequest { endpoint: Some(first) };
-    let error = act(&mut client, "RenewFlightEndpoint", request.encode_to_vec()).await.unwrap_err();
+    let request = RenewFlightEndpointRequest {
+        endpoint: Some(first),
+    };
+    let error = act(&mut client, "RenewFlightEndpoint", request.encode_to_vec())
+        .await
+        .unwrap_err();
     assert_eq!(error.code(), Code::NotFound);
 }
 
@@ -319,8 +470,12 @@ async fn tickets_and_handles_are_bound_to_their_principal() {
     let info = mine.get_flight_info(sql).await.unwrap().into_inner();
     let error = read(&mut theirs, ticket_of(&info)).await.unwrap_err();
     assert_eq!(error.code(), Code::PermissionDenied);
-    let handle = prepare(&mut mine, "SELECT * FROM conformed.secret").await.handle;
-    let query = command(&CommandPreparedStatementQuery { prepared_statement_handle: handle });
+    let handle = prepare(&mut mine, "SELECT * FROM conformed.secret")
+        .await
+        .handle;
+    let query = command(&CommandPreparedStatementQuery {
+        prepared_statement_handle: handle,
+    });
     let error = theirs.get_flight_info(query).await.unwrap_err();
     assert_eq!(error.code(), Code::PermissionDenied);
     assert!(read(&mut mine, ticket_of(&info)).await.is_ok());
@@ -330,12 +485,20 @@ async fn tickets_and_handles_are_bound_to_their_principal() {
 async fn what_is_not_offered_says_so() {
     let server = Server::start().await;
     let mut client = raw(&server).await;
-    for action in ["BeginTransaction", "EndTransaction", "BeginSavepoint", "EndSavepoint"] {
+    for action in [
+        "BeginTransaction",
+        "EndTransaction",
+        "BeginSavepoint",
+        "EndSavepoint",
+    ] {
         let error = act(&mut client, action, vec![]).await.unwrap_err();
         assert_eq!(error.code(), Code::Unimplemented);
         assert!(error.message().contains("no transactions"), "{error}");
     }
-    assert_eq!(act(&mut client, "Dance", vec![]).await.unwrap_err().code(), Code::Unimplemented);
+    assert_eq!(
+        act(&mut client, "Dance", vec![]).await.unwrap_err().code(),
+        Code::Unimplemented
+    );
     let plan = command(&CommandStatementSubstraitPlan::default());
     let error = client.get_flight_info(plan).await.unwrap_err();
     assert_eq!(error.code(), Code::Unimplemented);
@@ -354,10 +517,22 @@ async fn what_is_not_offered_says_so() {
     assert!(error.message().contains("tietopohja land"), "{error}");
     let error = client.do_exchange(stream::empty()).await.unwrap_err();
     assert_eq!(error.code(), Code::Unimplemented);
-    let flights = client.list_flights(Criteria::default()).await.unwrap().into_inner();
+    let flights = client
+        .list_flights(Criteria::default())
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(flights.count().await, 0);
-    let actions = client.list_actions(Empty::default()).await.unwrap().into_inner();
-    let names: Vec<_> = actions.map_ok(|action| action.r#type).try_collect().await.unwrap();
+    let actions = client
+        .list_actions(Empty::default())
+        .await
+        .unwrap()
+        .into_inner();
+    let names: Vec<_> = actions
+        .map_ok(|action| action.r#type)
+        .try_collect()
+        .await
+        .unwrap();
     assert_eq!(names.len(), 8);
 }
 
@@ -376,30 +551,41 @@ async fn rubbish_is_refused_and_the_server_lives() {
         .take(length)
         .collect::<Vec<u8>>()
     };
-    let info = client.get_flight_info(statement("SELECT 1")).await.unwrap().into_inner();
+    let info = client
+        .get_flight_info(statement("SELECT 1"))
+        .await
+        .unwrap()
+        .into_inner();
     let honest = ticket_of(&info).ticket;
     for round in 0..200 {
         let mut bytes = match round % 3 {
             0 => noise(round),
             1 => honest.to_vec(),
-            _ => TicketStatementQuery { statement_handle: noise(round).into() }
-                .as_any()
-                .encode_to_vec(),
+            _ => TicketStatementQuery {
+                statement_handle: noise(round).into(),
+            }
+            .as_any()
+            .encode_to_vec(),
         };
         if round % 3 == 1 {
             let at = usize::from(noise(1)[0]) % bytes.len();
             bytes[at] ^= 1 << (round % 8);
         }
-        let ticket = Ticket { ticket: bytes.clone().into() };
+        let ticket = Ticket {
+            ticket: bytes.clone().into(),
+        };
         if let Err(error) = read(&mut client, ticket).await {
             assert_eq!(error.code(), Code::InvalidArgument, "{error}");
         }
         let descriptor = FlightDescriptor::new_cmd(bytes.clone());
         let error = client.get_flight_info(descriptor).await.unwrap_err();
         assert_eq!(error.code(), Code::InvalidArgument, "{error}");
-        for action in
-            ["CreatePreparedStatement", "ClosePreparedStatement", "CancelQuery", "RenewFlightEndpoint"]
-        {
+        for action in [
+            "CreatePreparedStatement",
+            "ClosePreparedStatement",
+            "CancelQuery",
+            "RenewFlightEndpoint",
+        ] {
             assert!(act(&mut client, action, bytes.clone()).await.is_err());
         }
         let put = FlightData {
@@ -411,8 +597,13 @@ async fn rubbish_is_refused_and_the_server_lives() {
         assert!(client.do_put(stream::iter([put])).await.is_err());
     }
     let path = FlightDescriptor::new_path(vec!["reference".into(), "number".into()]);
-    assert_eq!(client.get_flight_info(path).await.unwrap_err().code(), Code::InvalidArgument);
-    let answer = query(&mut server.guest().await, "SELECT 1 AS one").await.unwrap();
+    assert_eq!(
+        client.get_flight_info(path).await.unwrap_err().code(),
+        Code::InvalidArgument
+    );
+    let answer = query(&mut server.guest().await, "SELECT 1 AS one")
+        .await
+        .unwrap();
     assert_eq!(answer.text(), ["one", "1"]);
 }
 
@@ -422,6 +613,8 @@ async fn a_long_header_is_accepted() {
     let mut client = raw(&server).await;
     let mut request = Request::new(statement("SELECT 1"));
     let token = format!("Bearer {}", "x".repeat(60_000));
-    request.metadata_mut().insert("authorization", token.parse().unwrap());
+    request
+        .metadata_mut()
+        .insert("authorization", token.parse().unwrap());
     assert!(client.get_flight_info(request).await.is_ok());
 }

@@ -99,10 +99,19 @@ fn write(root: &Path) {
 
 /// An engine on a new warehouse.
 pub(crate) async fn engine(clock: Arc<TestClock>) -> (tempfile::TempDir, Arc<Engine>) {
+    engine_with(clock, |_| ()).await
+}
+
+/// An engine on a new warehouse, with other limits.
+pub(crate) async fn engine_with(
+    clock: Arc<TestClock>,
+    change: impl FnOnce(&mut EngineOptions),
+) -> (tempfile::TempDir, Arc<Engine>) {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path());
     let lake = Arc::new(Lake::open(&folder.path().join("lake"), clock.clone()).unwrap());
-    let options = EngineOptions::new(folder.path(), lake, clock).target_partitions(2);
+    let mut options = EngineOptions::new(folder.path(), lake, clock).target_partitions(2);
+    change(&mut options);
     (folder, Engine::open(options).await.unwrap())
 }
 
@@ -166,7 +175,11 @@ impl Server {
 
     pub(crate) async fn channel(&self) -> Channel {
         let endpoint = format!("http://{}", self.address);
-        Channel::from_shared(endpoint).unwrap().connect().await.unwrap()
+        Channel::from_shared(endpoint)
+            .unwrap()
+            .connect()
+            .await
+            .unwrap()
     }
 
     /// A client on a connection of its own, not signed in.
@@ -184,7 +197,9 @@ impl Server {
     /// Role of the visitors of another server on the same warehouse.
     pub(crate) async fn sibling(&self, role: Role) -> Server {
         let change = |options: &mut ServeOptions| options.anonymous_role = role;
-        Self::on(Arc::clone(&self.engine), Arc::clone(&self.clock), change).await.unwrap()
+        Self::on(Arc::clone(&self.engine), Arc::clone(&self.clock), change)
+            .await
+            .unwrap()
     }
 }
 
@@ -215,7 +230,10 @@ impl Answer {
 /// Fetches what a Flight info describes.
 pub(crate) async fn fetch(client: &mut Client, info: &FlightInfo) -> Result<Answer, Status> {
     assert_eq!(info.endpoint.len(), 1);
-    assert!(info.endpoint[0].location.is_empty(), "the client stays on its connection");
+    assert!(
+        info.endpoint[0].location.is_empty(),
+        "the client stays on its connection"
+    );
     let ticket = info.endpoint[0].ticket.clone().unwrap();
     let mut stream = client.do_get(ticket).await.map_err(status)?;
     let mut batches = Vec::new();
@@ -223,7 +241,11 @@ pub(crate) async fn fetch(client: &mut Client, info: &FlightInfo) -> Result<Answ
         batches.push(batch);
     }
     let schema = Arc::clone(stream.schema().expect("every stream sends its schema"));
-    assert_eq!(schema_of(info), *schema, "the stream has the schema of the Flight info");
+    assert_eq!(
+        schema_of(info),
+        *schema,
+        "the stream has the schema of the Flight info"
+    );
     Ok(Answer { schema, batches })
 }
 

@@ -1,0 +1,9 @@
+//! The binary as a user runs it: landing that survives being killed, planted defects, and
+//! indicators that equal their check queries on any number of partitions.
+//!
+//! One test binary for the whole command line. A test gets a warehouse of its own from
+//! [`warehouse::Scratch`]; to add one, a function in the file of its subject.
+
+mod landing;
+mod numbers;
+mod warehouse;

@@ -1,0 +1,175 @@
+//! Our own scan of a table at a version: the files the log names, with native partition values.
+//!
+//! The table format layer's own scan replays the log at every use, rewrites every batch and hides
+//! row counts. A snapshot already knows the active files, so this provider hands them to the
+//! engine's Parquet source: partition filters choose files before one is opened, files are spread
+//! over the partitions, and everything else is pushed down by the engine. Tables with features
+//! this does not read (deletion vectors) are left to the format layer; see [`crate::Lake::provider`].
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int32Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::stats::Precision;
+use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue, Statistics};
+use datafusion::datasource::TableType;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_plan::ExecutionPlan;
+use deltalake_core::kernel::LogicalFileView;
+use object_store::ObjectStore;
+use object_store::path::Path as StorePath;
+
+/// A table pinned at a version. Columns: those of the files, then the partition columns.
+pub(crate) struct PinnedTable {
+    store: Arc<dyn ObjectStore>,
+    store_url: ObjectStoreUrl,
+    file_schema: SchemaRef,
+    partitions: Vec<Arc<Field>>,
+    table_schema: SchemaRef,
+    files: Vec<PinnedFile>,
+    /// One row a file: its partition values.
+    values: RecordBatch,
+}
+
+struct PinnedFile {
+    path: StorePath,
+    bytes: u64,
+    rows: Option<usize>,
+}
+
+impl std::fmt::Debug for PinnedTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PinnedTable").field("files", &self.files.len()).finish()
+    }
+}
+
+/// Text and bytes are read as views: no copy on filter or join.
+fn viewed(field: &Field) -> Field {
+    let kind = match field.data_type() {
+        DataType::Utf8 => DataType::Utf8View,
+        DataType::Binary => DataType::BinaryView,
+        other => other.clone(),
+    };
+    Field::new(field.name(), kind, true)
+}
+
+impl PinnedTable {
+    /// Builds the provider from a snapshot's files; `None` when the table needs the format layer.
+    pub(crate) fn new(
+        store: Arc<dyn ObjectStore>,
+        store_url: ObjectStoreUrl,
+        schema: &Schema,
+        partition_columns: &[String],
+        files: impl Iterator<Item = LogicalFileView>,
+        place: impl Fn(&str) -> Option<StorePath>,
+    ) -> Option<PinnedTable> {
+        let is_partition = |field: &Field| partition_columns.iter().any(|column| column == field.name());
+        let file_schema = Arc::new(Schema::new(schema.fields().iter().filter(|field| !is_partition(field)).map(|field| viewed(field)).collect::<Vec<_>>()));
+        let partitions: Vec<Arc<Field>> = partition_columns.iter().map(|column| schema.field_with_name(column).ok().map(|field| Arc::new(field.clone()))).collect::<Option<_>>()?;
+        if partitions.iter().any(|field| *field.data_type() != DataType::Int32) {
+            return None;
+        }
+        let mut found: Vec<(Vec<Option<i32>>, PinnedFile)> = Vec::new();
+        for file in files {
+            if file.deletion_vector_descriptor().is_some() {
+                return None;
+            }
+            let values = file.partition_values_map();
+            let values = partition_columns.iter().map(|column| values.get(column).and_then(|text| text.as_ref()?.parse().ok())).collect();
+            found.push((values, PinnedFile { path: place(&file.path())?, bytes: u64::try_from(file.size()).ok()?, rows: file.num_records() }));
+        }
+        // The log's order is the order of commits; names make the plan the same every time.
+        found.sort_by(|a, b| a.1.path.cmp(&b.1.path));
+        let columns: Vec<ArrayRef> = (0..partitions.len()).map(|place| Arc::new(found.iter().map(|(values, _)| values.get(place).copied().flatten()).collect::<Int32Array>()) as ArrayRef).collect();
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(found.len()));
+        let values = RecordBatch::try_new_with_options(Arc::new(Schema::new(partitions.clone())), columns, &options).ok()?;
+        let all: Vec<Arc<Field>> = file_schema.fields().iter().cloned().chain(partitions.iter().cloned()).collect();
+        Some(PinnedTable { store, store_url, file_schema, partitions, table_schema: Arc::new(Schema::new(all)), files: found.into_iter().map(|(_, file)| file).collect(), values })
+    }
+
+    fn about_partitions(&self, filter: &Expr) -> bool {
+        let columns = filter.column_refs();
+        !columns.is_empty() && columns.iter().all(|column| self.partitions.iter().any(|field| *field.name() == column.name))
+    }
+
+    /// Which files can hold rows that pass the filters over partition columns.
+    fn chosen(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<usize>> {
+        let mut kept = vec![true; self.files.len()];
+        let schema = DFSchema::try_from(Arc::clone(self.values.schema_ref()))?;
+        for filter in filters.iter().filter(|filter| self.about_partitions(filter)) {
+            // A filter names its table; here there is only one.
+            let bare = datafusion::common::tree_node::TreeNode::transform(filter.clone(), |part| match part {
+                Expr::Column(column) => Ok(datafusion::common::tree_node::Transformed::yes(Expr::Column(datafusion::common::Column::new_unqualified(column.name)))),
+                other => Ok(datafusion::common::tree_node::Transformed::no(other)),
+            })?
+            .data;
+            let passes = state.create_physical_expr(bare, &schema)?.evaluate(&self.values)?.into_array(self.files.len())?;
+            let passes: &BooleanArray = passes.as_boolean_opt().ok_or_else(|| DataFusionError::Internal("a filter is not true or false".to_owned()))?;
+            for (kept, passes) in kept.iter_mut().zip(passes.iter()) {
+                *kept &= passes.unwrap_or(false);
+            }
+        }
+        Ok(kept.iter().enumerate().filter(|(_, kept)| **kept).map(|(index, _)| index).collect())
+    }
+}
+
+#[async_trait]
+impl TableProvider for PinnedTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.table_schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(filters.iter().map(|filter| if self.about_partitions(filter) { TableProviderFilterPushDown::Exact } else { TableProviderFilterPushDown::Inexact }).collect())
+    }
+
+    async fn scan(&self, state: &dyn Session, projection: Option<&Vec<usize>>, filters: &[Expr], limit: Option<usize>) -> Result<Arc<dyn ExecutionPlan>> {
+        state.runtime_env().register_object_store(self.store_url.as_ref(), Arc::clone(&self.store));
+        let chosen = self.chosen(state, filters)?;
+        let files: Vec<&PinnedFile> = chosen.iter().filter_map(|index| self.files.get(*index)).collect();
+        let rows: Option<usize> = files.iter().map(|file| file.rows).sum();
+        let bytes: u64 = files.iter().map(|file| file.bytes).sum();
+        let listed: Vec<PartitionedFile> = chosen
+            .iter()
+            .filter_map(|index| {
+                let file = self.files.get(*index)?;
+                let mut listed = PartitionedFile::new(file.path.to_string(), file.bytes);
+                listed.object_meta.location = file.path.clone();
+                listed.partition_values = (0..self.partitions.len())
+                    .map(|place| ScalarValue::try_from_array(self.values.column(place), *index))
+                    .collect::<Result<_>>()
+                    .ok()?;
+                Some(listed)
+            })
+            .collect();
+        if listed.len() != chosen.len() {
+            return Err(DataFusionError::Internal("a file of the snapshot was lost".to_owned()));
+        }
+        let groups = FileGroup::new(listed).split_files(state.config().target_partitions());
+        let schema = TableSchema::builder(Arc::clone(&self.file_schema)).with_table_partition_cols(self.partitions.clone()).build();
+        let source = ParquetSource::new(schema).with_table_parquet_options(state.table_options().parquet.clone());
+        let statistics = Statistics {
+            num_rows: rows.map_or(Precision::Absent, Precision::Inexact),
+            total_byte_size: Precision::Inexact(usize::try_from(bytes).unwrap_or(usize::MAX)),
+            ..Statistics::new_unknown(&self.table_schema)
+        };
+        let config = FileScanConfigBuilder::new(self.store_url.clone(), Arc::new(source))
+            .with_file_groups(groups)
+            .with_statistics(statistics)
+            .with_projection_indices(projection.cloned())?
+            .with_limit(limit)
+            .build();
+        Ok(DataSourceExec::from_data_source(config))
+    }
+}
