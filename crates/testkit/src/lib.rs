@@ -1,1 +1,7 @@
-//! Under construction.
+//! Tests only: what other crates' tests need to make storage fail on purpose.
+//!
+//! Nothing shipped depends on this crate. To add a fault, add a variant to [`Fault`].
+
+mod faulty_store;
+
+pub use faulty_store::{Fault, FaultyStore};
