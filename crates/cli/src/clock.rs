@@ -7,7 +7,10 @@ use tietopohja_domain::{Clock, Timestamp};
 pub(crate) struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "the command line is where time enters")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the command line is where time enters"
+    )]
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }

@@ -45,7 +45,10 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Expected(text) | Failure::Usage(text) => write!(f, "error: {text}"),
-            Failure::Internal(text) => write!(f, "internal error: {text}\nthis is a fault of the program: please report it with this text"),
+            Failure::Internal(text) => write!(
+                f,
+                "internal error: {text}\nthis is a fault of the program: please report it with this text"
+            ),
             Failure::Interrupted => write!(f, "interrupted: nothing was left half done"),
             Failure::Reported => Ok(()),
         }
@@ -88,6 +91,10 @@ impl From<tietopohja_lake::LakeError> for Failure {
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         // A reader that went away (`| head`) is no failure of ours, but there is nobody to tell.
-        if error.kind() == std::io::ErrorKind::BrokenPipe { Failure::Reported } else { Failure::expected(error.to_string()) }
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            Failure::Reported
+        } else {
+            Failure::expected(error.to_string())
+        }
     }
 }

@@ -29,10 +29,23 @@ use crate::failure::Failure;
 #[command(name = "tietopohja", version, max_term_width = 100)]
 struct Arguments {
     /// The warehouse folder
-    #[arg(short = 'C', long = "warehouse", global = true, env = "TIETOPOHJA_DIR", value_name = "DIR", default_value = ".")]
+    #[arg(
+        short = 'C',
+        long = "warehouse",
+        global = true,
+        env = "TIETOPOHJA_DIR",
+        value_name = "DIR",
+        default_value = "."
+    )]
     warehouse: PathBuf,
     /// What to log to standard error, such as `info` or `tietopohja_lake=debug`
-    #[arg(long, global = true, env = "TIETOPOHJA_LOG", value_name = "FILTER", default_value = "warn,deltalake_core=off,delta_kernel=off,buoyant_kernel=off")]
+    #[arg(
+        long,
+        global = true,
+        env = "TIETOPOHJA_LOG",
+        value_name = "FILTER",
+        default_value = "warn,deltalake_core=off,delta_kernel=off,buoyant_kernel=off"
+    )]
     log: String,
     #[command(subcommand)]
     command: Command,
@@ -70,10 +83,18 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = tracing_subscriber::EnvFilter::try_new(&arguments.log).unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let filter = tracing_subscriber::EnvFilter::try_new(&arguments.log)
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     settings::arm_fail_point();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(8 << 20).build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(8 << 20)
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             complain(&Failure::internal(format!("cannot start: {error}")));

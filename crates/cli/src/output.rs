@@ -38,7 +38,11 @@ fn fault(error: impl std::fmt::Display) -> Failure {
 }
 
 /// Writes a stream of batches; gives the number of rows.
-pub(crate) async fn write_stream<E>(schema: SchemaRef, mut rows: impl Stream<Item = Result<RecordBatch, E>> + Unpin, form: Form) -> Result<usize, Failure>
+pub(crate) async fn write_stream<E>(
+    schema: SchemaRef,
+    mut rows: impl Stream<Item = Result<RecordBatch, E>> + Unpin,
+    form: Form,
+) -> Result<usize, Failure>
 where
     Failure: From<E>,
 {
@@ -51,11 +55,16 @@ where
         _ => None,
     };
     let mut parquet = match form {
-        Form::Parquet => Some(parquet::arrow::ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), None).map_err(fault)?),
+        Form::Parquet => Some(
+            parquet::arrow::ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), None)
+                .map_err(fault)?,
+        ),
         _ => None,
     };
     let mut ipc = match form {
-        Form::Arrow => Some(arrow::ipc::writer::StreamWriter::try_new(Vec::new(), &schema).map_err(fault)?),
+        Form::Arrow => {
+            Some(arrow::ipc::writer::StreamWriter::try_new(Vec::new(), &schema).map_err(fault)?)
+        }
         _ => None,
     };
     if form == Form::Json {
@@ -83,7 +92,9 @@ where
             }
             Form::Table | Form::Markdown => {
                 if count + batch.num_rows() > TABLE_ROWS {
-                    return Err(Failure::usage(format!("more than {TABLE_ROWS} rows do not fit a table: add LIMIT, or use `-o csv`")));
+                    return Err(Failure::usage(format!(
+                        "more than {TABLE_ROWS} rows do not fit a table: add LIMIT, or use `-o csv`"
+                    )));
                 }
                 kept.push(batch.clone());
             }
@@ -134,13 +145,25 @@ fn readable_schema(schema: &SchemaRef) -> SchemaRef {
     let fields: Vec<Field> = schema
         .fields()
         .iter()
-        .map(|field| if is_bytes(field.data_type()) { Field::new(field.name(), DataType::Utf8, true) } else { field.as_ref().clone().with_nullable(true) })
+        .map(|field| {
+            if is_bytes(field.data_type()) {
+                Field::new(field.name(), DataType::Utf8, true)
+            } else {
+                field.as_ref().clone().with_nullable(true)
+            }
+        })
         .collect();
     Arc::new(Schema::new(fields))
 }
 
 fn is_bytes(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Binary | DataType::BinaryView | DataType::LargeBinary | DataType::FixedSizeBinary(_))
+    matches!(
+        data_type,
+        DataType::Binary
+            | DataType::BinaryView
+            | DataType::LargeBinary
+            | DataType::FixedSizeBinary(_)
+    )
 }
 
 fn readable(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Failure> {
@@ -153,7 +176,12 @@ fn readable(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Fail
             }
             let plain = arrow::compute::cast(column, &DataType::Binary).map_err(fault)?;
             let bytes = plain.as_binary::<i32>();
-            Ok(Arc::new(bytes.iter().map(|value| value.map(hex)).collect::<StringArray>()) as ArrayRef)
+            Ok(Arc::new(
+                bytes
+                    .iter()
+                    .map(|value| value.map(hex))
+                    .collect::<StringArray>(),
+            ) as ArrayRef)
         })
         .collect::<Result<_, Failure>>()?;
     let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
@@ -164,15 +192,26 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn formatters<'a>(batch: &'a RecordBatch, options: &FormatOptions<'a>) -> Result<Vec<ArrayFormatter<'a>>, Failure> {
-    batch.columns().iter().map(|column| ArrayFormatter::try_new(column.as_ref(), options).map_err(fault)).collect()
+fn formatters<'a>(
+    batch: &'a RecordBatch,
+    options: &FormatOptions<'a>,
+) -> Result<Vec<ArrayFormatter<'a>>, Failure> {
+    batch
+        .columns()
+        .iter()
+        .map(|column| ArrayFormatter::try_new(column.as_ref(), options).map_err(fault))
+        .collect()
 }
 
 struct Csv;
 
 impl Csv {
     fn begin(out: &mut impl Write, schema: &Schema) -> Result<Csv, Failure> {
-        let names: Vec<String> = schema.fields().iter().map(|field| quoted(field.name())).collect();
+        let names: Vec<String> = schema
+            .fields()
+            .iter()
+            .map(|field| quoted(field.name()))
+            .collect();
         writeln!(out, "{}", names.join(","))?;
         Ok(Csv)
     }
@@ -198,21 +237,41 @@ impl Csv {
 /// Floating-point numbers are written so that they read back to the same bits.
 fn number_or_text(column: &ArrayRef, row: usize, formatter: &ArrayFormatter<'_>) -> String {
     match column.data_type() {
-        DataType::Float64 => format!("{:?}", column.as_primitive::<arrow::datatypes::Float64Type>().value(row)),
+        DataType::Float64 => format!(
+            "{:?}",
+            column
+                .as_primitive::<arrow::datatypes::Float64Type>()
+                .value(row)
+        ),
         _ => quoted(&formatter.value(row).to_string()),
     }
 }
 
 fn quoted(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+    if text.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
 }
 
-fn json_rows(out: &mut impl Write, batch: &RecordBatch, form: Form, before: usize) -> Result<(), Failure> {
+fn json_rows(
+    out: &mut impl Write,
+    batch: &RecordBatch,
+    form: Form,
+    before: usize,
+) -> Result<(), Failure> {
     let options = FormatOptions::default();
     let formatters = formatters(batch, &options)?;
     for row in 0..batch.num_rows() {
         let mut object = serde_json::Map::new();
-        for ((field, column), formatter) in batch.schema().fields().iter().zip(batch.columns()).zip(&formatters) {
+        for ((field, column), formatter) in batch
+            .schema()
+            .fields()
+            .iter()
+            .zip(batch.columns())
+            .zip(&formatters)
+        {
             object.insert(field.name().clone(), json_value(column, row, formatter));
         }
         let text = serde_json::Value::Object(object).to_string();
@@ -234,28 +293,59 @@ fn json_value(column: &ArrayRef, row: usize, formatter: &ArrayFormatter<'_>) -> 
     match column.data_type() {
         DataType::Boolean => Value::Bool(text == "true"),
         kind if kind.is_integer() => text.parse::<i64>().map_or(Value::String(text), Value::from),
-        DataType::Float64 => Value::from(column.as_primitive::<arrow::datatypes::Float64Type>().value(row)),
+        DataType::Float64 => Value::from(
+            column
+                .as_primitive::<arrow::datatypes::Float64Type>()
+                .value(row),
+        ),
         DataType::Float32 => text.parse::<f64>().map_or(Value::Null, Value::from),
         _ => Value::String(text),
     }
 }
 
-fn grid(out: &mut impl Write, schema: &Schema, batches: &[RecordBatch], form: Form) -> Result<(), Failure> {
+fn grid(
+    out: &mut impl Write,
+    schema: &Schema,
+    batches: &[RecordBatch],
+    form: Form,
+) -> Result<(), Failure> {
     let options = FormatOptions::default();
     let mut rows: Vec<Vec<String>> = Vec::new();
     for batch in batches {
         let formatters = formatters(batch, &options)?;
-        rows.extend((0..batch.num_rows()).map(|row| formatters.iter().map(|formatter| formatter.value(row).to_string().replace('\n', " ")).collect()));
+        rows.extend((0..batch.num_rows()).map(|row| {
+            formatters
+                .iter()
+                .map(|formatter| formatter.value(row).to_string().replace('\n', " "))
+                .collect()
+        }));
     }
-    let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
-    let right: Vec<bool> = schema.fields().iter().map(|field| field.data_type().is_numeric()).collect();
+    let names: Vec<String> = schema
+        .fields()
+        .iter()
+        .map(|field| field.name().clone())
+        .collect();
+    let right: Vec<bool> = schema
+        .fields()
+        .iter()
+        .map(|field| field.data_type().is_numeric())
+        .collect();
     text_grid(out, &names, &right, &rows, form == Form::Markdown)?;
     Ok(())
 }
 
 /// Aligned columns of text; numbers to the right.
-pub(crate) fn text_grid(out: &mut impl Write, names: &[String], right: &[bool], rows: &[Vec<String>], markdown: bool) -> io::Result<()> {
-    let mut widths: Vec<usize> = names.iter().map(|name| name.chars().count().max(3)).collect();
+pub(crate) fn text_grid(
+    out: &mut impl Write,
+    names: &[String],
+    right: &[bool],
+    rows: &[Vec<String>],
+    markdown: bool,
+) -> io::Result<()> {
+    let mut widths: Vec<usize> = names
+        .iter()
+        .map(|name| name.chars().count().max(3))
+        .collect();
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
@@ -268,13 +358,31 @@ pub(crate) fn text_grid(out: &mut impl Write, names: &[String], right: &[bool], 
             .zip(right.iter().chain(std::iter::repeat(&false)))
             .map(|((cell, width), right)| {
                 let room = " ".repeat(width.saturating_sub(cell.chars().count()));
-                if *right { format!("{room}{cell}") } else { format!("{cell}{room}") }
+                if *right {
+                    format!("{room}{cell}")
+                } else {
+                    format!("{cell}{room}")
+                }
             })
             .collect();
-        if markdown { writeln!(out, "| {} |", padded.join(" | ")) } else { writeln!(out, "{}", padded.join("  ").trim_end()) }
+        if markdown {
+            writeln!(out, "| {} |", padded.join(" | "))
+        } else {
+            writeln!(out, "{}", padded.join("  ").trim_end())
+        }
     };
     line(out, names)?;
-    let rules: Vec<String> = widths.iter().zip(right.iter().chain(std::iter::repeat(&false))).map(|(width, right)| if markdown && *right { format!("{}:", "-".repeat(width - 1)) } else { "-".repeat(*width) }).collect();
+    let rules: Vec<String> = widths
+        .iter()
+        .zip(right.iter().chain(std::iter::repeat(&false)))
+        .map(|(width, right)| {
+            if markdown && *right {
+                format!("{}:", "-".repeat(width - 1))
+            } else {
+                "-".repeat(*width)
+            }
+        })
+        .collect();
     line(out, &rules)?;
     rows.iter().try_for_each(|row| line(out, row))
 }

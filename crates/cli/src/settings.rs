@@ -72,7 +72,10 @@ impl From<Codes> for IdentityCodes {
 
 impl Default for Landing {
     fn default() -> Self {
-        Self { identity_codes: Codes::Artificial, at_once: 2 }
+        Self {
+            identity_codes: Codes::Artificial,
+            at_once: 2,
+        }
     }
 }
 
@@ -86,7 +89,10 @@ pub(crate) struct Engine {
 
 impl Default for Engine {
     fn default() -> Self {
-        Self { memory_mib: 1024, partitions: 0 }
+        Self {
+            memory_mib: 1024,
+            partitions: 0,
+        }
     }
 }
 
@@ -100,7 +106,10 @@ pub(crate) struct Serve {
 
 impl Default for Serve {
     fn default() -> Self {
-        Self { flight: "127.0.0.1:31337".to_owned(), role: "reader".to_owned() }
+        Self {
+            flight: "127.0.0.1:31337".to_owned(),
+            role: "reader".to_owned(),
+        }
     }
 }
 
@@ -109,17 +118,27 @@ pub(crate) fn read(folder: &Path) -> Result<Settings, Failure> {
     let path = folder.join(FILE);
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Settings::default()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(Settings::default());
+        }
         Err(error) => return Err(Failure::usage(format!("cannot read `{FILE}`: {error}"))),
     };
     toml::from_str(&text).map_err(|error| {
-        let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
-        Failure::usage(format!("{FILE}:{line}: {}\n  help: `tietopohja reference settings` lists every key", error.message()))
+        let line = error
+            .span()
+            .map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+        Failure::usage(format!(
+            "{FILE}:{line}: {}\n  help: `tietopohja reference settings` lists every key",
+            error.message()
+        ))
     })
 }
 
 /// Crash tests name a fail point in the environment; in shipped builds it does nothing.
-#[expect(clippy::disallowed_methods, reason = "the command line is where the environment enters")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the command line is where the environment enters"
+)]
 pub(crate) fn arm_fail_point() {
     if let Ok(name) = std::env::var("TIETOPOHJA_FAIL_POINT") {
         tietopohja_lake::failpoint::arm(&name);
@@ -143,6 +162,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(FILE), "[engine]\nmemory_mb = 5\n").unwrap();
         let text = read(folder.path()).unwrap_err().to_string();
-        assert!(text.contains("tietopohja.toml:2") && text.contains("memory_mb"), "{text}");
+        assert!(
+            text.contains("tietopohja.toml:2") && text.contains("memory_mb"),
+            "{text}"
+        );
     }
 }

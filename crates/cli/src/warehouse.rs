@@ -37,15 +37,27 @@ impl Warehouse {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let lake = Arc::new(Lake::open(&folder.join("lake"), Arc::clone(&clock))?);
         let (lists, contracts) = read_contracts(folder)?;
-        Ok(Warehouse { folder: folder.to_owned(), settings, lake, clock, lists: Arc::new(lists), contracts })
+        Ok(Warehouse {
+            folder: folder.to_owned(),
+            settings,
+            lake,
+            clock,
+            lists: Arc::new(lists),
+            contracts,
+        })
     }
 
     /// The contract of a name.
     pub(crate) fn contract(&self, name: &str) -> Result<Arc<Contract>, Failure> {
         self.contracts.get(name).cloned().ok_or_else(|| {
-            let close = did_you_mean(name, self.contracts.keys().map(String::as_str)).map(|close| format!("did you mean `{close}`? ")).unwrap_or_default();
+            let close = did_you_mean(name, self.contracts.keys().map(String::as_str))
+                .map(|close| format!("did you mean `{close}`? "))
+                .unwrap_or_default();
             let all: Vec<&str> = self.contracts.keys().map(String::as_str).collect();
-            Failure::usage(format!("there is no contract `{name}`; {close}known contracts: {}", all.join(", ")))
+            Failure::usage(format!(
+                "there is no contract `{name}`; {close}known contracts: {}",
+                all.join(", ")
+            ))
         })
     }
 
@@ -56,10 +68,18 @@ impl Warehouse {
 
     /// The engine over this warehouse.
     pub(crate) async fn engine(&self) -> Result<Arc<Engine>, Failure> {
-        let schemas = self.contracts.iter().map(|(name, contract)| (name.clone(), contract.arrow_schema())).collect();
-        let mut options = EngineOptions::new(&self.folder, Arc::clone(&self.lake), Arc::clone(&self.clock))
-            .raw_schemas(schemas)
-            .memory_bytes(self.settings.engine.memory_mib << 20);
+        let schemas = self
+            .contracts
+            .iter()
+            .map(|(name, contract)| (name.clone(), contract.arrow_schema()))
+            .collect();
+        let mut options = EngineOptions::new(
+            &self.folder,
+            Arc::clone(&self.lake),
+            Arc::clone(&self.clock),
+        )
+        .raw_schemas(schemas)
+        .memory_bytes(self.settings.engine.memory_mib << 20);
         if self.settings.engine.partitions > 0 {
             options = options.target_partitions(self.settings.engine.partitions);
         }
@@ -74,9 +94,19 @@ fn read_contracts(folder: &Path) -> Result<(CodeLists, BTreeMap<String, Arc<Cont
     let mut problems: Vec<Problem> = Vec::new();
     let lists = read_folder(folder, "definitions/codes", ".csv")?
         .into_iter()
-        .map(|(path, text)| (path.rsplit('/').next().unwrap_or(&path).trim_end_matches(".csv").to_owned(), text))
+        .map(|(path, text)| {
+            (
+                path.rsplit('/')
+                    .next()
+                    .unwrap_or(&path)
+                    .trim_end_matches(".csv")
+                    .to_owned(),
+                text,
+            )
+        })
         .collect();
-    let lists = CodeLists::parse(lists).map_err(|problems| Failure::expected(render_problems(&problems)))?;
+    let lists = CodeLists::parse(lists)
+        .map_err(|problems| Failure::expected(render_problems(&problems)))?;
     let mut contracts = BTreeMap::new();
     for (path, text) in read_folder(folder, "definitions/contracts", ".odcs.yaml")? {
         match Contract::parse(&path, &text, &lists) {
@@ -86,18 +116,25 @@ fn read_contracts(folder: &Path) -> Result<(CodeLists, BTreeMap<String, Arc<Cont
             Err(found) => problems.extend(found),
         }
     }
-    if problems.is_empty() { Ok((lists, contracts)) } else { Err(Failure::expected(render_problems(&problems))) }
+    if problems.is_empty() {
+        Ok((lists, contracts))
+    } else {
+        Err(Failure::expected(render_problems(&problems)))
+    }
 }
 
 /// The files of a folder with an ending: name relative to the warehouse, and text, in name order.
 fn read_folder(root: &Path, folder: &str, ending: &str) -> Result<Vec<(String, String)>, Failure> {
-    let problem = |name: &str, error: std::io::Error| Failure::expected(format!("cannot read `{name}`: {error}"));
+    let problem = |name: &str, error: std::io::Error| {
+        Failure::expected(format!("cannot read `{name}`: {error}"))
+    };
     let mut files = Vec::new();
     for entry in std::fs::read_dir(root.join(folder)).map_err(|error| problem(folder, error))? {
         let entry = entry.map_err(|error| problem(folder, error))?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.ends_with(ending) {
-            let text = std::fs::read_to_string(entry.path()).map_err(|error| problem(&name, error))?;
+            let text =
+                std::fs::read_to_string(entry.path()).map_err(|error| problem(&name, error))?;
             files.push((format!("{folder}/{name}"), text));
         }
     }

@@ -50,7 +50,9 @@ impl Profile {
     /// Counts below zero cannot be; they are hidden as small counts, because what is not understood
     /// is not published.
     pub fn decide(&self, cell: &Cell) -> Decision {
-        let Some(contributors) = cell.contributors else { return Decision::Free };
+        let Some(contributors) = cell.contributors else {
+            return Decision::Free;
+        };
         if !cell.has_value {
             return Decision::Free;
         }
@@ -63,7 +65,9 @@ impl Profile {
         // A count of a small group tells about everyone in it.
         let least = self.min_count() as f64;
         if self.hides_denominator()
-            && cell.denominator.is_some_and(|denominator| denominator > 0.0 && denominator < least)
+            && cell
+                .denominator
+                .is_some_and(|denominator| denominator > 0.0 && denominator < least)
         {
             return Decision::Suppressed(Reason::SmallGroup);
         }
@@ -83,7 +87,11 @@ mod tests {
     }
 
     fn cell(contributors: i64) -> Cell {
-        Cell { contributors: Some(contributors), denominator: Some(1000.0), has_value: true }
+        Cell {
+            contributors: Some(contributors),
+            denominator: Some(1000.0),
+            has_value: true,
+        }
     }
 
     #[test]
@@ -110,8 +118,14 @@ mod tests {
     #[test]
     fn a_small_group_hides_its_parts() {
         let staff = profile("min_count = 10\nalso_denominator = true");
-        let in_group = |denominator: f64| Cell { denominator: Some(denominator), ..cell(0) };
-        assert_eq!(staff.decide(&in_group(9.0)), Decision::Suppressed(Reason::SmallGroup));
+        let in_group = |denominator: f64| Cell {
+            denominator: Some(denominator),
+            ..cell(0)
+        };
+        assert_eq!(
+            staff.decide(&in_group(9.0)),
+            Decision::Suppressed(Reason::SmallGroup)
+        );
         assert_eq!(staff.decide(&in_group(10.0)), Decision::Free);
         assert_eq!(staff.decide(&in_group(0.0)), Decision::Free);
         let person = profile("min_count = 5");
@@ -121,8 +135,20 @@ mod tests {
     #[test]
     fn what_is_not_about_persons_or_not_there_is_free() {
         let person = profile("min_count = 5");
-        assert_eq!(person.decide(&Cell { contributors: None, ..cell(0) }), Decision::Free);
-        assert_eq!(person.decide(&Cell { has_value: false, ..cell(1) }), Decision::Free);
+        assert_eq!(
+            person.decide(&Cell {
+                contributors: None,
+                ..cell(0)
+            }),
+            Decision::Free
+        );
+        assert_eq!(
+            person.decide(&Cell {
+                has_value: false,
+                ..cell(1)
+            }),
+            Decision::Free
+        );
         let money = profile("min_count = 0");
         for count in [0, 1, 4] {
             assert_eq!(money.decide(&cell(count)), Decision::Free);

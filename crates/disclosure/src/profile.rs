@@ -112,7 +112,9 @@ impl Profiles {
         }
         let profiles = places
             .keys()
-            .filter_map(|name| resolve(name, &places, &mut problems).map(|profile| (name.clone(), profile)))
+            .filter_map(|name| {
+                resolve(name, &places, &mut problems).map(|profile| (name.clone(), profile))
+            })
             .collect();
         if problems.is_empty() {
             Ok(Profiles(profiles))
@@ -147,15 +149,23 @@ fn read(file: &str, text: &str, places: &mut BTreeMap<String, Place>, problems: 
         }
     };
     if document.schema.get_ref() != SCHEMA {
-        let problem = Problem::new(file, format!("unknown schema `{}`", document.schema.get_ref()))
-            .at(line_at(&lines, document.schema.span().start))
-            .help(format!("write `schema = \"{SCHEMA}\"`"));
+        let problem = Problem::new(
+            file,
+            format!("unknown schema `{}`", document.schema.get_ref()),
+        )
+        .at(line_at(&lines, document.schema.span().start))
+        .help(format!("write `schema = \"{SCHEMA}\"`"));
         problems.push(problem);
     }
     for (name, written) in document.profile {
         let line = line_at(&lines, name.span().start);
         let name = name.into_inner();
-        let place = Place { file: file.to_owned(), line, lines: lines.clone(), written };
+        let place = Place {
+            file: file.to_owned(),
+            line,
+            lines: lines.clone(),
+            written,
+        };
         if let Some(first) = places.get(&name) {
             let message = format!("the profile `{name}` is already defined in {}", first.file);
             problems.push(place.problem(None, message));
@@ -166,14 +176,23 @@ fn read(file: &str, text: &str, places: &mut BTreeMap<String, Place>, problems: 
 }
 
 /// The profile with what it takes from those it extends.
-fn resolve(name: &str, places: &BTreeMap<String, Place>, problems: &mut Vec<Problem>) -> Option<Profile> {
+fn resolve(
+    name: &str,
+    places: &BTreeMap<String, Place>,
+    problems: &mut Vec<Problem>,
+) -> Option<Profile> {
     let own = places.get(name)?;
     let (mut min_count, mut protect_zero, mut also_denominator) = (None, None, None);
     let mut seen = vec![name];
     let mut place = own;
     loop {
-        let Written { description: _, extends, min_count: count, protect_zero: zero, also_denominator: also } =
-            &place.written;
+        let Written {
+            description: _,
+            extends,
+            min_count: count,
+            protect_zero: zero,
+            also_denominator: also,
+        } = &place.written;
         min_count = min_count.or_else(|| count.as_ref().map(|count| *count.get_ref()));
         protect_zero = protect_zero.or(*zero);
         also_denominator = also_denominator.or(*also);
@@ -189,7 +208,10 @@ fn resolve(name: &str, places: &BTreeMap<String, Place>, problems: &mut Vec<Prob
             None => {
                 // Told once, where it is written.
                 if std::ptr::eq(place, own) {
-                    let problem = place.problem(Some(parent.span().start), format!("there is no profile `{parent_name}`"));
+                    let problem = place.problem(
+                        Some(parent.span().start),
+                        format!("there is no profile `{parent_name}`"),
+                    );
                     let near = did_you_mean(parent_name, places.keys().map(String::as_str));
                     problems.push(match near {
                         Some(near) => problem.help(format!("did you mean `{near}`?")),
@@ -203,13 +225,17 @@ fn resolve(name: &str, places: &BTreeMap<String, Place>, problems: &mut Vec<Prob
     if let Some(count) = &own.written.min_count
         && !(0..=MOST).contains(count.get_ref())
     {
-        let message = format!("`min_count` of `{name}` is {}, not 0 to {MOST}", count.get_ref());
+        let message = format!(
+            "`min_count` of `{name}` is {}, not 0 to {MOST}",
+            count.get_ref()
+        );
         problems.push(own.problem(Some(count.span().start), message));
         return None;
     }
     let Some(min_count) = min_count else {
         let problem = own.problem(None, format!("the profile `{name}` has no `min_count`"));
-        problems.push(problem.help("say how many persons a shown cell has at least; 0 hides nothing"));
+        problems
+            .push(problem.help("say how many persons a shown cell has at least; 0 hides nothing"));
         return None;
     };
     Some(Profile {
@@ -246,9 +272,23 @@ mod tests {
         );
         let profiles = Profiles::parse(&[("d.toml".to_owned(), text)]).unwrap();
         let staff = profiles.get("staff_health").unwrap();
-        assert_eq!((staff.min_count(), staff.protects_zero(), staff.hides_denominator()), (10, true, true));
+        assert_eq!(
+            (
+                staff.min_count(),
+                staff.protects_zero(),
+                staff.hides_denominator()
+            ),
+            (10, true, true)
+        );
         let person = profiles.get("person_count").unwrap();
-        assert_eq!((person.min_count(), person.hides_denominator(), person.name()), (5, false, "person_count"));
+        assert_eq!(
+            (
+                person.min_count(),
+                person.hides_denominator(),
+                person.name()
+            ),
+            (5, false, "person_count")
+        );
     }
 
     #[test]
@@ -271,7 +311,10 @@ mod tests {
     #[test]
     fn an_unknown_key_and_another_schema_are_errors() {
         let told_key = told(&format!("{HEAD}[profile.a]\nfloor = 1\n"));
-        assert!(told_key[0].starts_with("d.toml:3: unknown field `floor`"), "{told_key:?}");
+        assert!(
+            told_key[0].starts_with("d.toml:3: unknown field `floor`"),
+            "{told_key:?}"
+        );
         assert_eq!(
             told("schema = \"x\"\n"),
             ["d.toml:1: unknown schema `x`\n  help: write `schema = \"tietopohja-disclosure/1\"`"]
@@ -281,8 +324,14 @@ mod tests {
     #[test]
     fn one_name_is_one_profile() {
         let text = format!("{HEAD}[profile.a]\nmin_count = 5\n");
-        let files = [("a.toml".to_owned(), text.clone()), ("b.toml".to_owned(), text)];
+        let files = [
+            ("a.toml".to_owned(), text.clone()),
+            ("b.toml".to_owned(), text),
+        ];
         let problems = Profiles::parse(&files).unwrap_err();
-        assert_eq!(problems[0].to_string(), "b.toml:2: the profile `a` is already defined in a.toml");
+        assert_eq!(
+            problems[0].to_string(),
+            "b.toml:2: the profile `a` is already defined in a.toml"
+        );
     }
 }

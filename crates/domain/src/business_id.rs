@@ -56,7 +56,10 @@ impl BusinessId {
         match sum % 11 {
             0 => Some(BusinessId { base, check: 0 }),
             1 => None,
-            rest => Some(BusinessId { base, check: (11 - rest) as u8 }),
+            rest => Some(BusinessId {
+                base,
+                check: (11 - rest) as u8,
+            }),
         }
     }
 }
@@ -83,7 +86,10 @@ mod tests {
             ("101263-6", "0101263-6"),
             ("FI01012636", "0101263-6"),
         ] {
-            assert_eq!(BusinessId::parse(text.as_bytes()).unwrap().to_string(), shown);
+            assert_eq!(
+                BusinessId::parse(text.as_bytes()).unwrap().to_string(),
+                shown
+            );
         }
     }
 
@@ -97,7 +103,11 @@ mod tests {
             ("ABCDEFG-1", BusinessIdError::Form),
             ("12345-6", BusinessIdError::Form),
         ] {
-            assert_eq!(BusinessId::parse(text.as_bytes()).unwrap_err(), error, "{text}");
+            assert_eq!(
+                BusinessId::parse(text.as_bytes()).unwrap_err(),
+                error,
+                "{text}"
+            );
         }
     }
 }

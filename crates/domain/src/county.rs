@@ -58,7 +58,11 @@ impl County {
 
     /// The two-character code: `01` to `21`, `90`, or `FI`.
     pub fn code(self) -> String {
-        if self == Self::NATIONAL { "FI".to_owned() } else { format!("{:02}", self.0) }
+        if self == Self::NATIONAL {
+            "FI".to_owned()
+        } else {
+            format!("{:02}", self.0)
+        }
     }
 }
 
@@ -80,7 +84,14 @@ mod tests {
 
     #[test]
     fn codes_are_read_in_the_forms_sources_use() {
-        for (text, code) in [("07", "07"), ("7", "07"), ("HVA07", "07"), ("90", "90"), ("FI", "FI"), (" 1 ", "01")] {
+        for (text, code) in [
+            ("07", "07"),
+            ("7", "07"),
+            ("HVA07", "07"),
+            ("90", "90"),
+            ("FI", "FI"),
+            (" 1 ", "01"),
+        ] {
             assert_eq!(County::parse(text).unwrap().code(), code, "{text}");
         }
     }

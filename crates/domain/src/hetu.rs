@@ -90,7 +90,11 @@ impl Hetu {
 
     /// Makes a code from its parts, with its control character. The sign must belong to the
     /// date's century; `None` takes the oldest sign of that century (`+`, `-` or `A`).
-    pub fn compose(birth_date: Date, individual: u16, sign: Option<char>) -> Result<Hetu, HetuError> {
+    pub fn compose(
+        birth_date: Date,
+        individual: u16,
+        sign: Option<char>,
+    ) -> Result<Hetu, HetuError> {
         let century = birth_date.year().div_euclid(100);
         let sign = match (sign, century) {
             (Some(sign), _) => u8::try_from(sign).map_err(|_| HetuError::Sign)?,
@@ -102,7 +106,11 @@ impl Hetu {
         if individual > 999 {
             return Err(HetuError::Individual);
         }
-        let (day, month, year) = (birth_date.day() as u8, birth_date.month() as u8, birth_date.year().rem_euclid(100) as u8);
+        let (day, month, year) = (
+            birth_date.day() as u8,
+            birth_date.month() as u8,
+            birth_date.year().rem_euclid(100) as u8,
+        );
         let mut code = [
             b'0' + day / 10,
             b'0' + day % 10,
@@ -118,12 +126,18 @@ impl Hetu {
         ];
         code[10] = CONTROL[remainder(&code)];
         let hetu = Self::check(code)?;
-        if hetu.birth_date == birth_date { Ok(hetu) } else { Err(HetuError::Sign) }
+        if hetu.birth_date == birth_date {
+            Ok(hetu)
+        } else {
+            Err(HetuError::Sign)
+        }
     }
 
     fn check(code: [u8; 11]) -> Result<Hetu, HetuError> {
         let digit_places = [0, 1, 2, 3, 4, 5, 7, 8, 9];
-        if !digit_places.iter().all(|&i| code[i].is_ascii_digit()) || !code[10].is_ascii_alphanumeric() {
+        if !digit_places.iter().all(|&i| code[i].is_ascii_digit())
+            || !code[10].is_ascii_alphanumeric()
+        {
             return Err(HetuError::Form);
         }
         let century: i16 = match code[6] {
@@ -133,15 +147,22 @@ impl Hetu {
             _ => return Err(HetuError::Sign),
         };
         let two = |i: usize| i16::from(code[i] - b'0') * 10 + i16::from(code[i + 1] - b'0');
-        let birth_date = Date::new(century + two(4), two(2) as i8, two(0) as i8).map_err(|_| HetuError::Date)?;
-        let individual = code[7..10].iter().fold(0u16, |n, d| n * 10 + u16::from(d - b'0'));
+        let birth_date =
+            Date::new(century + two(4), two(2) as i8, two(0) as i8).map_err(|_| HetuError::Date)?;
+        let individual = code[7..10]
+            .iter()
+            .fold(0u16, |n, d| n * 10 + u16::from(d - b'0'));
         if individual < 2 {
             return Err(HetuError::Individual);
         }
         if CONTROL[remainder(&code)] != code[10] {
             return Err(HetuError::Control);
         }
-        Ok(Hetu { canonical: code, birth_date, individual })
+        Ok(Hetu {
+            canonical: code,
+            birth_date,
+            individual,
+        })
     }
 
     /// Date of birth.
@@ -151,7 +172,11 @@ impl Hetu {
 
     /// Sex by the individual number: odd male, even female.
     pub fn sex(&self) -> Sex {
-        if self.individual % 2 == 1 { Sex::Male } else { Sex::Female }
+        if self.individual % 2 == 1 {
+            Sex::Male
+        } else {
+            Sex::Female
+        }
     }
 
     /// The eleven upper-case characters that the pseudonym is made of.
@@ -167,7 +192,10 @@ impl Hetu {
 
 /// DDMMYYZZZ modulo 31 of a code whose nine digits were checked.
 fn remainder(code: &[u8; 11]) -> usize {
-    let number = code[..6].iter().chain(&code[7..10]).fold(0u32, |n, d| n * 10 + u32::from(d - b'0'));
+    let number = code[..6]
+        .iter()
+        .chain(&code[7..10])
+        .fold(0u32, |n, d| n * 10 + u32::from(d - b'0'));
     (number % 31) as usize
 }
 
@@ -184,7 +212,16 @@ mod tests {
 
     #[test]
     fn valid_codes_are_read_in_the_forms_sources_write() {
-        for text in ["020516C903K", "010594Y9032", "010190-900P", "010101A900R", " 010190-900p ", "10190-900P", "010190–900P", "10190–900P"] {
+        for text in [
+            "020516C903K",
+            "010594Y9032",
+            "010190-900P",
+            "010101A900R",
+            " 010190-900p ",
+            "10190-900P",
+            "010190–900P",
+            "10190–900P",
+        ] {
             assert!(Hetu::parse(text.as_bytes()).is_ok(), "{text}");
         }
     }
@@ -215,7 +252,10 @@ mod tests {
 
     #[test]
     fn the_code_is_never_shown() {
-        assert_eq!(format!("{:?}", Hetu::parse(b"020516C903K").unwrap()), "Hetu(***)");
+        assert_eq!(
+            format!("{:?}", Hetu::parse(b"020516C903K").unwrap()),
+            "Hetu(***)"
+        );
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub use hetu::{Hetu, HetuError, Sex};
 pub use period::{DeliveryPeriod, PeriodError};
 pub use problem::{Problem, did_you_mean, render_problems};
 
-/// The calendar date type of the whole project.
-pub use jiff::civil::Date;
 /// The instant type of the whole project.
 pub use jiff::Timestamp;
+/// The calendar date type of the whole project.
+pub use jiff::civil::Date;

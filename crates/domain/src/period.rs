@@ -35,18 +35,26 @@ impl DeliveryPeriod {
             _ => return Err(wrong()),
         };
         let digits = |text: &str, length: usize| {
-            (text.len() == length && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse::<i32>().ok()).flatten()
+            (text.len() == length && text.bytes().all(|b| b.is_ascii_digit()))
+                .then(|| text.parse::<i32>().ok())
+                .flatten()
         };
-        let number = digits(year, 4).ok_or_else(wrong)? * 100 + digits(month, 2).ok_or_else(wrong)?;
+        let number =
+            digits(year, 4).ok_or_else(wrong)? * 100 + digits(month, 2).ok_or_else(wrong)?;
         Self::from_number(number).ok_or_else(wrong)
     }
 
     /// The period of a partition number, or `None` when it is not one.
     pub fn from_number(number: i32) -> Option<DeliveryPeriod> {
-        let year = i16::try_from(number / 100).ok().filter(|year| (1990..=2099).contains(year))?;
+        let year = i16::try_from(number / 100)
+            .ok()
+            .filter(|year| (1990..=2099).contains(year))?;
         match number % 100 {
             0 => Some(DeliveryPeriod::Year(year)),
-            month @ 1..=12 => Some(DeliveryPeriod::Month { year, month: month as i8 }),
+            month @ 1..=12 => Some(DeliveryPeriod::Month {
+                year,
+                month: month as i8,
+            }),
             _ => None,
         }
     }
@@ -92,16 +100,27 @@ mod tests {
 
     #[test]
     fn periods_are_read_in_their_written_forms() {
-        for (text, number, shown) in [("2024-03", 202403, "2024-03"), ("202412", 202412, "2024-12"), ("2024", 202400, "2024"), ("202400", 202400, "2024")] {
+        for (text, number, shown) in [
+            ("2024-03", 202403, "2024-03"),
+            ("202412", 202412, "2024-12"),
+            ("2024", 202400, "2024"),
+            ("202400", 202400, "2024"),
+        ] {
             let period = DeliveryPeriod::parse(text).unwrap();
-            assert_eq!((period.number(), period.to_string().as_str()), (number, shown));
+            assert_eq!(
+                (period.number(), period.to_string().as_str()),
+                (number, shown)
+            );
             assert_eq!(DeliveryPeriod::from_number(number), Some(period));
         }
     }
 
     #[test]
     fn other_texts_are_refused() {
-        for text in ["", "2024-13", "2024-3", "24", "202413", "1850", "20x4", "2024-0a", "ääää", "+024", "2024-+1"] {
+        for text in [
+            "", "2024-13", "2024-3", "24", "202413", "1850", "20x4", "2024-0a", "ääää", "+024",
+            "2024-+1",
+        ] {
             assert!(DeliveryPeriod::parse(text).is_err(), "{text}");
         }
     }
@@ -110,6 +129,9 @@ mod tests {
     fn a_period_knows_its_days() {
         let february = DeliveryPeriod::parse("2024-02").unwrap();
         assert_eq!(february.last_day(), Date::constant(2024, 2, 29));
-        assert_eq!(DeliveryPeriod::Year(2023).last_day(), Date::constant(2023, 12, 31));
+        assert_eq!(
+            DeliveryPeriod::Year(2023).last_day(),
+            Date::constant(2023, 12, 31)
+        );
     }
 }

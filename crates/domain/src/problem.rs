@@ -18,7 +18,12 @@ pub struct Problem {
 impl Problem {
     /// A problem of a whole file.
     pub fn new(file: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { file: file.into(), line: None, message: message.into(), help: None }
+        Self {
+            file: file.into(),
+            line: None,
+            message: message.into(),
+            help: None,
+        }
     }
 
     /// The same problem at a line.
@@ -53,7 +58,11 @@ impl fmt::Display for Problem {
 pub fn render_problems(problems: &[Problem]) -> String {
     let mut sorted: Vec<&Problem> = problems.iter().collect();
     sorted.sort();
-    sorted.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    sorted
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// The known name closest to `wrong`, when it is close enough to be a slip of the hand: at most a
@@ -110,7 +119,12 @@ mod tests {
 
     #[test]
     fn edit_distance_counts_changes() {
-        for (a, b, distance) in [("", "", 0), ("abc", "", 3), ("kitten", "sitting", 3), ("ä", "a", 1)] {
+        for (a, b, distance) in [
+            ("", "", 0),
+            ("abc", "", 3),
+            ("kitten", "sitting", 3),
+            ("ä", "a", 1),
+        ] {
             assert_eq!(edit_distance(a, b), distance);
         }
     }

@@ -71,15 +71,19 @@ impl Warehouse {
             "reference" => names.extend(self.reference.keys().cloned()),
             _ => {}
         }
-        let known = tables::KNOWN_TABLES.iter().filter(|(of, _, _)| *of == schema);
+        let known = tables::KNOWN_TABLES
+            .iter()
+            .filter(|(of, _, _)| *of == schema);
         names.extend(known.map(|(_, name, _)| (*name).to_owned()));
         names
     }
 
     /// What one row of a table is, in words.
     pub(crate) fn comment(&self, schema: &str, name: &str) -> Option<String> {
-        if let Some(grain) =
-            self.models.get(&RelationName::new(schema, name)).and_then(|model| model.grain.clone())
+        if let Some(grain) = self
+            .models
+            .get(&RelationName::new(schema, name))
+            .and_then(|model| model.grain.clone())
         {
             return Some(grain);
         }
@@ -90,7 +94,9 @@ impl Warehouse {
         }
         match schema {
             "raw" => Some(format!("one row per accepted row of `{name}` deliveries")),
-            "reject" => Some(format!("one row per quarantined row of `{name}` deliveries")),
+            "reject" => Some(format!(
+                "one row per quarantined row of `{name}` deliveries"
+            )),
             _ => tables::KNOWN_TABLES
                 .iter()
                 .find(|(of, known, _)| *of == schema && *known == name)
@@ -160,15 +166,22 @@ impl Resolver {
 
     /// A table of the lake itself, without the view that users see over it.
     pub(crate) async fn stored(&self, name: &TableName) -> Result<Option<Arc<dyn TableProvider>>> {
-        let Some(version) = self.version(name).await? else { return Ok(None) };
+        let Some(version) = self.version(name).await? else {
+            return Ok(None);
+        };
         if let Some((opened, table)) = held(&self.warehouse.opened).get(name)
             && *opened == version
         {
             return Ok(Some(Arc::clone(table)));
         }
-        let table = self.warehouse.lake.provider(name, Some(version)).await.map_err(|error| {
-            EngineError::lake(format!("the table `{name}` could not be opened"), error)
-        })?;
+        let table = self
+            .warehouse
+            .lake
+            .provider(name, Some(version))
+            .await
+            .map_err(|error| {
+                EngineError::lake(format!("the table `{name}` could not be opened"), error)
+            })?;
         let mut opened = held(&self.warehouse.opened);
         match opened.get(name) {
             Some((newer, _)) if *newer > version => {}
@@ -195,12 +208,17 @@ impl Resolver {
         if let Some(table) = held(&self.planned).get(&key) {
             return Ok(Some(Arc::clone(table)));
         }
-        let Some(table) = Box::pin(self.look_up(&key)).await? else { return Ok(None) };
+        let Some(table) = Box::pin(self.look_up(&key)).await? else {
+            return Ok(None);
+        };
         held(&self.planned).insert(key, Arc::clone(&table));
         Ok(Some(table))
     }
 
-    async fn look_up(self: &Arc<Self>, key: &RelationName) -> Result<Option<Arc<dyn TableProvider>>> {
+    async fn look_up(
+        self: &Arc<Self>,
+        key: &RelationName,
+    ) -> Result<Option<Arc<dyn TableProvider>>> {
         let model = self.warehouse.models.get(key);
         // Only a relation that is stored on purpose may hide its own text.
         if model.is_none_or(|model| model.materialise)
@@ -211,18 +229,28 @@ impl Resolver {
         }
         if let Some(model) = model {
             if let Some(problem) = &model.problem {
-                return Err(EngineError::Definitions { problems: vec![problem.clone()] });
+                return Err(EngineError::Definitions {
+                    problems: vec![problem.clone()],
+                });
             }
-            let plan = self.plan_relation(&model.sql).await.map_err(|error| match error {
-                EngineError::UserSql { message } => EngineError::Definitions {
-                    problems: vec![Problem::new(model.file.clone(), message)],
-                },
-                other => other,
-            })?;
-            return Ok(Some(Arc::new(ViewTable::new(plan, Some(model.sql.clone())))));
+            let plan = self
+                .plan_relation(&model.sql)
+                .await
+                .map_err(|error| match error {
+                    EngineError::UserSql { message } => EngineError::Definitions {
+                        problems: vec![Problem::new(model.file.clone(), message)],
+                    },
+                    other => other,
+                })?;
+            return Ok(Some(Arc::new(ViewTable::new(
+                plan,
+                Some(model.sql.clone()),
+            ))));
         }
         match self.empty_schema(key) {
-            Some(columns) => self.facade(key, Arc::new(EmptyTable::new(columns))).map(Some),
+            Some(columns) => self
+                .facade(key, Arc::new(EmptyTable::new(columns)))
+                .map(Some),
             None => Ok(None),
         }
     }
@@ -232,14 +260,24 @@ impl Resolver {
         let warehouse = &self.warehouse;
         match key.schema.as_str() {
             "raw" => warehouse.raw.get(&key.name).cloned(),
-            "reject" => warehouse.raw.get(&key.name).map(|_| tables::reject_schema()),
-            "reference" => warehouse.reference.get(&key.name).map(|(columns, _)| Arc::clone(columns)),
+            "reject" => warehouse
+                .raw
+                .get(&key.name)
+                .map(|_| tables::reject_schema()),
+            "reference" => warehouse
+                .reference
+                .get(&key.name)
+                .map(|(columns, _)| Arc::clone(columns)),
             schema => tables::known_schema(schema, &key.name, &warehouse.breakdowns()),
         }
     }
 
     /// Values are seen without their partition number.
-    fn facade(&self, key: &RelationName, table: Arc<dyn TableProvider>) -> Result<Arc<dyn TableProvider>> {
+    fn facade(
+        &self,
+        key: &RelationName,
+        table: Arc<dyn TableProvider>,
+    ) -> Result<Arc<dyn TableProvider>> {
         match (key.schema.as_str(), key.name.as_str()) {
             ("result" | "published", "indicator_value") => {
                 without_columns(key, table, &[INDICATOR_NO])
@@ -259,7 +297,11 @@ impl Resolver {
 
     /// A session state that sees everything; it never leaves this crate.
     pub(crate) fn inner_state(self: &Arc<Self>) -> SessionState {
-        let catalogs = Arc::new(OneCatalog { catalog: Arc::new(WholeCatalog { resolver: Arc::clone(self) }) });
+        let catalogs = Arc::new(OneCatalog {
+            catalog: Arc::new(WholeCatalog {
+                resolver: Arc::clone(self),
+            }),
+        });
         SessionStateBuilder::new_from_existing(self.warehouse.template.clone())
             .with_catalog_list(catalogs)
             .build()
@@ -272,7 +314,8 @@ impl Resolver {
             .map(|schema| ((*schema).to_owned(), self.warehouse.static_names(schema)))
             .collect();
         let stored = self.warehouse.lake.tables().await;
-        let stored = stored.map_err(|error| EngineError::lake("the lake could not be listed", error))?;
+        let stored =
+            stored.map_err(|error| EngineError::lake("the lake could not be listed", error))?;
         for name in stored {
             if let Some(of_schema) = names.get_mut(name.schema()) {
                 of_schema.insert(name.table().to_owned());
@@ -309,12 +352,18 @@ struct WholeCatalog {
 
 impl CatalogProvider for WholeCatalog {
     fn schema_names(&self) -> Vec<String> {
-        tietopohja_policy::SCHEMAS.iter().map(|schema| (*schema).to_owned()).collect()
+        tietopohja_policy::SCHEMAS
+            .iter()
+            .map(|schema| (*schema).to_owned())
+            .collect()
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
         tietopohja_policy::SCHEMAS.contains(&name).then(|| {
-            Arc::new(WholeSchema { resolver: Arc::clone(&self.resolver), schema: name.to_owned() }) as _
+            Arc::new(WholeSchema {
+                resolver: Arc::clone(&self.resolver),
+                schema: name.to_owned(),
+            }) as _
         })
     }
 }
@@ -328,7 +377,11 @@ struct WholeSchema {
 #[async_trait]
 impl SchemaProvider for WholeSchema {
     fn table_names(&self) -> Vec<String> {
-        self.resolver.warehouse.static_names(&self.schema).into_iter().collect()
+        self.resolver
+            .warehouse
+            .static_names(&self.schema)
+            .into_iter()
+            .collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
@@ -336,7 +389,10 @@ impl SchemaProvider for WholeSchema {
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.resolver.warehouse.static_names(&self.schema).contains(name)
+        self.resolver
+            .warehouse
+            .static_names(&self.schema)
+            .contains(name)
     }
 }
 
@@ -379,7 +435,10 @@ pub(crate) struct PrincipalCatalog {
 
 impl PrincipalCatalog {
     pub(crate) fn new(resolver: Arc<Resolver>, principal: Principal) -> Self {
-        Self { resolver, principal }
+        Self {
+            resolver,
+            principal,
+        }
     }
 
     fn visible(&self, schema: &str) -> VisibleSchema {
@@ -415,7 +474,10 @@ impl PrincipalCatalog {
                     }
                 }
             }
-            listed.push(ListedSchema { schema: schema.to_owned(), tables });
+            listed.push(ListedSchema {
+                schema: schema.to_owned(),
+                tables,
+            });
         }
         Ok(listed)
     }
@@ -423,15 +485,22 @@ impl PrincipalCatalog {
 
 impl CatalogProvider for PrincipalCatalog {
     fn schema_names(&self) -> Vec<String> {
-        visible_schemas(self.principal.role()).into_iter().map(str::to_owned).collect()
+        visible_schemas(self.principal.role())
+            .into_iter()
+            .map(str::to_owned)
+            .collect()
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
         if name == INFORMATION_SCHEMA {
             let catalog = PrincipalCatalog::new(Arc::clone(&self.resolver), self.principal.clone());
-            return Some(Arc::new(InformationSchema { catalog: Arc::new(catalog) }));
+            return Some(Arc::new(InformationSchema {
+                catalog: Arc::new(catalog),
+            }));
         }
-        visible_schemas(self.principal.role()).contains(&name).then(|| Arc::new(self.visible(name)) as _)
+        visible_schemas(self.principal.role())
+            .contains(&name)
+            .then(|| Arc::new(self.visible(name)) as _)
     }
 }
 
@@ -448,7 +517,9 @@ impl VisibleSchema {
         if !decide(&self.principal, &self.schema, name).is_allowed() {
             return Ok(None);
         }
-        let Some(table) = self.resolver.table(&self.schema, name).await? else { return Ok(None) };
+        let Some(table) = self.resolver.table(&self.schema, name).await? else {
+            return Ok(None);
+        };
         let hidden = hidden_columns(self.principal.role(), &self.schema, name);
         if hidden.is_empty() {
             return Ok(Some(table));
@@ -461,7 +532,10 @@ impl VisibleSchema {
 impl SchemaProvider for VisibleSchema {
     fn table_names(&self) -> Vec<String> {
         let names = self.resolver.warehouse.static_names(&self.schema);
-        names.into_iter().filter(|name| self.table_exist(name)).collect()
+        names
+            .into_iter()
+            .filter(|name| self.table_exist(name))
+            .collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
@@ -470,7 +544,11 @@ impl SchemaProvider for VisibleSchema {
 
     fn table_exist(&self, name: &str) -> bool {
         decide(&self.principal, &self.schema, name).is_allowed()
-            && self.resolver.warehouse.static_names(&self.schema).contains(name)
+            && self
+                .resolver
+                .warehouse
+                .static_names(&self.schema)
+                .contains(name)
     }
 }
 
@@ -490,7 +568,10 @@ struct InformationSchema {
 #[async_trait]
 impl SchemaProvider for InformationSchema {
     fn table_names(&self) -> Vec<String> {
-        INFORMATION_SCHEMA_TABLES.iter().map(|name| (*name).to_owned()).collect()
+        INFORMATION_SCHEMA_TABLES
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
@@ -504,7 +585,9 @@ impl SchemaProvider for InformationSchema {
         };
         let catalogs = OneCatalog::new(Arc::new(ListedCatalog { schemas: listed }));
         let provider = InformationSchemaProvider::new(Arc::new(catalogs));
-        let Some(table) = provider.table(name).await? else { return Ok(None) };
+        let Some(table) = provider.table(name).await? else {
+            return Ok(None);
+        };
         match name {
             "df_settings" => Ok(Some(without_machine_settings(table)?)),
             _ => Ok(Some(table)),
@@ -519,9 +602,13 @@ impl SchemaProvider for InformationSchema {
 /// Folders and sizes of this machine are nobody's business but the administrator's, who has the
 /// configuration file.
 fn without_machine_settings(table: Arc<dyn TableProvider>) -> Result<Arc<dyn TableProvider>> {
-    let plan = LogicalPlanBuilder::scan("information_schema.df_settings", provider_as_source(table), None)?
-        .filter(col("name").not_like(lit("datafusion.runtime.%")))?
-        .build()?;
+    let plan = LogicalPlanBuilder::scan(
+        "information_schema.df_settings",
+        provider_as_source(table),
+        None,
+    )?
+    .filter(col("name").not_like(lit("datafusion.runtime.%")))?
+    .build()?;
     Ok(Arc::new(ViewTable::new(plan, None)))
 }
 
@@ -533,7 +620,10 @@ struct ListedCatalog {
 
 impl CatalogProvider for ListedCatalog {
     fn schema_names(&self) -> Vec<String> {
-        self.schemas.iter().map(|listed| listed.schema.clone()).collect()
+        self.schemas
+            .iter()
+            .map(|listed| listed.schema.clone())
+            .collect()
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {

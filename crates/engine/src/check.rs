@@ -11,7 +11,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
+};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Float64Type};
 use arrow::row::{OwnedRow, RowConverter, SortField};
@@ -136,7 +139,13 @@ impl Engine {
         for indicator in chosen(&catalogue, ids)? {
             let started = Instant::now();
             let mut outcome = CheckOutcome::new(indicator);
-            let ended = Box::pin(self.check_one(&resolver, indicator, catalogue.breakdowns(), &mut outcome)).await;
+            let ended = Box::pin(self.check_one(
+                &resolver,
+                indicator,
+                catalogue.breakdowns(),
+                &mut outcome,
+            ))
+            .await;
             if let Err(error) = ended {
                 outcome.status = CheckStatus::Failed;
                 outcome.message = Some(error.to_string());
@@ -160,15 +169,22 @@ impl Engine {
             Ok(sql) => sql,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Err(error) => {
-                return Err(EngineError::NotFound { message: format!("`{file}` cannot be read: {}", error.kind()) });
+                return Err(EngineError::NotFound {
+                    message: format!("`{file}` cannot be read: {}", error.kind()),
+                });
             }
         };
         let in_file = |error: EngineError| match error {
-            EngineError::UserSql { message } => EngineError::UserSql { message: format!("{file}: {message}") },
+            EngineError::UserSql { message } => EngineError::UserSql {
+                message: format!("{file}: {message}"),
+            },
             other => other,
         };
         let expected = self.run(resolver, &sql).await.map_err(in_file)?;
-        let computed = format!("SELECT * FROM result.indicator_value WHERE indicator = {}", literal(indicator.id()));
+        let computed = format!(
+            "SELECT * FROM result.indicator_value WHERE indicator = {}",
+            literal(indicator.id())
+        );
         let computed = self.run(resolver, &computed).await?;
         outcome.status = CheckStatus::Agrees;
         compare(&whole(&expected)?, &whole(&computed)?, breakdowns, outcome)?;
@@ -178,55 +194,97 @@ impl Engine {
         Ok(())
     }
 
-    async fn record_checks(&self, resolver: &Arc<Resolver>, outcomes: &[CheckOutcome]) -> Result<()> {
+    async fn record_checks(
+        &self,
+        resolver: &Arc<Resolver>,
+        outcomes: &[CheckOutcome],
+    ) -> Result<()> {
         let stamp = stamp_of(self.now());
         let now = stamp.at.as_microsecond();
-        let names: Vec<String> = outcomes.iter().map(|outcome| literal(&outcome.indicator)).collect();
+        let names: Vec<String> = outcomes
+            .iter()
+            .map(|outcome| literal(&outcome.indicator))
+            .collect();
         if names.is_empty() {
             return Ok(());
         }
-        let kept = format!("SELECT * FROM meta.check_result WHERE indicator NOT IN ({})", names.join(", "));
+        let kept = format!(
+            "SELECT * FROM meta.check_result WHERE indicator NOT IN ({})",
+            names.join(", ")
+        );
         let schema = check_schema();
         let mut batches = Vec::new();
         for batch in self.run(resolver, &kept).await? {
             batches.push(conform(&batch, &schema)?);
         }
         let count = |of: fn(&CheckOutcome) -> u64| {
-            let values = outcomes.iter().map(|outcome| i64::try_from(of(outcome)).ok());
+            let values = outcomes
+                .iter()
+                .map(|outcome| i64::try_from(of(outcome)).ok());
             Arc::new(values.collect::<Int64Array>()) as ArrayRef
         };
         let columns: Vec<ArrayRef> = vec![
-            Arc::new(outcomes.iter().map(|outcome| Some(outcome.indicator.as_str())).collect::<StringArray>()),
-            Arc::new(outcomes.iter().map(|outcome| Some(outcome.status.as_str())).collect::<StringArray>()),
+            Arc::new(
+                outcomes
+                    .iter()
+                    .map(|outcome| Some(outcome.indicator.as_str()))
+                    .collect::<StringArray>(),
+            ),
+            Arc::new(
+                outcomes
+                    .iter()
+                    .map(|outcome| Some(outcome.status.as_str()))
+                    .collect::<StringArray>(),
+            ),
             count(|outcome| outcome.compared),
             count(|outcome| outcome.mismatched),
             count(|outcome| outcome.missing),
             count(|outcome| outcome.unexpected),
-            Arc::new(outcomes.iter().map(|outcome| outcome.message.as_deref()).collect::<StringArray>()),
-            Arc::new(TimestampMicrosecondArray::from(vec![now; outcomes.len()]).with_timezone("UTC")),
-            Arc::new(StringArray::from(vec![stamp.run_id.as_str(); outcomes.len()])),
+            Arc::new(
+                outcomes
+                    .iter()
+                    .map(|outcome| outcome.message.as_deref())
+                    .collect::<StringArray>(),
+            ),
+            Arc::new(
+                TimestampMicrosecondArray::from(vec![now; outcomes.len()]).with_timezone("UTC"),
+            ),
+            Arc::new(StringArray::from(vec![
+                stamp.run_id.as_str();
+                outcomes.len()
+            ])),
         ];
         batches.push(
-            RecordBatch::try_new(Arc::clone(&schema), columns)
-                .map_err(|error| EngineError::internal_because("rows of `meta.check_result`", error))?,
+            RecordBatch::try_new(Arc::clone(&schema), columns).map_err(|error| {
+                EngineError::internal_because("rows of `meta.check_result`", error)
+            })?,
         );
-        self.overwrite(&table("meta", "check_result")?, schema, batches).await
+        self.overwrite(&table("meta", "check_result")?, schema, batches)
+            .await
     }
 }
 
 fn whole(batches: &[RecordBatch]) -> Result<RecordBatch> {
     let Some(first) = batches.first() else {
-        return Ok(RecordBatch::new_empty(Arc::new(arrow::datatypes::Schema::empty())));
+        return Ok(RecordBatch::new_empty(Arc::new(
+            arrow::datatypes::Schema::empty(),
+        )));
     };
     let schema = plain_schema(&first.schema());
-    let plain = batches.iter().map(|batch| conform(batch, &schema)).collect::<Result<Vec<_>>>()?;
-    concat_batches(&schema, &plain).map_err(|error| EngineError::internal_because("rows do not fit together", error))
+    let plain = batches
+        .iter()
+        .map(|batch| conform(batch, &schema))
+        .collect::<Result<Vec<_>>>()?;
+    concat_batches(&schema, &plain)
+        .map_err(|error| EngineError::internal_because("rows do not fit together", error))
 }
 
 /// Key columns and their types.
 fn key_columns(breakdowns: &[String]) -> Vec<(String, DataType)> {
     let text = |name: &str| (name.to_owned(), DataType::Utf8);
-    let mut key: Vec<(String, DataType)> = ["output", "area_level", "area", "period_grain"].map(text).into();
+    let mut key: Vec<(String, DataType)> = ["output", "area_level", "area", "period_grain"]
+        .map(text)
+        .into();
     key.push(("period_start".to_owned(), DataType::Date32));
     key.extend(breakdowns.iter().map(|name| text(name)));
     key
@@ -244,7 +302,11 @@ struct Side {
 }
 
 impl Side {
-    fn new(batch: &RecordBatch, key: &[(String, DataType)], converter: &RowConverter) -> Result<Side> {
+    fn new(
+        batch: &RecordBatch,
+        key: &[(String, DataType)],
+        converter: &RowConverter,
+    ) -> Result<Side> {
         let rows = batch.num_rows();
         let texts = key
             .iter()
@@ -259,7 +321,12 @@ impl Side {
         let mut numbers = BTreeMap::new();
         for name in NUMBERS {
             if let Some(column) = batch.column_by_name(name) {
-                numbers.insert(name, to_type(column, &DataType::Float64)?.as_primitive::<Float64Type>().clone());
+                numbers.insert(
+                    name,
+                    to_type(column, &DataType::Float64)?
+                        .as_primitive::<Float64Type>()
+                        .clone(),
+                );
             }
         }
         let text_at = |name: &str, row: usize| {
@@ -268,16 +335,30 @@ impl Side {
             column.is_valid(row).then(|| column.value(row).to_owned())
         };
         let scope = (0..rows)
-            .map(|row| (text_at("output", row), text_at("area_level", row), text_at("period_grain", row)))
+            .map(|row| {
+                (
+                    text_at("output", row),
+                    text_at("area_level", row),
+                    text_at("period_grain", row),
+                )
+            })
             .collect();
         let keys = converted.iter().map(|row| row.owned()).collect();
-        Ok(Side { keys, texts, numbers, scope })
+        Ok(Side {
+            keys,
+            texts,
+            numbers,
+            scope,
+        })
     }
 
     /// The key of a row as people read it.
     fn shown(&self, row: usize) -> String {
         let cells = self.texts.iter().filter(|column| column.is_valid(row));
-        cells.map(|column| array_value_to_string(column, row).unwrap_or_default()).collect::<Vec<_>>().join(" ")
+        cells
+            .map(|column| array_value_to_string(column, row).unwrap_or_default())
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     fn number(&self, name: &str, row: usize) -> Option<f64> {
@@ -294,7 +375,10 @@ fn compare(
 ) -> Result<()> {
     let mut key = key_columns(breakdowns);
     // A check may name the period by its label instead of its first day.
-    if expected.num_rows() > 0 && expected.column_by_name("period_start").is_none() && expected.column_by_name("period").is_some() {
+    if expected.num_rows() > 0
+        && expected.column_by_name("period_start").is_none()
+        && expected.column_by_name("period").is_some()
+    {
         for (name, data_type) in &mut key {
             if name == "period_start" {
                 (*name, *data_type) = ("period".to_owned(), DataType::Utf8);
@@ -305,10 +389,18 @@ fn compare(
     if expected.num_rows() > 0 && expected.column_by_name("output").is_none() {
         key.retain(|(name, _)| name != "output");
     }
-    let given: BTreeSet<String> = expected.schema().fields().iter().map(|field| field.name().clone()).collect();
-    let fields = key.iter().map(|(_, data_type)| SortField::new(data_type.clone())).collect();
-    let converter =
-        RowConverter::new(fields).map_err(|error| EngineError::internal_because("comparing keys", error))?;
+    let given: BTreeSet<String> = expected
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| field.name().clone())
+        .collect();
+    let fields = key
+        .iter()
+        .map(|(_, data_type)| SortField::new(data_type.clone()))
+        .collect();
+    let converter = RowConverter::new(fields)
+        .map_err(|error| EngineError::internal_because("comparing keys", error))?;
     let expected = Side::new(expected, &key, &converter)?;
     let computed = Side::new(computed, &key, &converter)?;
     let mut place: HashMap<&OwnedRow, usize> = HashMap::with_capacity(computed.keys.len());
@@ -330,26 +422,53 @@ fn compare(
             None => {
                 outcome.missing += 1;
                 let expected_value = expected.number("value", row);
-                outcome.show(Mismatch { key: expected.shown(row), column: "row".to_owned(), expected: expected_value, computed: None });
+                outcome.show(Mismatch {
+                    key: expected.shown(row),
+                    column: "row".to_owned(),
+                    expected: expected_value,
+                    computed: None,
+                });
             }
         }
     }
     let scope: BTreeSet<_> = expected.scope.iter().collect();
     // A row of a breakdown that the check does not have is out of its scope.
-    let silent: Vec<usize> =
-        key.iter().enumerate().filter(|(_, (name, _))| !given.contains(name)).map(|(at, _)| at).collect();
-    let outside = |row: usize| silent.iter().any(|at| computed.texts.get(*at).is_some_and(|column| column.is_valid(row)));
+    let silent: Vec<usize> = key
+        .iter()
+        .enumerate()
+        .filter(|(_, (name, _))| !given.contains(name))
+        .map(|(at, _)| at)
+        .collect();
+    let outside = |row: usize| {
+        silent.iter().any(|at| {
+            computed
+                .texts
+                .get(*at)
+                .is_some_and(|column| column.is_valid(row))
+        })
+    };
     for (row, of_row) in computed.scope.iter().enumerate() {
         let value = computed.number("value", row);
         if value.is_some() && scope.contains(of_row) && !outside(row) && !met.contains(&row) {
             outcome.unexpected += 1;
-            outcome.show(Mismatch { key: computed.shown(row), column: "row".to_owned(), expected: None, computed: value });
+            outcome.show(Mismatch {
+                key: computed.shown(row),
+                column: "row".to_owned(),
+                expected: None,
+                computed: value,
+            });
         }
     }
     Ok(())
 }
 
-fn compare_row(expected: &Side, row: usize, computed: &Side, at: usize, outcome: &mut CheckOutcome) {
+fn compare_row(
+    expected: &Side,
+    row: usize,
+    computed: &Side,
+    at: usize,
+    outcome: &mut CheckOutcome,
+) {
     let mut differs = false;
     for name in NUMBERS {
         if !expected.numbers.contains_key(name) {
@@ -359,7 +478,12 @@ fn compare_row(expected: &Side, row: usize, computed: &Side, at: usize, outcome:
         if !agree(name, wanted, found) {
             differs = true;
             let key = expected.shown(row);
-            outcome.show(Mismatch { key, column: name.to_owned(), expected: wanted, computed: found });
+            outcome.show(Mismatch {
+                key,
+                column: name.to_owned(),
+                expected: wanted,
+                computed: found,
+            });
         }
     }
     outcome.mismatched += u64::from(differs);
@@ -371,7 +495,11 @@ fn agree(column: &str, wanted: Option<f64>, found: Option<f64>) -> bool {
         (Some(wanted), Some(found)) => {
             let counts = COUNTS.contains(&column) && wanted.fract() == 0.0 && found.fract() == 0.0;
             let size = wanted.abs().max(found.abs());
-            if counts { wanted == found } else { (wanted - found).abs() <= TOLERANCE * size.max(1e-3) }
+            if counts {
+                wanted == found
+            } else {
+                (wanted - found).abs() <= TOLERANCE * size.max(1e-3)
+            }
         }
         // A check that does not compute a part (null denominator) does not ask for it.
         (None, Some(_)) => column != "value",
@@ -390,10 +518,19 @@ mod tests {
         let numbers = |of: Vec<Option<f64>>| Arc::new(Float64Array::from(of)) as ArrayRef;
         RecordBatch::try_from_iter([
             ("output", text(rows.iter().map(|_| Some("rate")).collect())),
-            ("area_level", text(rows.iter().map(|row| Some(row.0)).collect())),
+            (
+                "area_level",
+                text(rows.iter().map(|row| Some(row.0)).collect()),
+            ),
             ("area", text(rows.iter().map(|row| Some(row.1)).collect())),
-            ("period_grain", text(rows.iter().map(|_| Some("year")).collect())),
-            ("period_start", Arc::new(Date32Array::from_iter_values(rows.iter().map(|row| row.2))) as ArrayRef),
+            (
+                "period_grain",
+                text(rows.iter().map(|_| Some("year")).collect()),
+            ),
+            (
+                "period_start",
+                Arc::new(Date32Array::from_iter_values(rows.iter().map(|row| row.2))) as ArrayRef,
+            ),
             ("sex", text(rows.iter().map(|row| row.3).collect())),
             ("value", numbers(rows.iter().map(|row| row.4).collect())),
             ("numerator", numbers(rows.iter().map(|row| row.5).collect())),
@@ -419,10 +556,24 @@ mod tests {
 
     #[test]
     fn equal_rows_agree_whatever_their_order() {
-        let a = rows(&[("county", "07", 1, None, Some(1.5), Some(3.0)), ("county", "08", 1, Some("female"), None, None)]);
-        let b = rows(&[("county", "08", 1, Some("female"), None, None), ("county", "07", 1, None, Some(1.5), Some(3.0))]);
+        let a = rows(&[
+            ("county", "07", 1, None, Some(1.5), Some(3.0)),
+            ("county", "08", 1, Some("female"), None, None),
+        ]);
+        let b = rows(&[
+            ("county", "08", 1, Some("female"), None, None),
+            ("county", "07", 1, None, Some(1.5), Some(3.0)),
+        ]);
         let outcome = outcome_of(&a, &b);
-        assert_eq!((outcome.compared, outcome.mismatched, outcome.missing, outcome.unexpected), (2, 0, 0, 0));
+        assert_eq!(
+            (
+                outcome.compared,
+                outcome.mismatched,
+                outcome.missing,
+                outcome.unexpected
+            ),
+            (2, 0, 0, 0)
+        );
     }
 
     #[test]
@@ -439,7 +590,10 @@ mod tests {
 
     #[test]
     fn missing_and_unexpected_rows_are_counted_within_the_scope_of_the_check() {
-        let expected = rows(&[("county", "07", 1, None, Some(1.0), Some(1.0)), ("county", "09", 1, None, Some(2.0), Some(2.0))]);
+        let expected = rows(&[
+            ("county", "07", 1, None, Some(1.0), Some(1.0)),
+            ("county", "09", 1, None, Some(2.0), Some(2.0)),
+        ]);
         let computed = rows(&[
             ("county", "07", 1, None, Some(9.0), Some(1.0)),
             ("county", "08", 1, None, Some(1.0), Some(1.0)),
@@ -447,16 +601,38 @@ mod tests {
             ("country", "FI", 1, None, Some(1.0), Some(1.0)),
         ]);
         let outcome = outcome_of(&expected, &computed);
-        assert_eq!((outcome.compared, outcome.mismatched, outcome.missing, outcome.unexpected), (1, 1, 1, 1));
+        assert_eq!(
+            (
+                outcome.compared,
+                outcome.mismatched,
+                outcome.missing,
+                outcome.unexpected
+            ),
+            (1, 1, 1, 1)
+        );
         assert_eq!(outcome.mismatches[0].key, "rate county 07 year 1970-01-02");
         assert_eq!(outcome.mismatches[0].expected, Some(1.0));
     }
 
     #[test]
     fn a_check_without_a_breakdown_speaks_of_totals() {
-        let computed = rows(&[("county", "07", 1, None, Some(3.0), Some(3.0)), ("county", "07", 1, Some("female"), Some(2.0), Some(2.0))]);
-        let totals = computed.slice(0, 1).project(&[0, 1, 2, 3, 4, 6, 7]).unwrap();
+        let computed = rows(&[
+            ("county", "07", 1, None, Some(3.0), Some(3.0)),
+            ("county", "07", 1, Some("female"), Some(2.0), Some(2.0)),
+        ]);
+        let totals = computed
+            .slice(0, 1)
+            .project(&[0, 1, 2, 3, 4, 6, 7])
+            .unwrap();
         let outcome = outcome_of(&totals, &computed);
-        assert_eq!((outcome.compared, outcome.mismatched, outcome.missing, outcome.unexpected), (1, 0, 0, 0));
+        assert_eq!(
+            (
+                outcome.compared,
+                outcome.mismatched,
+                outcome.missing,
+                outcome.unexpected
+            ),
+            (1, 0, 0, 0)
+        );
     }
 }

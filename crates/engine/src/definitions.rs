@@ -26,7 +26,10 @@ impl Engine {
     /// [`EngineError::Definitions`] with every problem of every definition, and of every relation of
     /// `sql/` that a definition could read.
     pub async fn catalogue(self: &Arc<Self>) -> Result<Arc<Catalogue>> {
-        let loaded = self.catalogue.get_or_try_init(|| Box::pin(self.load_catalogue())).await?;
+        let loaded = self
+            .catalogue
+            .get_or_try_init(|| Box::pin(self.load_catalogue()))
+            .await?;
         Ok(Arc::clone(loaded))
     }
 
@@ -94,7 +97,12 @@ impl Engine {
     pub async fn check_definitions(self: &Arc<Self>) -> Vec<Problem> {
         let mut problems = self.problems();
         let resolver = self.plain_resolver();
-        let relations: Vec<_> = self.warehouse.models.iter().map(|(name, _)| name.clone()).collect();
+        let relations: Vec<_> = self
+            .warehouse
+            .models
+            .iter()
+            .map(|(name, _)| name.clone())
+            .collect();
         for name in relations {
             match resolver.table(&name.schema, &name.name).await {
                 Ok(_) => {}

@@ -12,6 +12,7 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::ScalarUDF;
 use datafusion::physical_plan::execute_stream;
 use futures::TryStreamExt;
 use tietopohja_domain::Problem;
@@ -27,6 +28,7 @@ use crate::model::{Models, RECURSION_LIMIT, RelationName};
 use crate::options::EngineOptions;
 use crate::reference::Manifest;
 use crate::session::Session;
+use crate::sized::guarded;
 use crate::statement;
 use crate::tables;
 use crate::yielding::YieldAfterMultiplying;
@@ -64,7 +66,9 @@ pub struct Engine {
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine").field("root", &self.options.root).finish_non_exhaustive()
+        f.debug_struct("Engine")
+            .field("root", &self.options.root)
+            .finish_non_exhaustive()
     }
 }
 
@@ -78,7 +82,10 @@ impl Engine {
     /// `reference/tables.toml`; [`EngineError::Resource`] for limits that cannot be kept.
     pub async fn open(options: EngineOptions) -> Result<Arc<Engine>> {
         let mut models = Models::read(&options.root)?;
-        models.add_built_in(RelationName::new("meta", "delivered_month"), DELIVERED_MONTH);
+        models.add_built_in(
+            RelationName::new("meta", "delivered_month"),
+            DELIVERED_MONTH,
+        );
         let manifest = Manifest::read(&options.root)?;
         let raw: BTreeMap<String, _> = options
             .raw_schemas
@@ -109,7 +116,11 @@ impl Engine {
     /// [`EngineError::Lake`] when the lake cannot be reached.
     pub async fn session(self: &Arc<Self>, principal: &Principal) -> Result<Session> {
         let resolver = self.resolver().await?;
-        Ok(Session::open(resolver, principal.clone(), self.options.statement_timeout))
+        Ok(Session::open(
+            resolver,
+            principal.clone(),
+            self.options.statement_timeout,
+        ))
     }
 
     /// A new view of the lake, in which every schema can be named.
@@ -118,7 +129,11 @@ impl Engine {
         if self.values_exist.load(Ordering::Relaxed) {
             return Ok(resolver);
         }
-        if resolver.version(&tables::table("published", "indicator_value")?).await?.is_some() {
+        if resolver
+            .version(&tables::table("published", "indicator_value")?)
+            .await?
+            .is_some()
+        {
             self.values_exist.store(true, Ordering::Relaxed);
         } else if let Err(error) = self.catalogue().await {
             // An empty table of values should have the breakdown columns. A catalogue with problems
@@ -134,7 +149,11 @@ impl Engine {
     }
 
     /// Runs a query of the engine's own, in which every schema can be named, to its end.
-    pub(crate) async fn run(&self, resolver: &Arc<Resolver>, sql: &str) -> Result<Vec<RecordBatch>> {
+    pub(crate) async fn run(
+        &self,
+        resolver: &Arc<Resolver>,
+        sql: &str,
+    ) -> Result<Vec<RecordBatch>> {
         let stream = self.stream(resolver, sql).await?;
         Ok(stream.try_collect().await?)
     }
@@ -190,6 +209,14 @@ fn template(options: &EngineOptions) -> Result<SessionState> {
 
 fn register(state: &mut SessionState) -> Result<()> {
     use datafusion::execution::FunctionRegistry;
+    let multiplying: Vec<ScalarUDF> = state
+        .scalar_functions()
+        .values()
+        .filter_map(guarded)
+        .collect();
+    for function in multiplying {
+        state.register_udf(Arc::new(function))?;
+    }
     for function in tietopohja_kernels::scalar_functions() {
         state.register_udf(Arc::new(function))?;
     }

@@ -90,7 +90,10 @@ impl std::error::Error for EngineError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             EngineError::Lake { source, .. } => Some(source.as_ref()),
-            EngineError::Internal { source: Some(source), .. } => Some(source.as_ref()),
+            EngineError::Internal {
+                source: Some(source),
+                ..
+            } => Some(source.as_ref()),
             _ => None,
         }
     }
@@ -111,7 +114,10 @@ impl From<EngineError> for DataFusionError {
 impl EngineError {
     /// An error of ours, with nothing below it.
     pub(crate) fn internal(message: impl Into<String>) -> Self {
-        EngineError::Internal { message: message.into(), source: None }
+        EngineError::Internal {
+            message: message.into(),
+            source: None,
+        }
     }
 
     /// An error of ours with its cause.
@@ -119,7 +125,10 @@ impl EngineError {
         message: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        EngineError::Internal { message: message.into(), source: Some(source.into()) }
+        EngineError::Internal {
+            message: message.into(),
+            source: Some(source.into()),
+        }
     }
 
     /// A failure of the tables at rest.
@@ -127,7 +136,10 @@ impl EngineError {
         message: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        EngineError::Lake { message: message.into(), source: source.into() }
+        EngineError::Lake {
+            message: message.into(),
+            source: source.into(),
+        }
     }
 
     /// Sorts an error of the query engine. An [`EngineError`] that travelled inside a stream comes
@@ -147,16 +159,19 @@ impl EngineError {
             DataFusionError::ResourcesExhausted(detail) => Self::exhausted(&detail),
             DataFusionError::Plan(message) => Self::user(clean(&message)),
             DataFusionError::SchemaError(error, _) => Self::user(clean(&error.to_string())),
-            DataFusionError::SQL(error, _) => {
-                Self::user(format!("the SQL text could not be read: {}", clean(&error.to_string())))
-            }
+            DataFusionError::SQL(error, _) => Self::user(format!(
+                "the SQL text could not be read: {}",
+                clean(&error.to_string())
+            )),
             DataFusionError::NotImplemented(message) => {
                 Self::user(format!("this SQL is not supported: {}", clean(&message)))
             }
             DataFusionError::Execution(_) => Self::user(ROW_FAILED),
             DataFusionError::ParquetError(error) => Self::lake(CANNOT_READ, error),
             DataFusionError::ObjectStore(error) => Self::lake(CANNOT_READ, error),
-            DataFusionError::IoError(error) => Self::lake("reading or writing a file failed", error),
+            DataFusionError::IoError(error) => {
+                Self::lake("reading or writing a file failed", error)
+            }
             error @ (DataFusionError::Internal(_)
             | DataFusionError::Configuration(_)
             | DataFusionError::ExecutionJoin(_)
@@ -166,7 +181,9 @@ impl EngineError {
     }
 
     fn user(message: impl Into<String>) -> Self {
-        EngineError::UserSql { message: message.into() }
+        EngineError::UserSql {
+            message: message.into(),
+        }
     }
 
     /// The detail names operators and sizes, which the log may have.
@@ -226,7 +243,9 @@ impl EngineError {
             DataFusionError::Execution(_) => Self::user(ROW_FAILED),
             DataFusionError::ArrowError(error, _) => match error.as_ref() {
                 ArrowError::CastError(_) => Self::from_arrow(ArrowError::CastError(String::new())),
-                ArrowError::ParseError(_) => Self::from_arrow(ArrowError::ParseError(String::new())),
+                ArrowError::ParseError(_) => {
+                    Self::from_arrow(ArrowError::ParseError(String::new()))
+                }
                 ArrowError::DivideByZero => Self::from_arrow(ArrowError::DivideByZero),
                 ArrowError::ArithmeticOverflow(_) => {
                     Self::from_arrow(ArrowError::ArithmeticOverflow(String::new()))
@@ -245,15 +264,25 @@ impl EngineError {
     /// The same message and kind, for an error that cannot be moved.
     fn retold(&self) -> Self {
         match self {
-            EngineError::UserSql { message } => EngineError::UserSql { message: message.clone() },
-            EngineError::Definitions { problems } => {
-                EngineError::Definitions { problems: problems.clone() }
-            }
-            EngineError::NotFound { message } => EngineError::NotFound { message: message.clone() },
-            EngineError::Denied { message } => EngineError::Denied { message: message.clone() },
-            EngineError::Resource { message } => EngineError::Resource { message: message.clone() },
+            EngineError::UserSql { message } => EngineError::UserSql {
+                message: message.clone(),
+            },
+            EngineError::Definitions { problems } => EngineError::Definitions {
+                problems: problems.clone(),
+            },
+            EngineError::NotFound { message } => EngineError::NotFound {
+                message: message.clone(),
+            },
+            EngineError::Denied { message } => EngineError::Denied {
+                message: message.clone(),
+            },
+            EngineError::Resource { message } => EngineError::Resource {
+                message: message.clone(),
+            },
             EngineError::Timeout { seconds } => EngineError::Timeout { seconds: *seconds },
-            EngineError::Lake { message, source } => Self::lake(message.clone(), source.to_string()),
+            EngineError::Lake { message, source } => {
+                Self::lake(message.clone(), source.to_string())
+            }
             EngineError::Internal { message, source } => EngineError::Internal {
                 message: message.clone(),
                 source: source.as_ref().map(|source| source.to_string().into()),
@@ -338,7 +367,9 @@ mod tests {
             arrow(ArrowError::ComputeError(text())),
             arrow(ArrowError::InvalidArgumentError(text())),
             arrow(ArrowError::ArithmeticOverflow(text())),
-            arrow(ArrowError::ExternalError(Box::new(DataFusionError::Execution(text())))),
+            arrow(ArrowError::ExternalError(Box::new(
+                DataFusionError::Execution(text()),
+            ))),
             DataFusionError::Execution(text()),
             DataFusionError::Execution(text()).context("while running"),
             DataFusionError::Shared(Arc::new(arrow(ArrowError::CastError(text())))),
@@ -361,8 +392,14 @@ mod tests {
     #[test]
     fn planner_messages_become_plain_sentences() {
         let cases = [
-            ("Error during planning: table 'tietopohja.raw.x' not found", "table `raw.x` not found"),
-            ("Error during planning: Invalid function 'foo'.", "invalid function `foo`"),
+            (
+                "Error during planning: table 'tietopohja.raw.x' not found",
+                "table `raw.x` not found",
+            ),
+            (
+                "Error during planning: Invalid function 'foo'.",
+                "invalid function `foo`",
+            ),
             ("SELECT needs FROM", "SELECT needs FROM"),
             (
                 "Internal error: f failed (DataType: Utf8View).. Please help us. No function matches the given name and argument types 'sum(Utf8View)'. You might need to add explicit type casts",
@@ -385,9 +422,15 @@ mod tests {
             ours(),
             ours().context("outer"),
             DataFusionError::Shared(Arc::new(ours())),
-            DataFusionError::ArrowError(Box::new(ArrowError::ExternalError(Box::new(ours()))), None),
+            DataFusionError::ArrowError(
+                Box::new(ArrowError::ExternalError(Box::new(ours()))),
+                None,
+            ),
         ] {
-            assert!(matches!(EngineError::from(error), EngineError::Timeout { seconds: 3 }));
+            assert!(matches!(
+                EngineError::from(error),
+                EngineError::Timeout { seconds: 3 }
+            ));
         }
     }
 

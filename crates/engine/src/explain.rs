@@ -157,33 +157,60 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::NotFound`] for an unknown indicator, breakdown or cell.
-    pub async fn explain(self: &Arc<Self>, principal: &Principal, request: &ExplainRequest) -> Result<Explanation> {
+    pub async fn explain(
+        self: &Arc<Self>,
+        principal: &Principal,
+        request: &ExplainRequest,
+    ) -> Result<Explanation> {
         let catalogue = self.catalogue().await?;
         let indicator = find(&catalogue, &request.indicator)?;
         let breakdowns = catalogue.breakdowns();
-        if let Some((unknown, _)) = request.breakdowns.iter().find(|(name, _)| !breakdowns.contains(name)) {
+        if let Some((unknown, _)) = request
+            .breakdowns
+            .iter()
+            .find(|(name, _)| !breakdowns.contains(name))
+        {
             return Err(EngineError::NotFound {
-                message: format!("there is no breakdown `{unknown}`; there are {}", breakdowns.join(", ")),
+                message: format!(
+                    "there is no breakdown `{unknown}`; there are {}",
+                    breakdowns.join(", ")
+                ),
             });
         }
         let resolver = self.plain_resolver();
-        let cell = CellFilter { request, breakdowns };
+        let cell = CellFilter {
+            request,
+            breakdowns,
+        };
         let role = principal.role();
         let values = self.values(&resolver, role, indicator, &cell).await?;
         let Some(first) = values.first() else {
-            return Err(EngineError::NotFound { message: self.nothing_there(&resolver, indicator, request).await? });
+            return Err(EngineError::NotFound {
+                message: self.nothing_there(&resolver, indicator, request).await?,
+            });
         };
         let place = CellPlace {
             area_level: first.0.area_level.clone(),
             period_grain: first.0.period_grain.clone(),
             period_start: first.1.clone(),
         };
-        let contributions =
-            self.contributions(&resolver, role, &catalogue.compile(indicator).lineage_sql, &cell, &place).await?;
-        let deliveries = self.deliveries(&resolver, indicator, request, &place, &contributions).await?;
+        let contributions = self
+            .contributions(
+                &resolver,
+                role,
+                &catalogue.compile(indicator).lineage_sql,
+                &cell,
+                &place,
+            )
+            .await?;
+        let deliveries = self
+            .deliveries(&resolver, indicator, request, &place, &contributions)
+            .await?;
         Ok(Explanation {
             indicator: indicator.id().to_owned(),
-            title_fi: indicator.text(tietopohja_indicators::Language::Fi).map(|text| text.title.clone()),
+            title_fi: indicator
+                .text(tietopohja_indicators::Language::Fi)
+                .map(|text| text.title.clone()),
             version: indicator.version().to_owned(),
             file: indicator.file().to_owned(),
             period: request.period.clone(),
@@ -191,7 +218,11 @@ impl Engine {
             values: values.into_iter().map(|(value, _)| value).collect(),
             contributions,
             deliveries,
-            contracts: indicator.contracts().into_iter().map(str::to_owned).collect(),
+            contracts: indicator
+                .contracts()
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
         })
     }
 
@@ -203,7 +234,11 @@ impl Engine {
         indicator: &Indicator,
         cell: &CellFilter<'_>,
     ) -> Result<Vec<(ValueRow, String)>> {
-        let schema = if sees_contributions(role) { "result" } else { "published" };
+        let schema = if sees_contributions(role) {
+            "result"
+        } else {
+            "published"
+        };
         let mut sql = format!(
             "SELECT * FROM {schema}.indicator_value WHERE indicator = {} AND area = {} AND period = {}",
             literal(indicator.id()),
@@ -222,7 +257,10 @@ impl Engine {
         for batch in self.run(resolver, &sql).await? {
             let row = Row { batch: &batch };
             for at in 0..batch.num_rows() {
-                let members = cell.breakdowns.iter().filter_map(|name| Some((name.clone(), row.text(name, at)?)));
+                let members = cell
+                    .breakdowns
+                    .iter()
+                    .filter_map(|name| Some((name.clone(), row.text(name, at)?)));
                 let value = ValueRow {
                     output: row.text_or_empty("output", at),
                     area_level: row.text_or_empty("area_level", at),
@@ -246,7 +284,12 @@ impl Engine {
     }
 
     /// Says which part of the request found nothing.
-    async fn nothing_there(&self, resolver: &Arc<Resolver>, indicator: &Indicator, request: &ExplainRequest) -> Result<String> {
+    async fn nothing_there(
+        &self,
+        resolver: &Arc<Resolver>,
+        indicator: &Indicator,
+        request: &ExplainRequest,
+    ) -> Result<String> {
         let sql = format!(
             "SELECT count(*) AS n, min(period) AS low, max(period) AS high FROM published.indicator_value WHERE indicator = {} AND area = {}",
             literal(indicator.id()),
@@ -270,7 +313,12 @@ impl Engine {
                 "`{}` has no value for area `{}`; its levels are {}, and `tietopohja calc {}` computes it",
                 indicator.id(),
                 request.area,
-                indicator.levels().iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+                indicator
+                    .levels()
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", "),
                 indicator.id(),
             ),
         })
@@ -285,14 +333,15 @@ impl Engine {
         place: &CellPlace,
     ) -> Result<Vec<ContributionRow>> {
         let sql = format!(
-            "SELECT component, delivery_id, n, persons, waits, x FROM (\n{lineage}\n) AS lineage \
+            "SELECT component, delivery_id, sum(n) AS n, CASE WHEN count(*) = 1 THEN max(persons) END AS persons, \
+             sum(waits) AS waits, sum(x) AS x FROM (\n{lineage}\n) AS lineage \
              WHERE area = {} AND area_level = {} AND period_grain = {} AND period_start = CAST({} AS DATE){} \
-             ORDER BY component, delivery_id",
+             GROUP BY component, delivery_id ORDER BY component, delivery_id",
             literal(&cell.request.area),
             literal(&place.area_level),
             literal(&place.period_grain),
             literal(&place.period_start),
-            cell.condition(),
+            cell.asked(),
         );
         let shown = sees_contributions(role);
         let mut rows = Vec::new();
@@ -321,7 +370,10 @@ impl Engine {
         place: &CellPlace,
         contributions: &[ContributionRow],
     ) -> Result<Vec<DeliveryRow>> {
-        let inside: BTreeSet<&str> = contributions.iter().filter_map(|row| row.delivery_id.as_deref()).collect();
+        let inside: BTreeSet<&str> = contributions
+            .iter()
+            .filter_map(|row| row.delivery_id.as_deref())
+            .collect();
         let contracts: Vec<String> = indicator.contracts().into_iter().map(literal).collect();
         let mut wanted = vec!["false".to_owned()];
         if !inside.is_empty() {
@@ -395,13 +447,30 @@ struct CellFilter<'a> {
 }
 
 impl CellFilter<'_> {
+    /// ` AND …` for the members asked for. The lineage has no totals: a total is made of all
+    /// members, whose numbers of persons cannot be added.
+    fn asked(&self) -> String {
+        self.request
+            .breakdowns
+            .iter()
+            .map(|(name, member)| format!(" AND {} = {}", identifier(name), literal(member)))
+            .collect()
+    }
+
     /// ` AND …` for every breakdown: the member asked for, or the total.
     fn condition(&self) -> String {
         self.breakdowns
             .iter()
-            .map(|name| match self.request.breakdowns.iter().find(|(asked, _)| asked == name) {
-                Some((_, member)) => format!(" AND {} = {}", identifier(name), literal(member)),
-                None => format!(" AND {} IS NULL", identifier(name)),
+            .map(|name| {
+                match self
+                    .request
+                    .breakdowns
+                    .iter()
+                    .find(|(asked, _)| asked == name)
+                {
+                    Some((_, member)) => format!(" AND {} = {}", identifier(name), literal(member)),
+                    None => format!(" AND {} IS NULL", identifier(name)),
+                }
             })
             .collect()
     }
@@ -428,7 +497,12 @@ impl Row<'_> {
     }
 
     pub(crate) fn text(&self, name: &str, at: usize) -> Option<String> {
-        Some(self.cell(name, at, &DataType::Utf8)?.as_string_opt::<i32>()?.value(0).to_owned())
+        Some(
+            self.cell(name, at, &DataType::Utf8)?
+                .as_string_opt::<i32>()?
+                .value(0)
+                .to_owned(),
+        )
     }
 
     pub(crate) fn text_or_empty(&self, name: &str, at: usize) -> String {
@@ -436,11 +510,19 @@ impl Row<'_> {
     }
 
     pub(crate) fn long(&self, name: &str, at: usize) -> Option<i64> {
-        Some(self.cell(name, at, &DataType::Int64)?.as_primitive_opt::<Int64Type>()?.value(0))
+        Some(
+            self.cell(name, at, &DataType::Int64)?
+                .as_primitive_opt::<Int64Type>()?
+                .value(0),
+        )
     }
 
     pub(crate) fn float(&self, name: &str, at: usize) -> Option<f64> {
-        Some(self.cell(name, at, &DataType::Float64)?.as_primitive_opt::<Float64Type>()?.value(0))
+        Some(
+            self.cell(name, at, &DataType::Float64)?
+                .as_primitive_opt::<Float64Type>()?
+                .value(0),
+        )
     }
 
     /// A day as yyyy-mm-dd.
@@ -452,11 +534,16 @@ impl Row<'_> {
 
     /// A moment in UTC.
     pub(crate) fn moment(&self, name: &str, at: usize) -> Option<String> {
-        let column = self.batch.column_by_name(name)?.as_primitive_opt::<TimestampMicrosecondType>()?;
+        let column = self
+            .batch
+            .column_by_name(name)?
+            .as_primitive_opt::<TimestampMicrosecondType>()?;
         if at >= column.len() || column.is_null(at) {
             return None;
         }
-        Timestamp::from_microsecond(column.value(at)).ok().map(|moment| moment.to_string())
+        Timestamp::from_microsecond(column.value(at))
+            .ok()
+            .map(|moment| moment.to_string())
     }
 }
 
@@ -468,14 +555,26 @@ mod tests {
     fn texts_of_users_stay_texts() {
         assert_eq!(literal("o'clock"), "'o''clock'");
         assert_eq!(identifier("a\"b"), "\"a\"\"b\"");
-        assert_eq!(counties("county", "07' OR '1'='1"), "d.county_code = '07'' OR ''1''=''1'");
+        assert_eq!(
+            counties("county", "07' OR '1'='1"),
+            "d.county_code = '07'' OR ''1''=''1'"
+        );
     }
 
     #[test]
     fn a_breakdown_that_is_not_named_is_the_total() {
-        let request = ExplainRequest { breakdowns: vec![("sex".to_owned(), "female".to_owned())], ..ExplainRequest::default() };
+        let request = ExplainRequest {
+            breakdowns: vec![("sex".to_owned(), "female".to_owned())],
+            ..ExplainRequest::default()
+        };
         let breakdowns = ["age_group".to_owned(), "sex".to_owned()];
-        let cell = CellFilter { request: &request, breakdowns: &breakdowns };
-        assert_eq!(cell.condition(), " AND \"age_group\" IS NULL AND \"sex\" = 'female'");
+        let cell = CellFilter {
+            request: &request,
+            breakdowns: &breakdowns,
+        };
+        assert_eq!(
+            cell.condition(),
+            " AND \"age_group\" IS NULL AND \"sex\" = 'female'"
+        );
     }
 }

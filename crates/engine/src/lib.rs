@@ -20,6 +20,7 @@ mod options;
 mod placeholder;
 mod plain;
 mod session;
+mod sized;
 mod statement;
 mod tables;
 mod yielding;
@@ -31,8 +32,8 @@ pub mod reference;
 pub mod status;
 
 pub use calc::{
-    CalcProgress, CalcReport, CalcRequest, IndicatorOutcome, IndicatorResult, NoProgress, PlannedStep,
-    StaleReason,
+    CalcProgress, CalcReport, CalcRequest, IndicatorOutcome, IndicatorResult, NoProgress,
+    PlannedStep, StaleReason,
 };
 pub use check::{CheckOutcome, CheckStatus, Mismatch};
 pub use engine::Engine;

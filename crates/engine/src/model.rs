@@ -31,11 +31,17 @@ pub(crate) struct RelationName {
 
 impl RelationName {
     pub(crate) fn new(schema: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { schema: schema.into(), name: name.into() }
+        Self {
+            schema: schema.into(),
+            name: name.into(),
+        }
     }
 
     fn of(reference: &TableReference) -> Self {
-        Self::new(reference.schema().unwrap_or(DEFAULT_SCHEMA), reference.table())
+        Self::new(
+            reference.schema().unwrap_or(DEFAULT_SCHEMA),
+            reference.table(),
+        )
     }
 }
 
@@ -101,36 +107,62 @@ impl Models {
     /// Adds a relation that is part of the engine, unless a file defines it.
     pub(crate) fn add_built_in(&mut self, name: RelationName, sql: &str) {
         let file = format!("built-in {name}");
-        self.relations.entry(name).or_insert_with(|| Relation::parse(file, sql.to_owned()));
+        self.relations
+            .entry(name)
+            .or_insert_with(|| Relation::parse(file, sql.to_owned()));
     }
 
     /// What is wrong in the files, in file order.
     pub(crate) fn problems(&self) -> Vec<Problem> {
-        self.relations.values().filter_map(|relation| relation.problem.clone()).collect()
+        self.relations
+            .values()
+            .filter_map(|relation| relation.problem.clone())
+            .collect()
     }
 
     /// The relations that are not files of `sql/` and that these texts read, at any depth.
-    pub(crate) fn sources<'a>(&'a self, reads: impl IntoIterator<Item = &'a RelationName>) -> BTreeSet<RelationName> {
-        self.closure(reads).into_iter().filter(|name| self.get(name).is_none_or(|r| r.materialise)).collect()
+    pub(crate) fn sources<'a>(
+        &'a self,
+        reads: impl IntoIterator<Item = &'a RelationName>,
+    ) -> BTreeSet<RelationName> {
+        self.closure(reads)
+            .into_iter()
+            .filter(|name| self.get(name).is_none_or(|r| r.materialise))
+            .collect()
     }
 
     /// The files of `sql/` that these texts read, at any depth, with their text.
-    pub(crate) fn texts<'a>(&'a self, reads: impl IntoIterator<Item = &'a RelationName>) -> BTreeMap<RelationName, &'a str> {
+    pub(crate) fn texts<'a>(
+        &'a self,
+        reads: impl IntoIterator<Item = &'a RelationName>,
+    ) -> BTreeMap<RelationName, &'a str> {
         self.closure(reads)
             .into_iter()
-            .filter_map(|name| self.get(&name).map(|relation| (name, relation.sql.as_str())))
+            .filter_map(|name| {
+                self.get(&name)
+                    .map(|relation| (name, relation.sql.as_str()))
+            })
             .collect()
     }
 
     /// Everything reachable. A stored relation is an end: what it was computed from no longer matters.
-    fn closure<'a>(&'a self, reads: impl IntoIterator<Item = &'a RelationName>) -> BTreeSet<RelationName> {
+    fn closure<'a>(
+        &'a self,
+        reads: impl IntoIterator<Item = &'a RelationName>,
+    ) -> BTreeSet<RelationName> {
         let mut found: BTreeSet<RelationName> = BTreeSet::new();
         let mut open: Vec<RelationName> = reads.into_iter().cloned().collect();
         while let Some(name) = open.pop() {
             if let Some(relation) = self.get(&name)
                 && !relation.materialise
             {
-                open.extend(relation.reads.iter().filter(|name| !found.contains(name)).cloned());
+                open.extend(
+                    relation
+                        .reads
+                        .iter()
+                        .filter(|name| !found.contains(name))
+                        .cloned(),
+                );
             }
             found.insert(name);
         }
@@ -149,7 +181,12 @@ impl Models {
         ordered
     }
 
-    fn visit<'a>(&'a self, name: &RelationName, seen: &mut BTreeSet<RelationName>, ordered: &mut Vec<(&'a RelationName, &'a Relation)>) {
+    fn visit<'a>(
+        &'a self,
+        name: &RelationName,
+        seen: &mut BTreeSet<RelationName>,
+        ordered: &mut Vec<(&'a RelationName, &'a Relation)>,
+    ) {
         if !seen.insert(name.clone()) {
             return;
         }
@@ -173,8 +210,11 @@ impl Models {
         for name in looping {
             if let Some(relation) = self.relations.get_mut(&name) {
                 relation.problem = Some(
-                    Problem::new(relation.file.clone(), format!("`{name}` reads itself, directly or through others"))
-                        .help("break the loop: a relation may read only what exists without it"),
+                    Problem::new(
+                        relation.file.clone(),
+                        format!("`{name}` reads itself, directly or through others"),
+                    )
+                    .help("break the loop: a relation may read only what exists without it"),
                 );
             }
         }
@@ -203,12 +243,22 @@ impl Relation {
             sql.lines()
                 .map(str::trim)
                 .take_while(|line| line.is_empty() || line.starts_with("--"))
-                .find_map(|line| line.strip_prefix("--")?.trim().strip_prefix(key)?.trim().strip_prefix(':'))
+                .find_map(|line| {
+                    line.strip_prefix("--")?
+                        .trim()
+                        .strip_prefix(key)?
+                        .trim()
+                        .strip_prefix(':')
+                })
                 .map(|value| value.trim().to_owned())
         };
         let grain = header("grain");
         let key = header("key").unwrap_or_default();
-        let key = key.split(',').map(|column| column.trim().to_owned()).filter(|column| !column.is_empty()).collect();
+        let key = key
+            .split(',')
+            .map(|column| column.trim().to_owned())
+            .filter(|column| !column.is_empty())
+            .collect();
         let materialise = header("materialise").is_some_and(|answer| answer == "yes");
         let (reads, problem) = match reads_of(&sql) {
             Ok(reads) => (reads, None),
@@ -218,7 +268,15 @@ impl Relation {
                 (BTreeSet::new(), Some(problem))
             }
         };
-        Relation { file, sql, grain, key, materialise, reads, problem }
+        Relation {
+            file,
+            sql,
+            grain,
+            key,
+            materialise,
+            reads,
+            problem,
+        }
     }
 }
 
@@ -237,7 +295,11 @@ pub(crate) fn reads_of(sql: &str) -> Result<BTreeSet<RelationName>> {
 ///
 /// # Errors
 /// A file that cannot be read or is not UTF-8.
-pub(crate) fn read_folder(root: &Path, folder: &str, extension: &str) -> Result<Vec<(String, String)>> {
+pub(crate) fn read_folder(
+    root: &Path,
+    folder: &str,
+    extension: &str,
+) -> Result<Vec<(String, String)>> {
     let unreadable = |what: &str, error: std::io::Error| EngineError::Definitions {
         problems: vec![
             Problem::new(what.to_owned(), format!("cannot be read: {}", error.kind()))
@@ -252,7 +314,10 @@ pub(crate) fn read_folder(root: &Path, folder: &str, extension: &str) -> Result<
     let mut files = Vec::new();
     for entry in entries {
         let path = entry.map_err(|error| unreadable(folder, error))?.path();
-        let stem = path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned);
+        let stem = path
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .map(str::to_owned);
         let matching = path.extension().is_some_and(|found| found == extension);
         if let (true, Some(stem)) = (matching, stem) {
             let text = std::fs::read_to_string(&path)
@@ -301,8 +366,13 @@ mod tests {
             "conformed/a.sql",
             "WITH x AS (SELECT * FROM staging.b) SELECT * FROM x JOIN reference.c ON true WHERE EXISTS (SELECT 1 FROM raw.d)",
         )]);
-        let reads: Vec<String> =
-            models.get(&name("conformed.a")).unwrap().reads.iter().map(ToString::to_string).collect();
+        let reads: Vec<String> = models
+            .get(&name("conformed.a"))
+            .unwrap()
+            .reads
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(reads, ["raw.d", "reference.c", "staging.b"]);
     }
 
@@ -316,7 +386,11 @@ mod tests {
             ("conformed/loop_b.sql", "SELECT * FROM conformed.loop_a"),
         ]);
         assert!(models.get(&name("staging.good")).unwrap().problem.is_none());
-        let files: Vec<String> = models.problems().into_iter().map(|problem| problem.file).collect();
+        let files: Vec<String> = models
+            .problems()
+            .into_iter()
+            .map(|problem| problem.file)
+            .collect();
         assert_eq!(
             files,
             [
@@ -332,11 +406,21 @@ mod tests {
     fn sources_are_found_through_views_and_stop_at_stored_relations() {
         let models = models(&[
             ("staging/a.sql", "SELECT * FROM raw.a"),
-            ("conformed/b.sql", "SELECT * FROM staging.a JOIN reference.day ON true"),
-            ("reference/day.sql", "-- materialise: yes\nSELECT * FROM reference.eve"),
+            (
+                "conformed/b.sql",
+                "SELECT * FROM staging.a JOIN reference.day ON true",
+            ),
+            (
+                "reference/day.sql",
+                "-- materialise: yes\nSELECT * FROM reference.eve",
+            ),
         ]);
         let start = [name("conformed.b")];
-        let sources: Vec<String> = models.sources(&start).iter().map(ToString::to_string).collect();
+        let sources: Vec<String> = models
+            .sources(&start)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(sources, ["raw.a", "reference.day"]);
         assert_eq!(models.texts(&start).len(), 3);
     }
@@ -344,12 +428,18 @@ mod tests {
     #[test]
     fn stored_relations_come_after_what_they_read() {
         let models = models(&[
-            ("reference/a.sql", "-- materialise: yes\nSELECT * FROM reference.v"),
+            (
+                "reference/a.sql",
+                "-- materialise: yes\nSELECT * FROM reference.v",
+            ),
             ("reference/v.sql", "SELECT * FROM reference.z"),
             ("reference/z.sql", "-- materialise: yes\nSELECT 1 AS n"),
         ]);
-        let order: Vec<&str> =
-            models.materialised("reference").iter().map(|(name, _)| name.name.as_str()).collect();
+        let order: Vec<&str> = models
+            .materialised("reference")
+            .iter()
+            .map(|(name, _)| name.name.as_str())
+            .collect();
         assert_eq!(order, ["z", "a"]);
     }
 }

@@ -35,13 +35,19 @@ pub(crate) fn plain_type(data_type: &DataType) -> DataType {
 }
 
 fn plain_field(field: &FieldRef) -> FieldRef {
-    let plain = Field::new(field.name(), plain_type(field.data_type()), field.is_nullable());
+    let plain = Field::new(
+        field.name(),
+        plain_type(field.data_type()),
+        field.is_nullable(),
+    );
     Arc::new(plain.with_metadata(field.metadata().clone()))
 }
 
 /// The schema a client sees.
 pub(crate) fn plain_schema(schema: &Schema) -> SchemaRef {
-    Arc::new(Schema::new(schema.fields().iter().map(plain_field).collect::<Vec<_>>()))
+    Arc::new(Schema::new(
+        schema.fields().iter().map(plain_field).collect::<Vec<_>>(),
+    ))
 }
 
 /// The batch with the columns of `schema`, in order, cast where the type differs.
@@ -70,7 +76,10 @@ pub(crate) fn to_type(column: &ArrayRef, data_type: &DataType) -> Result<ArrayRe
     }
     cast(column, data_type).map_err(|error| {
         EngineError::internal_because(
-            format!("a column of type {} does not become {data_type}", column.data_type()),
+            format!(
+                "a column of type {} does not become {data_type}",
+                column.data_type()
+            ),
             error,
         )
     })
@@ -93,7 +102,12 @@ pub(crate) fn guard(
 ) -> SendableRecordBatchStream {
     let schema = plain_schema(&inner.schema());
     let timer = deadline.map(|deadline| (Box::pin(sleep_until(deadline.at)), deadline.limit));
-    Box::pin(Guarded { inner: Some(inner), schema, shown, timer })
+    Box::pin(Guarded {
+        inner: Some(inner),
+        schema,
+        shown,
+        timer,
+    })
 }
 
 /// A moment after which a statement must have ended.
@@ -106,11 +120,16 @@ pub(crate) struct Deadline {
 impl Deadline {
     /// `limit` from now on. Measures a length of time; no result depends on it.
     pub(crate) fn after(limit: Duration) -> Self {
-        Self { at: Instant::now() + limit, limit }
+        Self {
+            at: Instant::now() + limit,
+            limit,
+        }
     }
 
     pub(crate) fn error(self) -> EngineError {
-        EngineError::Timeout { seconds: self.limit.as_secs().max(1) }
+        EngineError::Timeout {
+            seconds: self.limit.as_secs().max(1),
+        }
     }
 
     pub(crate) fn at(self) -> Instant {
@@ -152,7 +171,9 @@ impl Stream for Guarded {
             let seconds = limit.as_secs().max(1);
             return self.fail(EngineError::Timeout { seconds });
         }
-        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
+        let Some(inner) = &mut self.inner else {
+            return Poll::Ready(None);
+        };
         match inner.as_mut().poll_next(context) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(None) => {
@@ -184,7 +205,10 @@ fn without_places(batch: &RecordBatch) -> Result<RecordBatch> {
         .iter()
         .map(|column| match column.as_string_opt::<i32>() {
             Some(texts) => {
-                let cut = texts.iter().map(|text| text.map(cut_places)).collect::<StringArray>();
+                let cut = texts
+                    .iter()
+                    .map(|text| text.map(cut_places))
+                    .collect::<StringArray>();
                 Arc::new(cut) as ArrayRef
             }
             None => Arc::clone(column),
@@ -243,10 +267,21 @@ mod tests {
     fn clients_see_plain_types() {
         let batch = views();
         let schema = plain_schema(&batch.schema());
-        let types: Vec<_> = schema.fields().iter().map(|field| field.data_type().clone()).collect();
+        let types: Vec<_> = schema
+            .fields()
+            .iter()
+            .map(|field| field.data_type().clone())
+            .collect();
         assert_eq!(types, [DataType::Utf8, DataType::Utf8, DataType::Int32]);
         let plain = conform(&batch, &schema).unwrap();
-        assert_eq!(plain.column(0).as_string::<i32>().iter().collect::<Vec<_>>(), [Some("a"), None]);
+        assert_eq!(
+            plain
+                .column(0)
+                .as_string::<i32>()
+                .iter()
+                .collect::<Vec<_>>(),
+            [Some("a"), None]
+        );
         assert_eq!(plain.column(1).as_string::<i32>().value(1), "y");
     }
 
@@ -266,7 +301,10 @@ mod tests {
             "DataSourceExec: file_groups={2 groups}, projection=[a], file_type=parquet\n  \
              DataSourceExec: file_groups={1 group}"
         );
-        assert_eq!(cut_places("file_groups={unclosed: home"), "file_groups={unclosed");
+        assert_eq!(
+            cut_places("file_groups={unclosed: home"),
+            "file_groups={unclosed"
+        );
         assert_eq!(cut_places("no files"), "no files");
     }
 
@@ -275,7 +313,11 @@ mod tests {
         deadline: Option<Deadline>,
     ) -> SendableRecordBatchStream {
         let schema = views().schema();
-        guard(Box::pin(RecordBatchStreamAdapter::new(schema, batches)), Shown::Rows, deadline)
+        guard(
+            Box::pin(RecordBatchStreamAdapter::new(schema, batches)),
+            Shown::Rows,
+            deadline,
+        )
     }
 
     #[tokio::test]
@@ -293,7 +335,10 @@ mod tests {
         let deadline = Deadline::after(Duration::from_millis(20));
         let mut stream = guarded(stream::pending(), Some(deadline));
         let error = EngineError::from(stream.next().await.unwrap().unwrap_err());
-        assert!(matches!(error, EngineError::Timeout { seconds: 1 }), "{error}");
+        assert!(
+            matches!(error, EngineError::Timeout { seconds: 1 }),
+            "{error}"
+        );
         assert!(stream.next().await.is_none());
     }
 }

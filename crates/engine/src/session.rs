@@ -25,8 +25,8 @@ use tokio::time::timeout_at;
 use crate::catalog::{OneCatalog, PrincipalCatalog, Resolver};
 use crate::depth::refuse_deep;
 use crate::error::{EngineError, Result};
-use crate::plain::{Deadline, Shown, guard, plain_schema, plain_type};
 use crate::placeholder;
+use crate::plain::{Deadline, Shown, guard, plain_schema, plain_type};
 use crate::statement::{self, StatementKind};
 
 /// Deepest nesting of expressions in a statement of a client.
@@ -42,7 +42,9 @@ pub struct Session {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("principal", &self.principal).finish_non_exhaustive()
+        f.debug_struct("Session")
+            .field("principal", &self.principal)
+            .finish_non_exhaustive()
     }
 }
 
@@ -115,12 +117,24 @@ pub struct TableInfo {
 }
 
 impl Session {
-    pub(crate) fn open(resolver: Arc<Resolver>, principal: Principal, timeout: Option<Duration>) -> Self {
-        let catalog = Arc::new(PrincipalCatalog::new(Arc::clone(&resolver), principal.clone()));
+    pub(crate) fn open(
+        resolver: Arc<Resolver>,
+        principal: Principal,
+        timeout: Option<Duration>,
+    ) -> Self {
+        let catalog = Arc::new(PrincipalCatalog::new(
+            Arc::clone(&resolver),
+            principal.clone(),
+        ));
         let state = SessionStateBuilder::new_from_existing(resolver.warehouse().template.clone())
             .with_catalog_list(Arc::new(OneCatalog::new(Arc::clone(&catalog) as _)))
             .build();
-        Self { principal, context: context(state), catalog, timeout }
+        Self {
+            principal,
+            context: context(state),
+            catalog,
+            timeout,
+        }
     }
 
     /// In whose name this session runs.
@@ -157,10 +171,19 @@ impl Session {
         only_reads(&plan)?;
         let mut parameters = parameters(&plan)?;
         if untyped.is_some() {
-            parameters.iter_mut().for_each(|(_, data_type)| *data_type = DataType::Null);
+            parameters
+                .iter_mut()
+                .for_each(|(_, data_type)| *data_type = DataType::Null);
         }
         let schema = self.result_schema(&plan, parsed.kind, parameters.is_empty())?;
-        Ok(Prepared { sql: sql.to_owned(), plan, kind: parsed.kind, schema, parameters, untyped })
+        Ok(Prepared {
+            sql: sql.to_owned(),
+            plan,
+            kind: parsed.kind,
+            schema,
+            parameters,
+            untyped,
+        })
     }
 
     /// A plan with the first guess that fits, for a statement that cannot be planned without types.
@@ -192,7 +215,14 @@ impl Session {
         let plan = self.bound_plan(prepared, values).await?;
         let schema = self.result_schema(&plan, prepared.kind, true)?;
         let (sql, kind) = (prepared.sql.clone(), prepared.kind);
-        Ok(Prepared { sql, plan, kind, schema, parameters: Vec::new(), untyped: None })
+        Ok(Prepared {
+            sql,
+            plan,
+            kind,
+            schema,
+            parameters: Vec::new(),
+            untyped: None,
+        })
     }
 
     async fn bound_plan(
@@ -228,7 +258,9 @@ impl Session {
         }
         let state = self.context.state();
         let analyzed =
-            state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {});
+            state
+                .analyzer()
+                .execute_and_check(plan.clone(), state.config_options(), |_, _| {});
         match analyzed {
             Ok(analyzed) => Ok(plain_schema(analyzed.schema().as_arrow())),
             Err(error) if complete => Err(error.into()),
@@ -241,10 +273,12 @@ impl Session {
         let state = self.context.state();
         match self.timeout.map(Deadline::after) {
             None => Ok(state.statement_to_plan(tree).await?),
-            Some(deadline) => match timeout_at(deadline.at(), state.statement_to_plan(tree)).await {
-                Ok(plan) => Ok(plan?),
-                Err(_) => Err(deadline.error()),
-            },
+            Some(deadline) => {
+                match timeout_at(deadline.at(), state.statement_to_plan(tree)).await {
+                    Ok(plan) => Ok(plan?),
+                    Err(_) => Err(deadline.error()),
+                }
+            }
         }
     }
 
@@ -341,7 +375,10 @@ impl Session {
 }
 
 /// The one place where a session context is made.
-#[expect(clippy::disallowed_methods, reason = "the factory that the ban sends everyone to")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the factory that the ban sends everyone to"
+)]
 fn context(state: datafusion::execution::session_state::SessionState) -> SessionContext {
     SessionContext::new_with_state(state)
 }
@@ -372,15 +409,25 @@ fn parameters(plan: &LogicalPlan) -> Result<Vec<(String, DataType)>> {
         known.map_or(DataType::Null, plain_type)
     };
     let names: BTreeSet<String> = plan.get_parameter_names()?.into_iter().collect();
-    let positions = names.iter().filter_map(|name| position(name)).max().unwrap_or(0);
+    let positions = names
+        .iter()
+        .filter_map(|name| position(name))
+        .max()
+        .unwrap_or(0);
     if positions > MOST_PARAMETERS {
         return Err(EngineError::UserSql {
             message: format!("a statement has at most {MOST_PARAMETERS} parameters"),
         });
     }
     let positional = (1..=positions).map(|at| format!("${at}"));
-    let named = names.iter().filter(|name| position(name).is_none()).cloned();
-    Ok(positional.chain(named).map(|name| (name.clone(), type_of(&name))).collect())
+    let named = names
+        .iter()
+        .filter(|name| position(name).is_none())
+        .cloned();
+    Ok(positional
+        .chain(named)
+        .map(|name| (name.clone(), type_of(&name)))
+        .collect())
 }
 
 /// More than any client sends, and little enough to list.
@@ -428,7 +475,10 @@ fn fit(name: &str, value: ScalarValue, wanted: &DataType) -> Result<ScalarValue>
         return Ok(value);
     }
     // Text has many spellings of one value, so that the way back would prove nothing.
-    let text = matches!(own, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+    let text = matches!(
+        own,
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+    );
     match value.cast_to(wanted) {
         Ok(there) if text => Ok(there),
         Err(_) if text => Err(EngineError::UserSql {
@@ -447,15 +497,43 @@ mod tests {
     fn a_value_becomes_the_expected_type_only_without_loss() {
         let text = |value: &str| ScalarValue::Utf8(Some(value.to_owned()));
         let cases = [
-            (ScalarValue::Int32(Some(3)), DataType::Int64, ScalarValue::Int64(Some(3))),
-            (ScalarValue::Float64(Some(3.0)), DataType::Int64, ScalarValue::Int64(Some(3))),
-            (ScalarValue::Float64(Some(2.5)), DataType::Int64, ScalarValue::Float64(Some(2.5))),
-            (ScalarValue::Int32(Some(300)), DataType::Int8, ScalarValue::Int32(Some(300))),
-            (text("2024-02-29"), DataType::Date32, ScalarValue::Date32(Some(19_782))),
+            (
+                ScalarValue::Int32(Some(3)),
+                DataType::Int64,
+                ScalarValue::Int64(Some(3)),
+            ),
+            (
+                ScalarValue::Float64(Some(3.0)),
+                DataType::Int64,
+                ScalarValue::Int64(Some(3)),
+            ),
+            (
+                ScalarValue::Float64(Some(2.5)),
+                DataType::Int64,
+                ScalarValue::Float64(Some(2.5)),
+            ),
+            (
+                ScalarValue::Int32(Some(300)),
+                DataType::Int8,
+                ScalarValue::Int32(Some(300)),
+            ),
+            (
+                text("2024-02-29"),
+                DataType::Date32,
+                ScalarValue::Date32(Some(19_782)),
+            ),
             (text("12"), DataType::Int64, ScalarValue::Int64(Some(12))),
-            (ScalarValue::Int32(Some(3)), DataType::Null, ScalarValue::Int32(Some(3))),
+            (
+                ScalarValue::Int32(Some(3)),
+                DataType::Null,
+                ScalarValue::Int32(Some(3)),
+            ),
             (ScalarValue::Null, DataType::Int64, ScalarValue::Int64(None)),
-            (ScalarValue::Date32(Some(1)), DataType::Utf8, text("1970-01-02")),
+            (
+                ScalarValue::Date32(Some(1)),
+                DataType::Utf8,
+                text("1970-01-02"),
+            ),
         ];
         for (value, wanted, fitted) in cases {
             let label = format!("{value:?} as {wanted}");

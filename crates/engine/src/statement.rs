@@ -44,10 +44,14 @@ pub(crate) fn parse(sql: &str, recursion_limit: usize) -> Result<Statement> {
         .build()
         .and_then(|mut parser| parser.parse_statements())?;
     let Some(mut tree) = statements.pop_front() else {
-        return Err(refused("there is no statement in the text; write a query such as `SELECT 1`"));
+        return Err(refused(
+            "there is no statement in the text; write a query such as `SELECT 1`",
+        ));
     };
     if !statements.is_empty() {
-        return Err(refused("the text has several statements; run them one at a time"));
+        return Err(refused(
+            "the text has several statements; run them one at a time",
+        ));
     }
     let kind = verdict(&tree)?;
     number_placeholders(&mut tree);
@@ -55,7 +59,9 @@ pub(crate) fn parse(sql: &str, recursion_limit: usize) -> Result<Statement> {
 }
 
 fn refused(message: impl Into<String>) -> EngineError {
-    EngineError::UserSql { message: message.into() }
+    EngineError::UserSql {
+        message: message.into(),
+    }
 }
 
 fn verdict(tree: &Parsed) -> Result<StatementKind> {
@@ -68,7 +74,11 @@ fn verdict(tree: &Parsed) -> Result<StatementKind> {
                     return Err(refused("`EXPLAIN` explains a query, not another `EXPLAIN`"));
                 }
             }
-            Ok(if explain.options.analyze { StatementKind::MeasuredPlan } else { StatementKind::Plan })
+            Ok(if explain.options.analyze {
+                StatementKind::MeasuredPlan
+            } else {
+                StatementKind::Plan
+            })
         }
         Parsed::CreateExternalTable(_) => Err(not_allowed("CREATE EXTERNAL TABLE")),
         Parsed::CopyTo(_) => Err(not_allowed("COPY")),
@@ -85,7 +95,9 @@ fn sql_verdict(sql: &Sql) -> Result<StatementKind> {
         | Sql::ShowVariable { .. }
         | Sql::ShowCreate { .. }
         | Sql::ExplainTable { .. } => Ok(StatementKind::Rows),
-        Sql::Explain { analyze, statement, .. } => match sql_verdict(statement)? {
+        Sql::Explain {
+            analyze, statement, ..
+        } => match sql_verdict(statement)? {
             StatementKind::Rows if *analyze => Ok(StatementKind::MeasuredPlan),
             StatementKind::Rows => Ok(StatementKind::Plan),
             StatementKind::Plan | StatementKind::MeasuredPlan => {
@@ -94,8 +106,10 @@ fn sql_verdict(sql: &Sql) -> Result<StatementKind> {
         },
         other => {
             let text = other.to_string();
-            let verb: String =
-                text.chars().take_while(|c| c.is_ascii_alphabetic()).collect::<String>();
+            let verb: String = text
+                .chars()
+                .take_while(|c| c.is_ascii_alphabetic())
+                .collect::<String>();
             Err(not_allowed(&verb.to_uppercase()))
         }
     }
@@ -120,11 +134,19 @@ fn query_verdict(query: &Query) -> Result<()> {
 fn not_allowed(verb: &str) -> EngineError {
     let help = match verb {
         "SET" | "RESET" | "USE" => "settings belong to the warehouse, not to a query",
-        "COPY" | "UNLOAD" => "to write a file, use `tietopohja sql -o csv` or another output format",
+        "COPY" | "UNLOAD" => {
+            "to write a file, use `tietopohja sql -o csv` or another output format"
+        }
         _ => "tables change only by landing deliveries and by `tietopohja calc`",
     };
-    let verb = if verb.is_empty() { "this statement" } else { verb };
-    refused(format!("`{verb}` is not allowed here: use SELECT, EXPLAIN, SHOW or DESCRIBE; {help}"))
+    let verb = if verb.is_empty() {
+        "this statement"
+    } else {
+        verb
+    };
+    refused(format!(
+        "`{verb}` is not allowed here: use SELECT, EXPLAIN, SHOW or DESCRIBE; {help}"
+    ))
 }
 
 /// Numbers `?` placeholders from left to right, as ODBC and JDBC mean them: `?` becomes `$1`, `$2`.
@@ -155,7 +177,9 @@ mod tests {
     use super::*;
 
     fn kind(sql: &str) -> Result<StatementKind, String> {
-        parse(sql, 50).map(|statement| statement.kind).map_err(|error| error.to_string())
+        parse(sql, 50)
+            .map(|statement| statement.kind)
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -173,10 +197,17 @@ mod tests {
         ] {
             assert_eq!(kind(sql), Ok(StatementKind::Rows), "{sql}");
         }
-        for sql in ["EXPLAIN SELECT 1", "EXPLAIN VERBOSE SELECT 1", "EXPLAIN FORMAT TREE SELECT 1"] {
+        for sql in [
+            "EXPLAIN SELECT 1",
+            "EXPLAIN VERBOSE SELECT 1",
+            "EXPLAIN FORMAT TREE SELECT 1",
+        ] {
             assert_eq!(kind(sql), Ok(StatementKind::Plan), "{sql}");
         }
-        for sql in ["EXPLAIN ANALYZE SELECT 1", "explain analyze verbose select 1"] {
+        for sql in [
+            "EXPLAIN ANALYZE SELECT 1",
+            "explain analyze verbose select 1",
+        ] {
             assert_eq!(kind(sql), Ok(StatementKind::MeasuredPlan), "{sql}");
         }
     }
@@ -186,7 +217,10 @@ mod tests {
         for (sql, verb) in [
             ("CREATE TABLE t (a INT)", "CREATE"),
             ("CREATE VIEW v AS SELECT 1", "CREATE"),
-            ("CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '/etc/passwd'", "CREATE EXTERNAL TABLE"),
+            (
+                "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '/etc/passwd'",
+                "CREATE EXTERNAL TABLE",
+            ),
             ("CREATE FUNCTION f(INT) RETURNS INT RETURN $1", "CREATE"),
             ("COPY (SELECT 1) TO 'x.csv'", "COPY"),
             ("COPY t TO 'x.csv' STORED AS CSV", "COPY"),
@@ -206,15 +240,26 @@ mod tests {
             ("SELECT 1 INTO t", "SELECT INTO"),
         ] {
             let told = kind(sql).unwrap_err();
-            assert!(told.contains(&format!("`{verb}` is not allowed here")), "{sql}: {told}");
+            assert!(
+                told.contains(&format!("`{verb}` is not allowed here")),
+                "{sql}: {told}"
+            );
         }
     }
 
     #[test]
     fn one_statement_at_a_time() {
         assert!(kind("").unwrap_err().contains("no statement"));
-        assert!(kind("  -- only a comment\n").unwrap_err().contains("no statement"));
-        assert!(kind("SELECT 1; SELECT 2").unwrap_err().contains("several statements"));
+        assert!(
+            kind("  -- only a comment\n")
+                .unwrap_err()
+                .contains("no statement")
+        );
+        assert!(
+            kind("SELECT 1; SELECT 2")
+                .unwrap_err()
+                .contains("several statements")
+        );
         assert!(kind("SELEC 1").unwrap_err().contains("could not be read"));
     }
 

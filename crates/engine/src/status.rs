@@ -124,7 +124,12 @@ impl Engine {
             reference_tables: 0,
             last_run: None,
             failing_checks: Vec::new(),
-            problems: self.check_definitions().await.iter().map(ToString::to_string).collect(),
+            problems: self
+                .check_definitions()
+                .await
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
         };
         let sql = "SELECT count(*) AS indicators, coalesce(sum(value_rows), 0) AS value_rows, \
                    coalesce(sum(suppressed), 0) AS suppressed FROM meta.calculation";
@@ -134,7 +139,10 @@ impl Engine {
             status.values = row.long("value_rows", 0).unwrap_or_default();
             status.suppressed = row.long("suppressed", 0).unwrap_or_default();
         }
-        for batch in self.run(&resolver, "SELECT count(*) AS n FROM meta.reference").await? {
+        for batch in self
+            .run(&resolver, "SELECT count(*) AS n FROM meta.reference")
+            .await?
+        {
             status.reference_tables = Row { batch: &batch }.long("n", 0).unwrap_or_default();
         }
         let sql = "SELECT * FROM meta.run ORDER BY started_at DESC LIMIT 1";

@@ -45,7 +45,11 @@ fn date(name: &str) -> Field {
 }
 
 fn moment(name: &str) -> Field {
-    Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true)
+    Field::new(
+        name,
+        DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        true,
+    )
 }
 
 fn schema(fields: Vec<Field>) -> SchemaRef {
@@ -220,15 +224,43 @@ pub(crate) fn known_schema(schema: &str, table: &str, breakdowns: &[String]) -> 
 
 /// The tables that [`known_schema`] knows, with what one row is.
 pub(crate) const KNOWN_TABLES: [(&str, &str, &str); 9] = [
-    ("component", "cell", "one row per component, area, finest period, breakdown and delivery"),
-    ("result", "indicator_value", "one row per value before protection"),
-    ("published", "indicator_value", "one row per value after protection"),
-    ("meta", "delivery", "one row per accepted revision of each delivery"),
+    (
+        "component",
+        "cell",
+        "one row per component, area, finest period, breakdown and delivery",
+    ),
+    (
+        "result",
+        "indicator_value",
+        "one row per value before protection",
+    ),
+    (
+        "published",
+        "indicator_value",
+        "one row per value after protection",
+    ),
+    (
+        "meta",
+        "delivery",
+        "one row per accepted revision of each delivery",
+    ),
     ("meta", "run", "one row per calculation"),
     ("meta", "indicator", "one row per output of each indicator"),
-    ("meta", "calculation", "one row per indicator: what it was last computed from"),
-    ("meta", "reference", "one row per reference table: its file, digest and attribution"),
-    ("meta", "check_result", "one row per indicator: its last check"),
+    (
+        "meta",
+        "calculation",
+        "one row per indicator: what it was last computed from",
+    ),
+    (
+        "meta",
+        "reference",
+        "one row per reference table: its file, digest and attribution",
+    ),
+    (
+        "meta",
+        "check_result",
+        "one row per indicator: its last check",
+    ),
 ];
 
 #[cfg(test)]
@@ -238,7 +270,10 @@ mod tests {
     #[test]
     fn every_known_table_has_columns() {
         for (schema, table, comment) in KNOWN_TABLES {
-            assert!(known_schema(schema, table, &[]).is_some(), "{schema}.{table}");
+            assert!(
+                known_schema(schema, table, &[]).is_some(),
+                "{schema}.{table}"
+            );
             assert!(!comment.is_empty());
         }
         assert!(known_schema("meta", "nothing", &[]).is_none());
@@ -248,8 +283,15 @@ mod tests {
     fn a_raw_table_has_the_landing_columns_once() {
         let contract = Schema::new(vec![text("unit_code"), long("row_no")]);
         let raw = raw_schema(&contract);
-        let names: Vec<&str> = raw.fields().iter().map(|field| field.name().as_str()).collect();
-        assert_eq!(names, ["county", "period", "delivery_id", "unit_code", "row_no"]);
+        let names: Vec<&str> = raw
+            .fields()
+            .iter()
+            .map(|field| field.name().as_str())
+            .collect();
+        assert_eq!(
+            names,
+            ["county", "period", "delivery_id", "unit_code", "row_no"]
+        );
     }
 
     #[test]

@@ -19,10 +19,16 @@ use datafusion::physical_plan::coop::CooperativeExec;
 pub(crate) struct YieldAfterMultiplying;
 
 impl PhysicalOptimizerRule for YieldAfterMultiplying {
-    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
+    fn optimize(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        _config: &ConfigOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         let wrapped = plan.transform_up(|node| {
             if multiplies(node.name()) {
-                Ok(Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>))
+                Ok(Transformed::yes(
+                    Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>
+                ))
             } else {
                 Ok(Transformed::no(node))
             }

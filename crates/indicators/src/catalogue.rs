@@ -65,9 +65,15 @@ impl Catalogue {
             problems.dedup();
             return Err(problems);
         }
-        let breakdowns: BTreeSet<String> =
-            indicators.iter().flat_map(|i| i.breakdowns().iter().map(|b| b.name.clone())).collect();
-        Ok(Catalogue { indicators, breakdowns: breakdowns.into_iter().collect(), limits })
+        let breakdowns: BTreeSet<String> = indicators
+            .iter()
+            .flat_map(|i| i.breakdowns().iter().map(|b| b.name.clone()))
+            .collect();
+        Ok(Catalogue {
+            indicators,
+            breakdowns: breakdowns.into_iter().collect(),
+            limits,
+        })
     }
 
     /// The indicators, sorted by id.
@@ -77,7 +83,10 @@ impl Catalogue {
 
     /// The indicator of an id.
     pub fn get(&self, id: &str) -> Option<&Indicator> {
-        self.indicators.binary_search_by(|i| i.id().cmp(id)).ok().and_then(|at| self.indicators.get(at))
+        self.indicators
+            .binary_search_by(|i| i.id().cmp(id))
+            .ok()
+            .and_then(|at| self.indicators.get(at))
     }
 
     /// The known id closest to one that does not exist.
@@ -111,13 +120,21 @@ fn check_unique(indicators: &[Indicator], problems: &mut Vec<Problem>) {
             let problem = if first.id() == indicator.id() {
                 Problem::new(
                     indicator.file(),
-                    format!("indicator `{}` is already defined in {}", first.id(), first.file()),
+                    format!(
+                        "indicator `{}` is already defined in {}",
+                        first.id(),
+                        first.file()
+                    ),
                 )
                 .help("give one of them another `id`")
             } else {
                 Problem::new(
                     indicator.file(),
-                    format!("`{}` has the same storage number as `{}`", indicator.id(), first.id()),
+                    format!(
+                        "`{}` has the same storage number as `{}`",
+                        indicator.id(),
+                        first.id()
+                    ),
                 )
                 .help("change the `id`; the number is computed from it")
             };
@@ -128,7 +145,10 @@ fn check_unique(indicators: &[Indicator], problems: &mut Vec<Problem>) {
         let mut seen = BTreeSet::new();
         for output in indicator.outputs() {
             if !seen.insert(Output::name(output)) {
-                problems.push(Problem::new(indicator.file(), format!("output `{}` is declared twice", output.name())));
+                problems.push(Problem::new(
+                    indicator.file(),
+                    format!("output `{}` is declared twice", output.name()),
+                ));
             }
         }
     }

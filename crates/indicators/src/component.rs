@@ -8,8 +8,8 @@ use std::fmt::Write as _;
 
 use crate::compile::ComponentSql;
 use crate::indicator::{
-    AgeAt, Ages, Base, Component, Formula, Grain, Indicator, LimitTest, Match, Measure, Model, Source, Span, Time,
-    Validity,
+    AgeAt, Ages, Base, Component, Formula, Grain, Indicator, LimitTest, Match, Measure, Model,
+    Source, Span, Time, Validity,
 };
 use crate::limits::LimitUnit;
 use crate::value::one_line;
@@ -37,7 +37,11 @@ pub(crate) fn literal(text: &str) -> String {
 
 /// Lines of a list, indented, with commas between them.
 pub(crate) fn list(indent: &str, items: &[String]) -> String {
-    items.iter().map(|item| format!("{indent}{item}")).collect::<Vec<_>>().join(",\n")
+    items
+        .iter()
+        .map(|item| format!("{indent}{item}"))
+        .collect::<Vec<_>>()
+        .join(",\n")
 }
 
 /// Lines of a condition, indented; empty without conditions.
@@ -45,7 +49,11 @@ pub(crate) fn conditions(indent: &str, keyword: &str, items: &[String]) -> Strin
     let mut text = String::new();
     for (at, item) in items.iter().enumerate() {
         let and = if keyword.len() > 3 { "  AND" } else { "AND" };
-        let _ = write!(text, "\n{indent}{} {item}", if at == 0 { keyword } else { and });
+        let _ = write!(
+            text,
+            "\n{indent}{} {item}",
+            if at == 0 { keyword } else { and }
+        );
     }
     text
 }
@@ -53,7 +61,11 @@ pub(crate) fn conditions(indent: &str, keyword: &str, items: &[String]) -> Strin
 /// A condition inside `AND`, in brackets when it could fall apart.
 fn bracketed(sql: &str) -> String {
     let upper = sql.to_ascii_uppercase();
-    if upper.contains(" OR ") { format!("({sql})") } else { sql.to_owned() }
+    if upper.contains(" OR ") {
+        format!("({sql})")
+    } else {
+        sql.to_owned()
+    }
 }
 
 struct Query<'a> {
@@ -66,7 +78,9 @@ struct Query<'a> {
 
 impl Query<'_> {
     fn spell(&self) -> bool {
-        self.sources.iter().any(|s| matches!(s.time, Time::Spell(_)))
+        self.sources
+            .iter()
+            .any(|s| matches!(s.time, Time::Spell(_)))
     }
 
     fn has_person(&self) -> bool {
@@ -79,7 +93,11 @@ impl Query<'_> {
 
     /// The common table expression `source`: what the definition says of the rows.
     fn source(&self) -> String {
-        self.sources.iter().map(|source| self.source_part(source)).collect::<Vec<_>>().join("\n    UNION ALL\n")
+        self.sources
+            .iter()
+            .map(|source| self.source_part(source))
+            .collect::<Vec<_>>()
+            .join("\n    UNION ALL\n")
     }
 
     fn source_part(&self, source: &Source) -> String {
@@ -92,14 +110,22 @@ impl Query<'_> {
         filters.extend(component.filter.iter().map(|f| bracketed(&f.sql)));
         match &source.time {
             Time::Event(column) => {
-                let column = if column.contains(' ') { format!("({column})") } else { column.clone() };
-                columns.push(format!("CAST(date_trunc('month', {column}) AS DATE) AS period_start"));
+                let column = if column.contains(' ') {
+                    format!("({column})")
+                } else {
+                    column.clone()
+                };
+                columns.push(format!(
+                    "CAST(date_trunc('month', {column}) AS DATE) AS period_start"
+                ));
                 filters.push(format!("{column} IS NOT NULL"));
                 if let (Some((ages, at)), Some(birth_date)) = (component.ages, &source.birth_date) {
                     let day = match at {
                         AgeAt::Event => column.clone(),
                         AgeAt::PeriodEnd => {
-                            format!("date_trunc('month', {column}) + INTERVAL '1 month' - INTERVAL '1 day'")
+                            format!(
+                                "date_trunc('month', {column}) + INTERVAL '1 month' - INTERVAL '1 day'"
+                            )
                         }
                         AgeAt::YearEnd => format!("make_date(date_part('year', {column}), 12, 31)"),
                     };
@@ -110,7 +136,11 @@ impl Query<'_> {
                 columns.push(format!("make_date({column}, 1, 1) AS period_start"));
                 filters.push(format!("{column} IS NOT NULL"));
                 if let (Some((ages, _)), Some(birth_date)) = (component.ages, &source.birth_date) {
-                    filters.extend(age_conditions(birth_date, &format!("make_date({column}, 12, 31)"), ages));
+                    filters.extend(age_conditions(
+                        birth_date,
+                        &format!("make_date({column}, 12, 31)"),
+                        ages,
+                    ));
                 }
             }
             Time::Spell(validity) => {
@@ -129,7 +159,10 @@ impl Query<'_> {
             }
         }
         for name in &self.used {
-            let expression = source.breakdowns.get(*name).map_or(*name, |f| f.sql.as_str());
+            let expression = source
+                .breakdowns
+                .get(*name)
+                .map_or(*name, |f| f.sql.as_str());
             columns.push(format!("coalesce({expression}, 'unknown') AS {name}"));
         }
         match &component.measure {
@@ -170,7 +203,12 @@ impl Query<'_> {
     }
 
     fn months(&self) -> String {
-        let mut contracts: Vec<String> = self.sources.iter().flat_map(|s| &s.deliveries).map(|c| literal(c)).collect();
+        let mut contracts: Vec<String> = self
+            .sources
+            .iter()
+            .flat_map(|s| &s.deliveries)
+            .map(|c| literal(c))
+            .collect();
         contracts.sort_unstable();
         contracts.dedup();
         let all = match contracts.len() {
@@ -209,7 +247,9 @@ impl Query<'_> {
             if let Some((ages, at)) = self.component.ages {
                 let day = match at {
                     AgeAt::Event | AgeAt::PeriodEnd => "m.period_end".to_owned(),
-                    AgeAt::YearEnd => "make_date(date_part('year', m.period_end), 12, 31)".to_owned(),
+                    AgeAt::YearEnd => {
+                        "make_date(date_part('year', m.period_end), 12, 31)".to_owned()
+                    }
                 };
                 filters.extend(age_conditions("s.birth_date", &day, ages));
             }
@@ -223,11 +263,27 @@ impl Query<'_> {
 }
 
 fn query(indicator: &Indicator, component: &Component, breakdowns: &[String]) -> String {
-    let used: Vec<&str> =
-        breakdowns.iter().map(String::as_str).filter(|b| indicator.breakdowns.iter().any(|i| i.name == *b)).collect();
-    let sources: Vec<&Source> = component.from.iter().filter_map(|name| indicator.sources.get(name)).collect();
-    let query = Query { indicator, component, used, sources };
-    let period = if query.spell() { "m.period_start" } else { "s.period_start" };
+    let used: Vec<&str> = breakdowns
+        .iter()
+        .map(String::as_str)
+        .filter(|b| indicator.breakdowns.iter().any(|i| i.name == *b))
+        .collect();
+    let sources: Vec<&Source> = component
+        .from
+        .iter()
+        .filter_map(|name| indicator.sources.get(name))
+        .collect();
+    let query = Query {
+        indicator,
+        component,
+        used,
+        sources,
+    };
+    let period = if query.spell() {
+        "m.period_start"
+    } else {
+        "s.period_start"
+    };
 
     let mut ctes = vec![format!("source AS (\n{}\n)", query.source())];
     if component.latest.is_some() {
@@ -239,7 +295,10 @@ fn query(indicator: &Indicator, component: &Component, breakdowns: &[String]) ->
         );
     }
     if query.spell() {
-        ctes.push(format!("-- The months that the organiser has delivered.\nmonth AS (\n{}\n)", query.months()));
+        ctes.push(format!(
+            "-- The months that the organiser has delivered.\nmonth AS (\n{}\n)",
+            query.months()
+        ));
     }
 
     let n = match &component.measure {
@@ -247,8 +306,13 @@ fn query(indicator: &Indicator, component: &Component, breakdowns: &[String]) ->
         Measure::Waits(_) => "count(s.wait_days)".to_owned(),
         Measure::Sum(_) => "sum(s.amount)".to_owned(),
         Measure::Days(weight) => {
-            let days = "(least(s.last_day, m.period_end) - greatest(s.first_day, m.period_start) + 1)";
-            if weight.is_some() { format!("sum({days} * s.weight)") } else { format!("sum({days})") }
+            let days =
+                "(least(s.last_day, m.period_end) - greatest(s.first_day, m.period_start) + 1)";
+            if weight.is_some() {
+                format!("sum({days} * s.weight)")
+            } else {
+                format!("sum({days})")
+            }
         }
         Measure::Persons | Measure::Distinct(_) => "NULL".to_owned(),
     };
@@ -261,10 +325,17 @@ fn query(indicator: &Indicator, component: &Component, breakdowns: &[String]) ->
         Measure::Waits(_) => "day_histogram(s.wait_days)",
         _ => "CAST(NULL AS BYTEA)",
     };
-    let mut columns =
-        vec!["s.area".to_owned(), format!("{} AS area_base", literal(query.base().as_str())), period.to_owned()];
+    let mut columns = vec![
+        "s.area".to_owned(),
+        format!("{} AS area_base", literal(query.base().as_str())),
+        period.to_owned(),
+    ];
     columns.extend(breakdowns.iter().map(|b| {
-        if query.used.contains(&b.as_str()) { format!("s.{b}") } else { format!("CAST(NULL AS VARCHAR) AS {b}") }
+        if query.used.contains(&b.as_str()) {
+            format!("s.{b}")
+        } else {
+            format!("CAST(NULL AS VARCHAR) AS {b}")
+        }
     }));
     columns.push("CAST(NULL AS INT) AS age".to_owned());
     columns.push("s.delivery_id".to_owned());
@@ -282,8 +353,15 @@ fn query(indicator: &Indicator, component: &Component, breakdowns: &[String]) ->
         component.name,
         describe(component),
         query.base().as_str(),
-        if indicator.cell_grain() == Grain::Year { "year" } else { "month" },
-        query.used.iter().fold(String::new(), |text, b| text + ", " + b),
+        if indicator.cell_grain() == Grain::Year {
+            "year"
+        } else {
+            "month"
+        },
+        query
+            .used
+            .iter()
+            .fold(String::new(), |text, b| text + ", " + b),
         ctes.join(",\n"),
         list("    ", &columns),
         query.rows(),
@@ -305,7 +383,9 @@ fn describe(component: &Component) -> String {
     let when = match component.span {
         Span::Period => "",
         Span::PeriodEnd => ", on the last day of the month",
-        Span::PreviousYearEnd => ", on the last day of the month; December of the year before is used",
+        Span::PreviousYearEnd => {
+            ", on the last day of the month; December of the year before is used"
+        }
         Span::YearToDate => ", used from January to the end of the period",
         Span::FullYear => ", used for all months of the year",
     };
@@ -317,10 +397,16 @@ fn describe(component: &Component) -> String {
 fn age_conditions(birth_date: &str, day: &str, ages: Ages) -> Vec<String> {
     let mut conditions = Vec::new();
     if ages.from > 0 {
-        conditions.push(format!("{birth_date} <= {day} - INTERVAL '{} years'", ages.from));
+        conditions.push(format!(
+            "{birth_date} <= {day} - INTERVAL '{} years'",
+            ages.from
+        ));
     }
     if let Some(to) = ages.to {
-        conditions.push(format!("{birth_date} > {day} - INTERVAL '{} years'", to + 1));
+        conditions.push(format!(
+            "{birth_date} > {day} - INTERVAL '{} years'",
+            to + 1
+        ));
     }
     conditions
 }
@@ -335,10 +421,18 @@ fn last_day(qualifier: &str, validity: &Validity) -> String {
 
 fn match_condition(rule: &Match) -> String {
     let mut conditions: Vec<String> = rule.filter.iter().map(|f| bracketed(&f.sql)).collect();
-    conditions.extend(rule.on.iter().map(|(column, other)| format!("o.{other} = s.on_{column}")));
+    conditions.extend(
+        rule.on
+            .iter()
+            .map(|(column, other)| format!("o.{other} = s.on_{column}")),
+    );
     if let Some(validity) = &rule.validity {
         conditions.push(format!("o.{} <= m.period_end", validity.from));
-        conditions.push(format!("(o.{} IS NULL OR {} >= m.period_end)", validity.to, last_day("o.", validity)));
+        conditions.push(format!(
+            "(o.{} IS NULL OR {} >= m.period_end)",
+            validity.to,
+            last_day("o.", validity)
+        ));
     }
     format!(
         "{}EXISTS (\n        SELECT 1 FROM {} AS o{}\n    )",
@@ -370,7 +464,11 @@ fn over_limit(test: &LimitTest) -> String {
             LimitUnit::Month => format!("{} > {} + INTERVAL '{max} months'", test.to, test.from),
             LimitUnit::Week => format!("{} > {max} * 7", test.days.sql),
             // Other units are refused when the definition is read.
-            LimitUnit::Day | LimitUnit::WorkingDay | LimitUnit::Persons | LimitUnit::Ratio | LimitUnit::Deadline => {
+            LimitUnit::Day
+            | LimitUnit::WorkingDay
+            | LimitUnit::Persons
+            | LimitUnit::Ratio
+            | LimitUnit::Deadline => {
                 format!("{} > {max}", test.days.sql)
             }
         };
@@ -386,15 +484,21 @@ fn over_limit(test: &LimitTest) -> String {
 
 /// The components of a linear model: the sum of each sector, and its population share.
 fn model_queries(indicator: &Indicator, model: &Model, breakdowns: &[String]) -> Vec<ComponentSql> {
-    let nothing: Vec<String> = breakdowns.iter().map(|b| format!("CAST(NULL AS VARCHAR) AS {b}")).collect();
+    let nothing: Vec<String> = breakdowns
+        .iter()
+        .map(|b| format!("CAST(NULL AS VARCHAR) AS {b}"))
+        .collect();
     let (county, year) = (&model.county, &model.year);
     let base = format!(
         "CASE WHEN m.{county} = {} THEN 'country' ELSE 'county' END AS area_base",
         literal(&model.reference_area)
     );
     let columns = |x: &str| {
-        let mut columns =
-            vec![format!("m.{county} AS area"), base.clone(), format!("make_date(m.{year}, 1, 1) AS period_start")];
+        let mut columns = vec![
+            format!("m.{county} AS area"),
+            base.clone(),
+            format!("make_date(m.{year}, 1, 1) AS period_start"),
+        ];
         columns.extend(nothing.iter().cloned());
         columns.push("CAST(NULL AS INT) AS age".to_owned());
         columns.push("CAST(NULL AS VARCHAR) AS delivery_id".to_owned());

@@ -11,16 +11,26 @@ use crate::catalogue::CatalogueInput;
 use crate::document::{Document, Field, Section, suggestion};
 use crate::expression::{self, Fragment, Scope, Wanted};
 use crate::indicator::{
-    AgeAt, Ages, Base, Breakdown, Component, Direction, Formula, Grain, Indicator, Kind, Language, Level, Mandate,
-    Match, Measure, Members, Over, Owner, Scope as AreaScope, Source, Span, Status, Term, Text, Time, Validity,
+    AgeAt, Ages, Base, Breakdown, Component, Direction, Formula, Grain, Indicator, Kind, Language,
+    Level, Mandate, Match, Measure, Members, Over, Owner, Scope as AreaScope, Source, Span, Status,
+    Term, Text, Time, Validity,
 };
 use crate::kinds;
 use crate::limits::Limit;
 use crate::words::words;
 
 /// Sections that only some kinds have.
-const KIND_KEYS: &[&str] =
-    &["numerator", "denominator", "component", "duration", "model", "output", "uncertainty", "scale", "source"];
+const KIND_KEYS: &[&str] = &[
+    "numerator",
+    "denominator",
+    "component",
+    "duration",
+    "model",
+    "output",
+    "uncertainty",
+    "scale",
+    "source",
+];
 
 /// Names that columns of components and results already have.
 const TAKEN: &[&str] = &[
@@ -106,7 +116,10 @@ pub(crate) struct SourceEntry {
 
 impl SourceEntry {
     pub(crate) fn scope(&self) -> Scope<'_> {
-        Scope { table: &self.source.table, columns: self.columns.as_deref() }
+        Scope {
+            table: &self.source.table,
+            columns: self.columns.as_deref(),
+        }
     }
 
     fn is_spell(&self) -> bool {
@@ -151,12 +164,21 @@ pub(crate) fn read(
     indicator.filter(|_| sound)
 }
 
-fn read_root(file: &str, root: &Section<'_, '_>, input: &CatalogueInput<'_>, limits: &[Limit]) -> Option<Indicator> {
+fn read_root(
+    file: &str,
+    root: &Section<'_, '_>,
+    input: &CatalogueInput<'_>,
+    limits: &[Limit],
+) -> Option<Indicator> {
     if let Some(schema) = root.required_text("schema")
         && schema.value != "tietopohja-indicator/1"
     {
         let help = Some("write `schema = \"tietopohja-indicator/1\"`".to_owned());
-        root.problem(schema.line, format!("unknown schema `{}`", schema.value), help);
+        root.problem(
+            schema.line,
+            format!("unknown schema `{}`", schema.value),
+            help,
+        );
     }
     let id = root.required_text("id");
     if let Some(id) = &id {
@@ -187,17 +209,41 @@ fn read_root(file: &str, root: &Section<'_, '_>, input: &CatalogueInput<'_>, lim
         return None;
     };
     let unit = texts.get(&Language::Fi).and_then(|t| t.unit.clone());
-    let context = Context { root, kind, input, limits, sources, breakdowns, grains, unit };
+    let context = Context {
+        root,
+        kind,
+        input,
+        limits,
+        sources,
+        breakdowns,
+        grains,
+        unit,
+    };
     let parts = kinds::read(&context, annualise);
     let reason = format!("kind `{kind}` does not use it");
     root.finish(KIND_KEYS, &reason);
-    check_time(&context, parts.as_ref().map(|p| p.components.as_slice()).unwrap_or_default());
+    check_time(
+        &context,
+        parts
+            .as_ref()
+            .map(|p| p.components.as_slice())
+            .unwrap_or_default(),
+    );
     check_area(&context, &levels);
     check_sources_used(&context, parts.as_ref().map(|p| p.components.as_slice()));
 
     let mut parts = parts?;
-    let Context { sources, breakdowns, grains, .. } = context;
-    let estimates: Vec<Component> = parts.components.iter().filter_map(|c| count_estimates(c, &sources)).collect();
+    let Context {
+        sources,
+        breakdowns,
+        grains,
+        ..
+    } = context;
+    let estimates: Vec<Component> = parts
+        .components
+        .iter()
+        .filter_map(|c| count_estimates(c, &sources))
+        .collect();
     parts.components.extend(estimates);
     Some(Indicator {
         file: file.to_owned(),
@@ -216,15 +262,25 @@ fn read_root(file: &str, root: &Section<'_, '_>, input: &CatalogueInput<'_>, lim
         breakdowns: breakdowns.into_iter().map(|(b, _)| b).collect(),
         outputs: parts.outputs,
         disclosure_profile: profile?,
-        sources: sources.into_iter().map(|(name, entry)| (name, entry.source)).collect(),
+        sources: sources
+            .into_iter()
+            .map(|(name, entry)| (name, entry.source))
+            .collect(),
         components: parts.components,
         formula: parts.formula,
     })
 }
 
 /// The component that counts the estimated rows of another.
-fn count_estimates(component: &Component, sources: &BTreeMap<String, SourceEntry>) -> Option<Component> {
-    let says = |name: &&String| sources.get(*name).is_some_and(|e| e.source.estimated.is_some());
+fn count_estimates(
+    component: &Component,
+    sources: &BTreeMap<String, SourceEntry>,
+) -> Option<Component> {
+    let says = |name: &&String| {
+        sources
+            .get(*name)
+            .is_some_and(|e| e.source.estimated.is_some())
+    };
     let from: Vec<String> = component.from.iter().filter(says).cloned().collect();
     (!from.is_empty()).then(|| Component {
         name: format!("{}_estimated", component.name),
@@ -238,7 +294,9 @@ fn count_estimates(component: &Component, sources: &BTreeMap<String, SourceEntry
 /// Whether a text may be a name in SQL and in files: `wait_days`.
 pub(crate) fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_lowercase())
-        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && text
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
 fn check_id(root: &Section<'_, '_>, id: &Field<String>) {
@@ -257,11 +315,18 @@ fn check_id(root: &Section<'_, '_>, id: &Field<String>) {
 
 fn check_version(root: &Section<'_, '_>, version: &Field<String>) {
     let parts: Vec<&str> = version.value.split('.').collect();
-    let number =
-        |p: &&str| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()) && (p.len() == 1 || !p.starts_with('0'));
+    let number = |p: &&str| {
+        !p.is_empty()
+            && p.bytes().all(|b| b.is_ascii_digit())
+            && (p.len() == 1 || !p.starts_with('0'))
+    };
     if parts.len() != 3 || !parts.iter().all(number) {
         let help = "write MAJOR.MINOR.PATCH: series break, recompute, text only".to_owned();
-        root.problem(version.line, format!("`{}` is not a version", version.value), Some(help));
+        root.problem(
+            version.line,
+            format!("`{}` is not a version", version.value),
+            Some(help),
+        );
     }
 }
 
@@ -269,9 +334,17 @@ fn check_version(root: &Section<'_, '_>, version: &Field<String>) {
 pub(crate) fn check_name(section: &Section<'_, '_>, line: u32, what: &str, name: &str) {
     if !is_name(name) {
         let help = "write small letters, digits and `_`, beginning with a letter".to_owned();
-        section.problem(line, format!("`{name}` is not a name for {what}"), Some(help));
+        section.problem(
+            line,
+            format!("`{name}` is not a name for {what}"),
+            Some(help),
+        );
     } else if !expression::is_plain_identifier(name) {
-        section.problem(line, format!("`{name}` is a word of SQL"), Some(format!("give {what} another name")));
+        section.problem(
+            line,
+            format!("`{name}` is a word of SQL"),
+            Some(format!("give {what} another name")),
+        );
     } else if TAKEN.contains(&name) {
         section.problem(
             line,
@@ -283,9 +356,17 @@ pub(crate) fn check_name(section: &Section<'_, '_>, line: u32, what: &str, name:
 
 fn read_texts(root: &Section<'_, '_>, mandate: Option<Mandate>) -> BTreeMap<Language, Text> {
     let mut texts = BTreeMap::new();
-    let Some(section) = root.required_section("text") else { return texts };
-    for (key, language) in [("fi", Language::Fi), ("sv", Language::Sv), ("en", Language::En)] {
-        let Some(language_section) = section.section(key) else { continue };
+    let Some(section) = root.required_section("text") else {
+        return texts;
+    };
+    for (key, language) in [
+        ("fi", Language::Fi),
+        ("sv", Language::Sv),
+        ("en", Language::En),
+    ] {
+        let Some(language_section) = section.section(key) else {
+            continue;
+        };
         let title = language_section.required_text("title");
         let text = |key| language_section.text(key).map(|t: Field<String>| t.value);
         let found = Text {
@@ -307,7 +388,11 @@ fn read_texts(root: &Section<'_, '_>, mandate: Option<Mandate>) -> BTreeMap<Lang
     }
     section.finish(&[], "");
     if !texts.contains_key(&Language::Fi) {
-        root.problem(section.line, "there is no `[text.fi]`", Some("every indicator has a Finnish title".to_owned()));
+        root.problem(
+            section.line,
+            "there is no `[text.fi]`",
+            Some("every indicator has a Finnish title".to_owned()),
+        );
     }
     let public = matches!(mandate, Some(Mandate::Statutory | Mandate::National));
     if public && !texts.contains_key(&Language::Sv) {
@@ -326,11 +411,17 @@ fn read_owner(root: &Section<'_, '_>) -> Option<Owner> {
     let role = section.required_text("role");
     let review_by = section.date("review_by").map(|d| d.value);
     section.finish(&[], "");
-    Some(Owner { unit: unit?.value, role: role?.value, review_by })
+    Some(Owner {
+        unit: unit?.value,
+        role: role?.value,
+        review_by,
+    })
 }
 
 fn read_area(root: &Section<'_, '_>) -> (Vec<Field<Level>>, AreaScope) {
-    let Some(section) = root.required_section("area") else { return (Vec::new(), AreaScope::Organisers) };
+    let Some(section) = root.required_section("area") else {
+        return (Vec::new(), AreaScope::Organisers);
+    };
     let mut levels = section.words::<Level>("levels");
     levels.sort_by_key(|l| l.value);
     if levels.is_empty() {
@@ -346,8 +437,14 @@ fn read_area(root: &Section<'_, '_>) -> (Vec<Field<Level>>, AreaScope) {
 }
 
 fn read_time(root: &Section<'_, '_>) -> Vec<Grain> {
-    let Some(section) = root.required_section("time") else { return Vec::new() };
-    let mut grains: Vec<Grain> = section.words::<Grain>("grains").into_iter().map(|g| g.value).collect();
+    let Some(section) = root.required_section("time") else {
+        return Vec::new();
+    };
+    let mut grains: Vec<Grain> = section
+        .words::<Grain>("grains")
+        .into_iter()
+        .map(|g| g.value)
+        .collect();
     grains.sort_unstable();
     if grains.is_empty() {
         section.problem(
@@ -362,7 +459,9 @@ fn read_time(root: &Section<'_, '_>) -> Vec<Grain> {
 }
 
 fn read_annualise(root: &Section<'_, '_>, kind: Option<Kind>) -> bool {
-    let Some(annualise) = root.section("time").and_then(|s| s.boolean("annualise")) else { return false };
+    let Some(annualise) = root.section("time").and_then(|s| s.boolean("annualise")) else {
+        return false;
+    };
     if annualise.value && kind.is_some_and(|k| k != Kind::Rate) {
         root.problem(
             annualise.line,
@@ -373,12 +472,19 @@ fn read_annualise(root: &Section<'_, '_>, kind: Option<Kind>) -> bool {
     annualise.value
 }
 
-fn read_sources(root: &Section<'_, '_>, input: &CatalogueInput<'_>) -> BTreeMap<String, SourceEntry> {
+fn read_sources(
+    root: &Section<'_, '_>,
+    input: &CatalogueInput<'_>,
+) -> BTreeMap<String, SourceEntry> {
     let mut sources = BTreeMap::new();
     for (name, section) in root.named_sections("source") {
         if !is_name(&name) {
             let help = "write small letters, digits and `_`, beginning with a letter".to_owned();
-            section.problem(section.line, format!("`{name}` is not a name for a source"), Some(help));
+            section.problem(
+                section.line,
+                format!("`{name}` is not a name for a source"),
+                Some(help),
+            );
         }
         sources.insert(name, read_source(&section, input));
     }
@@ -405,23 +511,38 @@ pub(crate) fn table_columns(
 
 fn read_source(section: &Section<'_, '_>, input: &CatalogueInput<'_>) -> SourceEntry {
     let named = section.required_text("table");
-    let columns = named.as_ref().and_then(|table| table_columns(section, table, input));
-    let table = named.unwrap_or_else(|| Field { value: "conformed.".to_owned(), line: section.line });
+    let columns = named
+        .as_ref()
+        .and_then(|table| table_columns(section, table, input));
+    let table = named.unwrap_or_else(|| Field {
+        value: "conformed.".to_owned(),
+        line: section.line,
+    });
     if !table.value.starts_with("conformed.") && !table.value.starts_with("reference.") {
         section.problem(
             table.line,
             format!("an indicator may not read `{}`", table.value),
-            Some("read `conformed.…` or `reference.…`; a source system's own form stays in staging".to_owned()),
+            Some(
+                "read `conformed.…` or `reference.…`; a source system's own form stays in staging"
+                    .to_owned(),
+            ),
         );
     }
-    let scope = Scope { table: &table.value, columns: columns.as_deref() };
+    let scope = Scope {
+        table: &table.value,
+        columns: columns.as_deref(),
+    };
     let column = |key: &'static str| {
         let field = section.text(key)?;
         scope.require(section, &field)?;
         Some(field)
     };
-    let filter = section.text("where").and_then(|t| expression::read(section, &t, &scope, Wanted::Condition));
-    let estimated = section.text("estimated").and_then(|t| expression::read(section, &t, &scope, Wanted::Condition));
+    let filter = section
+        .text("where")
+        .and_then(|t| expression::read(section, &t, &scope, Wanted::Condition));
+    let estimated = section
+        .text("estimated")
+        .and_then(|t| expression::read(section, &t, &scope, Wanted::Condition));
     let time = read_when(section, &scope, &column);
     let (base, area) = read_where(section, &column);
     let person = column("person");
@@ -434,12 +555,21 @@ fn read_source(section: &Section<'_, '_>, input: &CatalogueInput<'_>) -> SourceE
             Some("the column of pseudonyms ends with `_pid`; count other things with `agg = \"distinct\"`".to_owned()),
         );
     }
-    let pseudonym = columns.iter().flatten().map(|(name, _)| name.as_str()).find(|name| Scope::is_person(name));
+    let pseudonym = columns
+        .iter()
+        .flatten()
+        .map(|(name, _)| name.as_str())
+        .find(|name| Scope::is_person(name));
     if let (None, Some(pseudonym)) = (&person, pseudonym) {
         section.problem(
             section.line,
-            format!("the rows of `{}` are about persons, and the source does not say who", table.value),
-            Some(format!("add `person = \"{pseudonym}\"`, so that small groups can be protected")),
+            format!(
+                "the rows of `{}` are about persons, and the source does not say who",
+                table.value
+            ),
+            Some(format!(
+                "add `person = \"{pseudonym}\"`, so that small groups can be protected"
+            )),
         );
     }
     let birth_date = column("birth_date").map(|c| c.value);
@@ -460,7 +590,12 @@ fn read_source(section: &Section<'_, '_>, input: &CatalogueInput<'_>) -> SourceE
     let breakdowns = section
         .named_texts("breakdown")
         .into_iter()
-        .filter_map(|(name, text)| Some((name, expression::read(section, &text, &scope, Wanted::Text)?)))
+        .filter_map(|(name, text)| {
+            Some((
+                name,
+                expression::read(section, &text, &scope, Wanted::Text)?,
+            ))
+        })
         .collect();
     section.finish(&[], "");
     if matches!(time, Some(Time::Spell(_))) && scope.column_type("county_code").is_none() {
@@ -489,7 +624,13 @@ fn read_source(section: &Section<'_, '_>, input: &CatalogueInput<'_>) -> SourceE
         breakdowns,
         has_delivery,
     };
-    SourceEntry { source, columns, line: section.line, time_known, base_known }
+    SourceEntry {
+        source,
+        columns,
+        line: section.line,
+        time_known,
+        base_known,
+    }
 }
 
 /// When a row counts: exactly one of `time`, `year` and `valid_from`.
@@ -498,7 +639,10 @@ fn read_when(
     scope: &Scope<'_>,
     column: &dyn Fn(&'static str) -> Option<Field<String>>,
 ) -> Option<Time> {
-    let given: Vec<&'static str> = ["time", "year", "valid_from"].into_iter().filter(|key| section.has(key)).collect();
+    let given: Vec<&'static str> = ["time", "year", "valid_from"]
+        .into_iter()
+        .filter(|key| section.has(key))
+        .collect();
     let validity = read_validity(section, column);
     match given.as_slice() {
         ["time"] => section
@@ -519,7 +663,11 @@ fn read_when(
         several => {
             section.problem(
                 section.line,
-                format!("`[{}]` says in {} ways when a row counts", section.name, several.len()),
+                format!(
+                    "`[{}]` says in {} ways when a row counts",
+                    section.name,
+                    several.len()
+                ),
                 Some("keep one of `time`, `year` and `valid_from`".to_owned()),
             );
             None
@@ -561,7 +709,11 @@ fn read_validity(
             Some("write `last_day = \"included\"` or `last_day = \"excluded\"`".to_owned()),
         );
     }
-    Some(Validity { from: from?.value, to: to?.value, last_day_counts: last_day?.value == LastDay::Included })
+    Some(Validity {
+        from: from?.value,
+        to: to?.value,
+        last_day_counts: last_day?.value == LastDay::Included,
+    })
 }
 
 /// Where a row counts: exactly one of `municipality` and `county`.
@@ -603,7 +755,10 @@ fn read_deliveries(section: &Section<'_, '_>, input: &CatalogueInput<'_>) -> Opt
             section.problem(
                 contract.line,
                 format!("there is no contract `{}`", contract.value),
-                Some(suggestion(&contract.value, input.contracts.iter().map(String::as_str))),
+                Some(suggestion(
+                    &contract.value,
+                    input.contracts.iter().map(String::as_str),
+                )),
             );
         }
     }
@@ -629,7 +784,10 @@ fn read_match(
 ) -> Option<Match> {
     let table = section.required_text("table")?;
     let columns = table_columns(section, &table, input);
-    let scope = Scope { table: &table.value, columns: columns.as_deref() };
+    let scope = Scope {
+        table: &table.value,
+        columns: columns.as_deref(),
+    };
     let column = |key: &'static str| {
         let field = section.text(key)?;
         scope.require(section, &field)?;
@@ -647,7 +805,9 @@ fn read_match(
         source.require(section, name);
         scope.require(section, name);
     }
-    let filter = section.text("where").and_then(|t| expression::read(section, &t, &scope, Wanted::Condition));
+    let filter = section
+        .text("where")
+        .and_then(|t| expression::read(section, &t, &scope, Wanted::Condition));
     let validity = read_validity(section, &column);
     section.finish(&[], "");
     Some(Match {
@@ -673,7 +833,10 @@ fn read_breakdowns(root: &Section<'_, '_>, input: &CatalogueInput<'_>) -> Vec<(B
             section.problem(
                 codes.line,
                 format!("there is no code list `{}`", codes.value),
-                Some(suggestion(&codes.value, input.code_lists.iter().map(String::as_str))),
+                Some(suggestion(
+                    &codes.value,
+                    input.code_lists.iter().map(String::as_str),
+                )),
             );
         }
         let members = match (codes, values.is_empty()) {
@@ -681,22 +844,41 @@ fn read_breakdowns(root: &Section<'_, '_>, input: &CatalogueInput<'_>) -> Vec<(B
             (None, false) => Members::Values(values.into_iter().map(|v| v.value).collect()),
             _ => {
                 let help = "give either `codes` (a code list) or `values` (the members)".to_owned();
-                section.problem(section.line, "the breakdown must say what its members are", Some(help));
+                section.problem(
+                    section.line,
+                    "the breakdown must say what its members are",
+                    Some(help),
+                );
                 continue;
             }
         };
         let Some(name) = name else { continue };
         check_name(&section, name.line, "a breakdown", &name.value);
         if Scope::is_person(&name.value) {
-            let help = "a breakdown has few members; persons are counted with `agg = \"persons\"`".to_owned();
-            section.problem(name.line, format!("`{}` is a person and may not be a breakdown", name.value), Some(help));
+            let help = "a breakdown has few members; persons are counted with `agg = \"persons\"`"
+                .to_owned();
+            section.problem(
+                name.line,
+                format!("`{}` is a person and may not be a breakdown", name.value),
+                Some(help),
+            );
         }
         if breakdowns.iter().any(|(b, _)| b.name == name.value) {
-            section.problem(name.line, format!("breakdown `{}` is declared twice", name.value), None);
+            section.problem(
+                name.line,
+                format!("breakdown `{}` is declared twice", name.value),
+                None,
+            );
             continue;
         }
-        breakdowns
-            .push((Breakdown { name: name.value, members, population: population.map(|p| p.value) }, section.line));
+        breakdowns.push((
+            Breakdown {
+                name: name.value,
+                members,
+                population: population.map(|p| p.value),
+            },
+            section.line,
+        ));
     }
     breakdowns
 }
@@ -724,7 +906,10 @@ fn read_disclosure(
         section.problem(
             profile.line,
             format!("there is no disclosure profile `{}`", profile.value),
-            Some(suggestion(&profile.value, input.disclosure_profiles.iter().map(String::as_str))),
+            Some(suggestion(
+                &profile.value,
+                input.disclosure_profiles.iter().map(String::as_str),
+            )),
         );
     }
     Some(profile.value)
@@ -734,7 +919,11 @@ fn read_disclosure(
 pub(crate) fn parse_ages(section: &Section<'_, '_>, text: &Field<String>) -> Option<Field<Ages>> {
     let number = |t: &str| t.trim().parse::<u32>().ok().filter(|n| *n <= 150);
     let ages = text.value.split_once("..").and_then(|(from, to)| {
-        let from = if from.trim().is_empty() { Some(0) } else { number(from) }?;
+        let from = if from.trim().is_empty() {
+            Some(0)
+        } else {
+            number(from)
+        }?;
         let to = match to.trim().strip_prefix('=') {
             Some(to) => Some(number(to)?),
             None if to.trim().is_empty() => None,
@@ -743,10 +932,18 @@ pub(crate) fn parse_ages(section: &Section<'_, '_>, text: &Field<String>) -> Opt
         (to.is_none_or(|to| from <= to)).then_some(Ages { from, to })
     });
     if ages.is_none() {
-        let help = "write both ends (`0..=17`), the lower (`75..`) or the upper (`..=22`)".to_owned();
-        section.problem(text.line, format!("`{}` is not a span of ages", text.value), Some(help));
+        let help =
+            "write both ends (`0..=17`), the lower (`75..`) or the upper (`..=22`)".to_owned();
+        section.problem(
+            text.line,
+            format!("`{}` is not a span of ages", text.value),
+            Some(help),
+        );
     }
-    ages.map(|value| Field { value, line: text.line })
+    ages.map(|value| Field {
+        value,
+        line: text.line,
+    })
 }
 
 /// Reads a component and its place in the formula.
@@ -757,24 +954,35 @@ pub(crate) fn read_component(
 ) -> Option<(Component, Term)> {
     let froms = section.texts("from");
     if froms.is_empty() {
-        section.problem(section.line, format!("`[{}]` has no `from`", section.name), Some("name a source".to_owned()));
+        section.problem(
+            section.line,
+            format!("`[{}]` has no `from`", section.name),
+            Some("name a source".to_owned()),
+        );
     }
-    let entries: Vec<(&str, &SourceEntry)> =
-        froms.iter().filter_map(|from| Some((from.value.as_str(), source(context, section, from)?))).collect();
+    let entries: Vec<(&str, &SourceEntry)> = froms
+        .iter()
+        .filter_map(|from| Some((from.value.as_str(), source(context, section, from)?)))
+        .collect();
     let aggregate = section.required_word::<Aggregate>("agg");
     let span = section.word::<Span>("at");
     let expr = section.text("expr");
     let key = section.text("key");
     let filter = section.text("where");
-    let ages = section.text("ages").and_then(|text| parse_ages(section, &text));
+    let ages = section
+        .text("ages")
+        .and_then(|text| parse_ages(section, &text));
     let age_at = section.word::<AgeAt>("age_at");
     let latest = section.text("latest");
     let divide_by = section.integer("divide_by", 1).map_or(1, |d| d.value);
     let over = section.word::<Over>("over");
     section.finish(&[], "");
 
-    let filter =
-        filter.and_then(|text| every(&entries, |e| expression::read(section, &text, &e.scope(), Wanted::Condition)));
+    let filter = filter.and_then(|text| {
+        every(&entries, |e| {
+            expression::read(section, &text, &e.scope(), Wanted::Condition)
+        })
+    });
     let latest = latest.map(|column| {
         for (_, entry) in &entries {
             entry.scope().require(section, &column);
@@ -791,7 +999,11 @@ pub(crate) fn read_component(
     if let Some(over) = &over
         && aggregate.value != Aggregate::Days
     {
-        section.problem(over.line, "only days are divided by days", Some("leave `over` out".to_owned()));
+        section.problem(
+            over.line,
+            "only days are divided by days",
+            Some("leave `over` out".to_owned()),
+        );
     }
     if froms.len() != entries.len() || entries.is_empty() {
         return None;
@@ -806,11 +1018,21 @@ pub(crate) fn read_component(
         latest,
         estimates: false,
     };
-    Some((component, Term { component: name.to_owned(), divide_by, over: over.map(|o| o.value) }))
+    Some((
+        component,
+        Term {
+            component: name.to_owned(),
+            divide_by,
+            over: over.map(|o| o.value),
+        },
+    ))
 }
 
 /// The result of a check that must hold for every source; the last one's, since they agree.
-fn every<T>(entries: &[(&str, &SourceEntry)], mut check: impl FnMut(&SourceEntry) -> Option<T>) -> Option<T> {
+fn every<T>(
+    entries: &[(&str, &SourceEntry)],
+    mut check: impl FnMut(&SourceEntry) -> Option<T>,
+) -> Option<T> {
     let mut result = None;
     for (_, entry) in entries {
         result = Some(check(entry)?);
@@ -829,7 +1051,10 @@ pub(crate) fn source<'c>(
         section.problem(
             name.line,
             format!("there is no `[source.{}]`", name.value),
-            Some(suggestion(&name.value, context.sources.keys().map(String::as_str))),
+            Some(suggestion(
+                &name.value,
+                context.sources.keys().map(String::as_str),
+            )),
         );
     }
     found
@@ -845,14 +1070,25 @@ fn read_measure(
     let uses_expr = matches!(aggregate.value, Aggregate::Sum | Aggregate::Days);
     if let (Some(expr), false) = (&expr, uses_expr) {
         let help = "leave it out, or write `agg = \"sum\"`".to_owned();
-        section.problem(expr.line, format!("`agg = \"{}\"` has no `expr`", aggregate.value), Some(help));
+        section.problem(
+            expr.line,
+            format!("`agg = \"{}\"` has no `expr`", aggregate.value),
+            Some(help),
+        );
     }
     if let (Some(key), true) = (&key, aggregate.value != Aggregate::Distinct) {
         let help = "leave it out, or write `agg = \"distinct\"`".to_owned();
-        section.problem(key.line, format!("`agg = \"{}\"` has no `key`", aggregate.value), Some(help));
+        section.problem(
+            key.line,
+            format!("`agg = \"{}\"` has no `key`", aggregate.value),
+            Some(help),
+        );
     }
-    let number =
-        |text: &Field<String>| every(entries, |e| expression::read(section, text, &e.scope(), Wanted::WholeNumber));
+    let number = |text: &Field<String>| {
+        every(entries, |e| {
+            expression::read(section, text, &e.scope(), Wanted::WholeNumber)
+        })
+    };
     match aggregate.value {
         Aggregate::Count => Some(Measure::Count),
         Aggregate::Sum => {
@@ -868,8 +1104,14 @@ fn read_measure(
         Aggregate::Persons => {
             for (name, entry) in entries {
                 if entry.source.person.is_none() {
-                    let help = "name the column of pseudonyms in the source: `person = \"person_pid\"`".to_owned();
-                    section.problem(aggregate.line, format!("`[source.{name}]` has no `person`"), Some(help));
+                    let help =
+                        "name the column of pseudonyms in the source: `person = \"person_pid\"`"
+                            .to_owned();
+                    section.problem(
+                        aggregate.line,
+                        format!("`[source.{name}]` has no `person`"),
+                        Some(help),
+                    );
                 }
             }
             Some(Measure::Persons)
@@ -901,7 +1143,9 @@ fn read_measure(
                     let help = "give the source `valid_from` and `valid_to`".to_owned();
                     section.problem(
                         aggregate.line,
-                        format!("`agg = \"days\"` counts days of spells, and `[source.{name}]` has none"),
+                        format!(
+                            "`agg = \"days\"` counts days of spells, and `[source.{name}]` has none"
+                        ),
                         Some(help),
                     );
                 }
@@ -924,20 +1168,37 @@ fn check_ages(
         (None, None) => {}
         (Some(ages), None) => {
             let help = "write `age_at = \"event\"`, `\"period_end\"` or `\"year_end\"`".to_owned();
-            section.problem(ages.line, "`ages` does not say on which day an age is counted", Some(help));
+            section.problem(
+                ages.line,
+                "`ages` does not say on which day an age is counted",
+                Some(help),
+            );
         }
         (None, Some(at)) => {
-            section.problem(at.line, "`age_at` without `ages`", Some("leave it out".to_owned()));
+            section.problem(
+                at.line,
+                "`age_at` without `ages`",
+                Some("leave it out".to_owned()),
+            );
         }
         (Some(ages), Some(at)) => {
             for (name, entry) in entries {
                 if entry.source.birth_date.is_none() {
-                    let help = "name the column in the source: `birth_date = \"birth_date\"`".to_owned();
-                    section.problem(ages.line, format!("`[source.{name}]` has no `birth_date`"), Some(help));
+                    let help =
+                        "name the column in the source: `birth_date = \"birth_date\"`".to_owned();
+                    section.problem(
+                        ages.line,
+                        format!("`[source.{name}]` has no `birth_date`"),
+                        Some(help),
+                    );
                 }
                 if at.value == AgeAt::Event && entry.is_spell() {
                     let help = "write `period_end` or `year_end`".to_owned();
-                    section.problem(at.line, format!("a spell of `[source.{name}]` has no day of event"), Some(help));
+                    section.problem(
+                        at.line,
+                        format!("a spell of `[source.{name}]` has no day of event"),
+                        Some(help),
+                    );
                 }
             }
         }
@@ -962,7 +1223,9 @@ fn check_span(
         );
         return None;
     }
-    let yearly = entries.iter().any(|(_, e)| matches!(e.source.time, Time::Year(_)));
+    let yearly = entries
+        .iter()
+        .any(|(_, e)| matches!(e.source.time, Time::Year(_)));
     let value = span.map_or(Span::Period, |s| s.value);
     let line = span.map_or(section.line, |s| s.line);
     let stock = matches!(value, Span::PeriodEnd | Span::PreviousYearEnd);
@@ -971,18 +1234,25 @@ fn check_span(
         None
     };
     if yearly && value != Span::Period {
-        return refuse("a yearly source has no months to choose from", "leave `at` out");
+        return refuse(
+            "a yearly source has no months to choose from",
+            "leave `at` out",
+        );
     }
     if spells == 0 {
         if stock {
-            return refuse("events have no stock on a day", "count spells, or leave `at` out");
+            return refuse(
+                "events have no stock on a day",
+                "count spells, or leave `at` out",
+            );
         }
         return Some(value);
     }
     match aggregate {
-        Aggregate::Days if stock => {
-            refuse("days of spells are added over a period, not looked at on a day", "leave `at` out")
-        }
+        Aggregate::Days if stock => refuse(
+            "days of spells are added over a period, not looked at on a day",
+            "leave `at` out",
+        ),
         Aggregate::Days => Some(value),
         Aggregate::Count | Aggregate::Sum if !stock => refuse(
             "a spell would be counted again in every month it lasts",
@@ -1025,34 +1295,69 @@ pub(crate) fn check_breakdown_sides(
 
 fn check_time(context: &Context<'_, '_, '_>, components: &[Component]) {
     let line = context.root.section("time").map_or(1, |s| s.line);
-    let yearly = context.sources.values().filter(|e| matches!(e.source.time, Time::Year(_))).count();
+    let yearly = context
+        .sources
+        .values()
+        .filter(|e| matches!(e.source.time, Time::Year(_)))
+        .count();
     let known = context.sources.values().filter(|e| e.time_known).count();
     if yearly != 0 && yearly != known {
         let help = Some("all sources are yearly, or none is".to_owned());
-        context.root.problem(line, "yearly and monthly sources cannot be put together", help);
+        context.root.problem(
+            line,
+            "yearly and monthly sources cannot be put together",
+            help,
+        );
     }
-    if (yearly != 0 || context.kind == Kind::WeightedModel) && context.grains.iter().any(|g| *g != Grain::Year) {
+    if (yearly != 0 || context.kind == Kind::WeightedModel)
+        && context.grains.iter().any(|g| *g != Grain::Year)
+    {
         let help = Some("write `grains = [\"year\"]`".to_owned());
-        context.root.problem(line, "a yearly source gives only yearly values", help);
+        context
+            .root
+            .problem(line, "a yearly source gives only yearly values", help);
     }
-    let cumulative = components.iter().any(|c| matches!(c.span, Span::YearToDate | Span::FullYear));
+    let cumulative = components
+        .iter()
+        .any(|c| matches!(c.span, Span::YearToDate | Span::FullYear));
     if cumulative && context.grains.contains(&Grain::HalfYear) {
         let help = Some("drop `half_year`, which runs over the turn of the year".to_owned());
-        context.root.problem(line, "a year to date has no half-years of the statutory kind", help);
+        context.root.problem(
+            line,
+            "a year to date has no half-years of the statutory kind",
+            help,
+        );
     }
 }
 
 fn check_area(context: &Context<'_, '_, '_>, levels: &[Field<Level>]) {
-    let mut bases = context.sources.values().filter(|e| e.base_known).map(|e| e.source.base);
+    let mut bases = context
+        .sources
+        .values()
+        .filter(|e| e.base_known)
+        .map(|e| e.source.base);
     let Some(first) = bases.next() else { return };
     let line = context.root.section("area").map_or(1, |s| s.line);
     if bases.any(|b| b != first) {
         let help = Some("name the same kind of column in every source".to_owned());
-        context.root.problem(line, "some sources count by municipality and others by county", help);
+        context.root.problem(
+            line,
+            "some sources count by municipality and others by county",
+            help,
+        );
     }
-    if let Some(level) = levels.iter().find(|l| l.value == Level::Municipality && first == Base::County) {
-        let help = Some("name the column of the home municipality in the source, or drop the level".to_owned());
-        context.root.problem(level.line, "the sources are by county and give no municipalities", help);
+    if let Some(level) = levels
+        .iter()
+        .find(|l| l.value == Level::Municipality && first == Base::County)
+    {
+        let help = Some(
+            "name the column of the home municipality in the source, or drop the level".to_owned(),
+        );
+        context.root.problem(
+            level.line,
+            "the sources are by county and give no municipalities",
+            help,
+        );
     }
 }
 
@@ -1060,7 +1365,11 @@ fn check_sources_used(context: &Context<'_, '_, '_>, components: Option<&[Compon
     let Some(components) = components else { return };
     for (name, entry) in &context.sources {
         if !components.iter().any(|c| c.from.contains(name)) {
-            context.root.problem(entry.line, format!("`[source.{name}]` is not used"), Some("leave it out".to_owned()));
+            context.root.problem(
+                entry.line,
+                format!("`[source.{name}]` is not used"),
+                Some("leave it out".to_owned()),
+            );
         }
     }
 }
@@ -1073,6 +1382,10 @@ pub(crate) struct Parts {
 }
 
 /// A whole-number expression over one source.
-pub(crate) fn whole_number(section: &Section<'_, '_>, text: &Field<String>, entry: &SourceEntry) -> Option<Fragment> {
+pub(crate) fn whole_number(
+    section: &Section<'_, '_>,
+    text: &Field<String>,
+    entry: &SourceEntry,
+) -> Option<Fragment> {
     expression::read(section, text, &entry.scope(), Wanted::WholeNumber)
 }

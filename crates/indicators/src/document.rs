@@ -31,9 +31,17 @@ pub(crate) struct Document<'a> {
 impl<'a> Document<'a> {
     /// Parses the syntax. Syntax errors become problems; what could be read is returned.
     pub(crate) fn parse(file: &'a str, text: &'a str) -> (Self, Spanned<DeTable<'a>>) {
-        let line_starts =
-            std::iter::once(0).chain(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1));
-        let document = Self { file, line_starts: line_starts.collect(), problems: RefCell::new(Vec::new()) };
+        let line_starts = std::iter::once(0).chain(
+            text.bytes()
+                .enumerate()
+                .filter(|(_, b)| *b == b'\n')
+                .map(|(at, _)| at + 1),
+        );
+        let document = Self {
+            file,
+            line_starts: line_starts.collect(),
+            problems: RefCell::new(Vec::new()),
+        };
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in errors {
             let line = error.span().map_or(1, |span| document.line_at(span.start));
@@ -44,7 +52,13 @@ impl<'a> Document<'a> {
 
     /// The whole file as a section.
     pub(crate) fn root<'d, 'i>(&'d self, table: &'d DeTable<'i>) -> Section<'d, 'i> {
-        Section { document: self, name: String::new(), line: 1, table, asked: RefCell::new(BTreeSet::new()) }
+        Section {
+            document: self,
+            name: String::new(),
+            line: 1,
+            table,
+            asked: RefCell::new(BTreeSet::new()),
+        }
     }
 
     pub(crate) fn problem(&self, line: u32, message: impl Into<String>, help: Option<String>) {
@@ -63,7 +77,8 @@ impl<'a> Document<'a> {
     }
 
     fn line_at(&self, offset: usize) -> u32 {
-        u32::try_from(self.line_starts.partition_point(|start| *start <= offset)).unwrap_or(u32::MAX)
+        u32::try_from(self.line_starts.partition_point(|start| *start <= offset))
+            .unwrap_or(u32::MAX)
     }
 }
 
@@ -102,11 +117,23 @@ impl<'d, 'i> Section<'d, 'i> {
 
     fn wrong_type(&self, key: &str, line: u32, wanted: &str, value: &DeValue<'_>) {
         let found = value.type_str();
-        self.problem(line, format!("`{}` must be {wanted}, not {}", self.path(key), article(found)), None);
+        self.problem(
+            line,
+            format!(
+                "`{}` must be {wanted}, not {}",
+                self.path(key),
+                article(found)
+            ),
+            None,
+        );
     }
 
     fn path(&self, key: &str) -> String {
-        if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
+        if self.name.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.name)
+        }
     }
 
     /// A text, if there is one. An empty text is a problem.
@@ -121,7 +148,10 @@ impl<'d, 'i> Section<'d, 'i> {
                 );
                 None
             }
-            DeValue::String(text) => Some(Field { value: text.trim().to_owned(), line }),
+            DeValue::String(text) => Some(Field {
+                value: text.trim().to_owned(),
+                line,
+            }),
             other => {
                 self.wrong_type(key, line, "a text", other);
                 None
@@ -138,7 +168,11 @@ impl<'d, 'i> Section<'d, 'i> {
     }
 
     fn missing(&self, key: &str) {
-        let place = if self.name.is_empty() { "the file".to_owned() } else { format!("`[{}]`", self.name) };
+        let place = if self.name.is_empty() {
+            "the file".to_owned()
+        } else {
+            format!("`[{}]`", self.name)
+        };
         self.problem(self.line, format!("{place} has no `{key}`"), None);
     }
 
@@ -159,11 +193,18 @@ impl<'d, 'i> Section<'d, 'i> {
         if word.is_none() {
             self.problem(
                 text.line,
-                format!("`{}` is `{}`, which is not a known word", self.path(key), text.value),
+                format!(
+                    "`{}` is `{}`, which is not a known word",
+                    self.path(key),
+                    text.value
+                ),
                 Some(suggestion(&text.value, W::ALL.iter().map(|w| w.word()))),
             );
         }
-        word.map(|value| Field { value, line: text.line })
+        word.map(|value| Field {
+            value,
+            line: text.line,
+        })
     }
 
     /// A list of words, or one word. Repeated words are a problem.
@@ -172,7 +213,11 @@ impl<'d, 'i> Section<'d, 'i> {
         for text in self.texts(key) {
             if let Some(word) = self.to_word::<W>(key, &text) {
                 if words.iter().any(|w| w.value == word.value) {
-                    self.problem(word.line, format!("`{}` names `{}` twice", self.path(key), text.value), None);
+                    self.problem(
+                        word.line,
+                        format!("`{}` names `{}` twice", self.path(key), text.value),
+                        None,
+                    );
                 } else {
                     words.push(word);
                 }
@@ -183,15 +228,23 @@ impl<'d, 'i> Section<'d, 'i> {
 
     /// A list of texts, or one text.
     pub(crate) fn texts(&self, key: &'static str) -> Vec<Field<String>> {
-        let Some((line, value)) = self.get(key) else { return Vec::new() };
+        let Some((line, value)) = self.get(key) else {
+            return Vec::new();
+        };
         match value {
-            DeValue::String(text) => vec![Field { value: text.trim().to_owned(), line }],
+            DeValue::String(text) => vec![Field {
+                value: text.trim().to_owned(),
+                line,
+            }],
             DeValue::Array(items) => items
                 .iter()
                 .filter_map(|item| {
                     let line = self.document.line_at(item.span().start);
                     if let DeValue::String(text) = item.get_ref() {
-                        Some(Field { value: text.trim().to_owned(), line })
+                        Some(Field {
+                            value: text.trim().to_owned(),
+                            line,
+                        })
                     } else {
                         self.wrong_type(key, line, "a list of texts", item.get_ref());
                         None
@@ -209,9 +262,19 @@ impl<'d, 'i> Section<'d, 'i> {
     pub(crate) fn integer(&self, key: &'static str, min: i64) -> Option<Field<i64>> {
         let (line, value) = self.get(key)?;
         match owned(value) {
-            Some(Value::Integer(number)) if number >= min => Some(Field { value: number, line }),
+            Some(Value::Integer(number)) if number >= min => Some(Field {
+                value: number,
+                line,
+            }),
             Some(Value::Integer(number)) => {
-                self.problem(line, format!("`{}` is {number}, but must be at least {min}", self.path(key)), None);
+                self.problem(
+                    line,
+                    format!(
+                        "`{}` is {number}, but must be at least {min}",
+                        self.path(key)
+                    ),
+                    None,
+                );
                 None
             }
             _ => {
@@ -225,11 +288,16 @@ impl<'d, 'i> Section<'d, 'i> {
     pub(crate) fn fraction(&self, key: &'static str) -> Option<Field<String>> {
         let (line, value) = self.get(key)?;
         match owned(value) {
-            Some(Value::Float(number)) if number > 0.0 && number < 1.0 => {
-                Some(Field { value: number.to_string(), line })
-            }
+            Some(Value::Float(number)) if number > 0.0 && number < 1.0 => Some(Field {
+                value: number.to_string(),
+                line,
+            }),
             Some(Value::Float(_) | Value::Integer(_)) => {
-                self.problem(line, format!("`{}` must be between 0 and 1", self.path(key)), None);
+                self.problem(
+                    line,
+                    format!("`{}` must be between 0 and 1", self.path(key)),
+                    None,
+                );
                 None
             }
             _ => {
@@ -243,10 +311,14 @@ impl<'d, 'i> Section<'d, 'i> {
     pub(crate) fn number(&self, key: &'static str) -> Option<Field<String>> {
         let (line, value) = self.get(key)?;
         match owned(value) {
-            Some(Value::Float(number)) if number.is_finite() && number >= 0.0 => {
-                Some(Field { value: number.to_string(), line })
-            }
-            Some(Value::Integer(number)) if number >= 0 => Some(Field { value: number.to_string(), line }),
+            Some(Value::Float(number)) if number.is_finite() && number >= 0.0 => Some(Field {
+                value: number.to_string(),
+                line,
+            }),
+            Some(Value::Integer(number)) if number >= 0 => Some(Field {
+                value: number.to_string(),
+                line,
+            }),
             _ => {
                 self.wrong_type(key, line, "a number of at least 0", value);
                 None
@@ -258,7 +330,10 @@ impl<'d, 'i> Section<'d, 'i> {
     pub(crate) fn boolean(&self, key: &'static str) -> Option<Field<bool>> {
         let (line, value) = self.get(key)?;
         if let DeValue::Boolean(value) = value {
-            Some(Field { value: *value, line })
+            Some(Field {
+                value: *value,
+                line,
+            })
         } else {
             self.wrong_type(key, line, "true or false", value);
             None
@@ -270,8 +345,11 @@ impl<'d, 'i> Section<'d, 'i> {
         let (line, value) = self.get(key)?;
         if let DeValue::Datetime(found) = value
             && let (Some(date), None, None) = (found.date, found.time, found.offset)
-            && let (Ok(year), Ok(month), Ok(day)) =
-                (i16::try_from(date.year), i8::try_from(date.month), i8::try_from(date.day))
+            && let (Ok(year), Ok(month), Ok(day)) = (
+                i16::try_from(date.year),
+                i8::try_from(date.month),
+                i8::try_from(date.day),
+            )
             && let Ok(date) = Date::new(year, month, day)
         {
             return Some(Field { value: date, line });
@@ -289,16 +367,38 @@ impl<'d, 'i> Section<'d, 'i> {
     /// A table that must be there.
     pub(crate) fn required_section(&self, key: &'static str) -> Option<Section<'d, 'i>> {
         if self.get(key).is_none() {
-            self.problem(self.line, format!("there is no `[{}]`", self.path(key)), None);
+            self.problem(
+                self.line,
+                format!("there is no `[{}]`", self.path(key)),
+                None,
+            );
         }
         self.section(key)
     }
 
-    fn to_section(&self, name: String, line: u32, value: &'d DeValue<'i>) -> Option<Section<'d, 'i>> {
+    fn to_section(
+        &self,
+        name: String,
+        line: u32,
+        value: &'d DeValue<'i>,
+    ) -> Option<Section<'d, 'i>> {
         if let DeValue::Table(table) = value {
-            Some(Section { document: self.document, name, line, table, asked: RefCell::new(BTreeSet::new()) })
+            Some(Section {
+                document: self.document,
+                name,
+                line,
+                table,
+                asked: RefCell::new(BTreeSet::new()),
+            })
         } else {
-            self.problem(line, format!("`{name}` must be a table, not {}", article(value.type_str())), None);
+            self.problem(
+                line,
+                format!(
+                    "`{name}` must be a table, not {}",
+                    article(value.type_str())
+                ),
+                None,
+            );
             None
         }
     }
@@ -306,14 +406,17 @@ impl<'d, 'i> Section<'d, 'i> {
     /// The tables named by the author below a key (`[source.visits]`, `[source.days]`), in the order
     /// of the file.
     pub(crate) fn named_sections(&self, key: &'static str) -> Vec<(String, Section<'d, 'i>)> {
-        let Some(parent) = self.section(key) else { return Vec::new() };
+        let Some(parent) = self.section(key) else {
+            return Vec::new();
+        };
         let mut sections: Vec<(String, Section<'d, 'i>)> = parent
             .table
             .iter()
             .filter_map(|(name, value)| {
                 let line = self.document.line_at(name.span().start);
                 let name = name.get_ref().as_ref();
-                let section = self.to_section(format!("{}.{name}", parent.name), line, value.get_ref())?;
+                let section =
+                    self.to_section(format!("{}.{name}", parent.name), line, value.get_ref())?;
                 Some((name.to_owned(), section))
             })
             .collect();
@@ -323,7 +426,9 @@ impl<'d, 'i> Section<'d, 'i> {
 
     /// The texts named by the author below a key (`breakdown = { production = "…" }`).
     pub(crate) fn named_texts(&self, key: &'static str) -> Vec<(String, Field<String>)> {
-        let Some(parent) = self.section(key) else { return Vec::new() };
+        let Some(parent) = self.section(key) else {
+            return Vec::new();
+        };
         parent
             .table
             .iter()
@@ -331,7 +436,13 @@ impl<'d, 'i> Section<'d, 'i> {
                 let line = self.document.line_at(name.span().start);
                 let name = name.get_ref().as_ref();
                 if let DeValue::String(text) = value.get_ref() {
-                    Some((name.to_owned(), Field { value: text.trim().to_owned(), line }))
+                    Some((
+                        name.to_owned(),
+                        Field {
+                            value: text.trim().to_owned(),
+                            line,
+                        },
+                    ))
                 } else {
                     parent.wrong_type(name, line, "a text", value.get_ref());
                     None
@@ -342,9 +453,18 @@ impl<'d, 'i> Section<'d, 'i> {
 
     /// The tables of a list (`[[breakdown]]`).
     pub(crate) fn list(&self, key: &'static str) -> Vec<Section<'d, 'i>> {
-        let Some((line, value)) = self.get(key) else { return Vec::new() };
+        let Some((line, value)) = self.get(key) else {
+            return Vec::new();
+        };
         let DeValue::Array(items) = value else {
-            self.problem(line, format!("`{0}` must be a list of tables; write `[[{0}]]`", self.path(key)), None);
+            self.problem(
+                line,
+                format!(
+                    "`{0}` must be a list of tables; write `[[{0}]]`",
+                    self.path(key)
+                ),
+                None,
+            );
             return Vec::new();
         };
         items
@@ -418,9 +538,16 @@ fn article(type_name: &str) -> String {
 fn owned(value: &DeValue<'_>) -> Option<Value> {
     match value {
         DeValue::Integer(number) => {
-            i64::from_str_radix(&number.as_str().replace('_', ""), number.radix()).ok().map(Value::Integer)
+            i64::from_str_radix(&number.as_str().replace('_', ""), number.radix())
+                .ok()
+                .map(Value::Integer)
         }
-        DeValue::Float(number) => number.as_str().replace('_', "").parse().ok().map(Value::Float),
+        DeValue::Float(number) => number
+            .as_str()
+            .replace('_', "")
+            .parse()
+            .ok()
+            .map(Value::Float),
         _ => None,
     }
 }

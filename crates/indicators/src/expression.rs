@@ -8,8 +8,8 @@
 use std::collections::BTreeSet;
 
 use sqlparser::ast::{
-    BinaryOperator, CaseWhen, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    UnaryOperator, Value,
+    BinaryOperator, CaseWhen, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArguments, Ident, UnaryOperator, Value,
 };
 use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::Parser;
@@ -112,7 +112,9 @@ impl Type {
         let starts = |prefixes: &[&str]| prefixes.iter().any(|p| name.starts_with(p));
         if starts(&["BOOL"]) {
             Type::Boolean
-        } else if starts(&["INT", "UINT", "BIGINT", "SMALLINT", "TINYINT"]) && !starts(&["INTERVAL"]) {
+        } else if starts(&["INT", "UINT", "BIGINT", "SMALLINT", "TINYINT"])
+            && !starts(&["INTERVAL"])
+        {
             Type::Whole
         } else if starts(&["DEC", "FLOAT", "DOUBLE", "REAL", "NUMERIC"]) {
             Type::Fractional
@@ -122,7 +124,13 @@ impl Type {
             Type::Date
         } else if starts(&["TIMESTAMP"]) {
             Type::Timestamp
-        } else if starts(&["BINARY", "LARGEBINARY", "FIXEDSIZEBINARY", "BYTEA", "VARBINARY"]) {
+        } else if starts(&[
+            "BINARY",
+            "LARGEBINARY",
+            "FIXEDSIZEBINARY",
+            "BYTEA",
+            "VARBINARY",
+        ]) {
             Type::Binary
         } else {
             Type::Unknown
@@ -153,7 +161,10 @@ impl Type {
 
     /// Whether two values may be compared without a silent conversion.
     fn compares_with(self, other: Type) -> bool {
-        self == other || self.is_open() || other.is_open() || (self.is_number() && other.is_number())
+        self == other
+            || self.is_open()
+            || other.is_open()
+            || (self.is_number() && other.is_number())
     }
 }
 
@@ -170,7 +181,10 @@ impl Scope<'_> {
     pub(crate) fn column_type(&self, name: &str) -> Option<Type> {
         match self.columns {
             None => Some(Type::Unknown),
-            Some(columns) => columns.iter().find(|(n, _)| n == name).map(|(_, ty)| Type::named(ty)),
+            Some(columns) => columns
+                .iter()
+                .find(|(n, _)| n == name)
+                .map(|(_, ty)| Type::named(ty)),
         }
     }
 
@@ -180,7 +194,11 @@ impl Scope<'_> {
     }
 
     /// Reports a column that does not exist; returns its type otherwise.
-    pub(crate) fn require(&self, section: &Section<'_, '_>, column: &Field<String>) -> Option<Type> {
+    pub(crate) fn require(
+        &self,
+        section: &Section<'_, '_>,
+        column: &Field<String>,
+    ) -> Option<Type> {
         let found = self.column_type(&column.value);
         if found.is_none() {
             section.problem(
@@ -193,7 +211,13 @@ impl Scope<'_> {
     }
 
     fn suggest(&self, name: &str) -> String {
-        suggestion(name, self.columns.unwrap_or_default().iter().map(|(n, _)| n.as_str()))
+        suggestion(
+            name,
+            self.columns
+                .unwrap_or_default()
+                .iter()
+                .map(|(n, _)| n.as_str()),
+        )
     }
 }
 
@@ -211,11 +235,21 @@ pub(crate) fn read(
             return None;
         }
     };
-    let mut checker = Checker { section, line: text.line, scope, wanted, columns: BTreeSet::new(), sound: true };
+    let mut checker = Checker {
+        section,
+        line: text.line,
+        scope,
+        wanted,
+        columns: BTreeSet::new(),
+        sound: true,
+    };
     let found = checker.check(&expr);
     checker.check_result(found);
     let Checker { columns, sound, .. } = checker;
-    sound.then(|| Fragment { sql: expr.to_string(), columns })
+    sound.then(|| Fragment {
+        sql: expr.to_string(),
+        columns,
+    })
 }
 
 fn parse(text: &str) -> Result<Expr, (String, String)> {
@@ -230,10 +264,13 @@ fn parse(text: &str) -> Result<Expr, (String, String)> {
             "select" | "with" | "insert" | "update" | "delete" | "drop"
         )
     {
-        let help = "a source that needs a query is a relation of its own under sql/conformed".to_owned();
+        let help =
+            "a source that needs a query is a relation of its own under sql/conformed".to_owned();
         return Err((format!("`{}` is not a scalar expression", word.value), help));
     }
-    let expr = parser.parse_expr().map_err(|e| (format!("the expression cannot be read: {e}"), scalar()))?;
+    let expr = parser
+        .parse_expr()
+        .map_err(|e| (format!("the expression cannot be read: {e}"), scalar()))?;
     let next = parser.next_token().token;
     match next {
         Token::EOF => Ok(expr),
@@ -284,7 +321,10 @@ impl Checker<'_, '_, '_, '_> {
                 );
             }
             (Wanted::Date, other) => {
-                self.refuse(format!("the expression is {}, not a date", other.name()), "name a column of dates");
+                self.refuse(
+                    format!("the expression is {}, not a date", other.name()),
+                    "name a column of dates",
+                );
             }
             (Wanted::Text, other) => {
                 self.refuse(
@@ -297,13 +337,20 @@ impl Checker<'_, '_, '_, '_> {
 
     fn column(&mut self, ident: &Ident) -> Type {
         // The engine reads unquoted names in lower case.
-        let name = if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() };
+        let name = if ident.quote_style.is_some() {
+            ident.value.clone()
+        } else {
+            ident.value.to_lowercase()
+        };
         if VOLATILE.contains(&name.as_str()) {
             return self.volatile(&name);
         }
         let Some(found) = self.scope.column_type(&name) else {
             let help = self.scope.suggest(&name);
-            return self.refuse(format!("`{}` has no column `{name}`", self.scope.table), help);
+            return self.refuse(
+                format!("`{}` has no column `{name}`", self.scope.table),
+                help,
+            );
         };
         if Scope::is_person(&name) && self.wanted != Wanted::Condition {
             return self.refuse(
@@ -338,7 +385,10 @@ impl Checker<'_, '_, '_, '_> {
     fn condition(&mut self, expr: &Expr) {
         let found = self.check(expr);
         if !matches!(found, Type::Boolean | Type::Null | Type::Unknown) {
-            self.refuse(format!("`{expr}` is {}, not a condition", found.name()), "compare it with something");
+            self.refuse(
+                format!("`{expr}` is {}, not a condition", found.name()),
+                "compare it with something",
+            );
         }
     }
 
@@ -445,7 +495,10 @@ impl Checker<'_, '_, '_, '_> {
             Value::SingleQuotedString(_) => Type::Text,
             Value::Boolean(_) => Type::Boolean,
             Value::Null => Type::Null,
-            other => self.refuse(format!("`{other}` is not allowed here"), "write texts in single quotes"),
+            other => self.refuse(
+                format!("`{other}` is not allowed here"),
+                "write texts in single quotes",
+            ),
         }
     }
 
@@ -485,14 +538,26 @@ impl Checker<'_, '_, '_, '_> {
                 (Type::Date, _) => Type::Date,
                 _ => Type::Unknown,
             },
-            other => self.refuse(format!("the operator `{other}` is not allowed here"), "use arithmetic or comparison"),
+            other => self.refuse(
+                format!("the operator `{other}` is not allowed here"),
+                "use arithmetic or comparison",
+            ),
         }
     }
 
-    fn case(&mut self, operand: Option<&Expr>, conditions: &[CaseWhen], otherwise: Option<&Expr>) -> Type {
+    fn case(
+        &mut self,
+        operand: Option<&Expr>,
+        conditions: &[CaseWhen],
+        otherwise: Option<&Expr>,
+    ) -> Type {
         let operand = operand.map(|o| self.check(o));
         let mut result = Type::Null;
-        for CaseWhen { condition, result: then } in conditions {
+        for CaseWhen {
+            condition,
+            result: then,
+        } in conditions
+        {
             match operand {
                 Some(of) => {
                     let found = self.check(condition);
@@ -523,28 +588,41 @@ impl Checker<'_, '_, '_, '_> {
         if VOLATILE.contains(&name.as_str()) {
             return self.volatile(&name);
         }
-        if AGGREGATES.contains(&name.as_str()) || function.over.is_some() || function.filter.is_some() {
+        if AGGREGATES.contains(&name.as_str())
+            || function.over.is_some()
+            || function.filter.is_some()
+        {
             return self.refuse(
                 format!("`{name}` works on many rows, and the expression is about one"),
                 "say how rows are put together with `agg`",
             );
         }
         if !FUNCTIONS.contains(&name.as_str()) {
-            return self.refuse(format!("unknown function `{name}`"), suggestion(&name, FUNCTIONS.iter().copied()));
+            return self.refuse(
+                format!("unknown function `{name}`"),
+                suggestion(&name, FUNCTIONS.iter().copied()),
+            );
         }
         let mut types = Vec::new();
         if let FunctionArguments::List(list) = &function.args {
             for arg in &list.args {
                 match arg {
-                    FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => types.push(self.check(expr)),
+                    FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => {
+                        types.push(self.check(expr))
+                    }
                     other => {
-                        self.refuse(format!("`{other}` is not allowed as an argument"), "give plain expressions");
+                        self.refuse(
+                            format!("`{other}` is not allowed as an argument"),
+                            "give plain expressions",
+                        );
                     }
                 }
             }
         }
         match name.as_str() {
-            "abs" | "ceil" | "floor" | "round" | "nullif" => types.first().copied().unwrap_or(Type::Unknown),
+            "abs" | "ceil" | "floor" | "round" | "nullif" => {
+                types.first().copied().unwrap_or(Type::Unknown)
+            }
             "coalesce" | "greatest" | "least" => {
                 let mut result = Type::Null;
                 for found in types {

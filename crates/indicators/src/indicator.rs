@@ -355,8 +355,11 @@ impl Indicator {
 
     /// The contracts whose deliveries make a value complete, sorted.
     pub fn contracts(&self) -> Vec<&str> {
-        let mut contracts: Vec<&str> =
-            self.sources.values().flat_map(|s| s.deliveries.iter().map(String::as_str)).collect();
+        let mut contracts: Vec<&str> = self
+            .sources
+            .values()
+            .flat_map(|s| s.deliveries.iter().map(String::as_str))
+            .collect();
         contracts.sort_unstable();
         contracts.dedup();
         contracts
@@ -367,7 +370,9 @@ impl Indicator {
         let mut tables: Vec<&str> = self
             .sources
             .values()
-            .flat_map(|s| std::iter::once(s.table.as_str()).chain(s.matches.iter().map(|m| m.table.as_str())))
+            .flat_map(|s| {
+                std::iter::once(s.table.as_str()).chain(s.matches.iter().map(|m| m.table.as_str()))
+            })
             .collect();
         if let Formula::Weighted(model) = &self.formula {
             tables.extend(model.tables());
@@ -379,7 +384,13 @@ impl Indicator {
 
     /// Whether the denominator is a published population, which may be shown beside a hidden value.
     pub fn denominator_is_public(&self) -> bool {
-        matches!(self.formula, Formula::Fraction { denominator: Denominator::Population(_), .. })
+        matches!(
+            self.formula,
+            Formula::Fraction {
+                denominator: Denominator::Population(_),
+                ..
+            }
+        )
     }
 
     /// Storage number: the first 31 bits of the BLAKE3 hash of the id.
@@ -392,13 +403,20 @@ impl Indicator {
     /// The grain of the stored components: a month, or a year when the sources are yearly.
     pub(crate) fn cell_grain(&self) -> Grain {
         let yearly = matches!(self.formula, Formula::Weighted(_))
-            || self.sources.values().any(|s| matches!(s.time, Time::Year(_)));
+            || self
+                .sources
+                .values()
+                .any(|s| matches!(s.time, Time::Year(_)));
         if yearly { Grain::Year } else { Grain::Month }
     }
 
     /// The area the sources are keyed by. Checked to be the same for all.
     pub(crate) fn base(&self) -> Base {
-        self.sources.values().map(|s| s.base).next().unwrap_or(Base::County)
+        self.sources
+            .values()
+            .map(|s| s.base)
+            .next()
+            .unwrap_or(Base::County)
     }
 
     pub(crate) fn component(&self, name: &str) -> Option<&Component> {
@@ -582,11 +600,23 @@ pub(crate) enum Formula {
     /// One number.
     Single(Term),
     /// One number over another.
-    Fraction { numerator: Term, denominator: Denominator, per: i64, annualise: bool, interval: Option<Interval> },
+    Fraction {
+        numerator: Term,
+        denominator: Denominator,
+        per: i64,
+        annualise: bool,
+        interval: Option<Interval>,
+    },
     /// Statistics of one histogram; one entry per output.
-    Waiting { waits: String, stats: Vec<WaitingStat> },
+    Waiting {
+        waits: String,
+        stats: Vec<WaitingStat>,
+    },
     /// Terms against each other; one entry per output.
-    Scenario { terms: BTreeMap<String, Term>, stats: Vec<ScenarioStat> },
+    Scenario {
+        terms: BTreeMap<String, Term>,
+        stats: Vec<ScenarioStat>,
+    },
     /// A linear model; one entry per output.
     Weighted(Model),
 }
@@ -598,7 +628,11 @@ pub(crate) enum WaitingStat {
     Quantile { q: String },
     /// The share of rows over a limit: a component of its own, since a limit in months has no
     /// fixed number of days.
-    ShareOver { component: String, per: i64, interval: Option<Interval> },
+    ShareOver {
+        component: String,
+        per: i64,
+        interval: Option<Interval>,
+    },
 }
 
 /// One output of a comparison: `of` against `to`.
@@ -644,8 +678,17 @@ pub(crate) struct Model {
 
 impl Model {
     fn tables(&self) -> Vec<&str> {
-        let mut tables = vec![self.means.as_str(), self.coefficients.as_str(), self.weights.as_str()];
-        tables.extend(self.sectors.iter().filter_map(|s| s.share.as_ref()).map(|s| s.table.as_str()));
+        let mut tables = vec![
+            self.means.as_str(),
+            self.coefficients.as_str(),
+            self.weights.as_str(),
+        ];
+        tables.extend(
+            self.sectors
+                .iter()
+                .filter_map(|s| s.share.as_ref())
+                .map(|s| s.table.as_str()),
+        );
         tables
     }
 }

@@ -54,6 +54,7 @@ mod words;
 pub use catalogue::{Catalogue, CatalogueInput, TableColumns};
 pub use compile::{Compiled, ComponentSql};
 pub use indicator::{
-    Breakdown, Direction, Grain, Indicator, Kind, Language, Level, Mandate, Output, Owner, Span, Status, Text,
+    Breakdown, Direction, Grain, Indicator, Kind, Language, Level, Mandate, Output, Owner, Span,
+    Status, Text,
 };
 pub use limits::{Bound, Limit, LimitUnit};

@@ -132,14 +132,26 @@ pub(crate) fn read(files: &[(String, String)], problems: &mut Vec<Problem>) -> V
             && schema.value != "tietopohja-limits/1"
         {
             let help = Some("write `schema = \"tietopohja-limits/1\"`".to_owned());
-            root.problem(schema.line, format!("unknown schema `{}`", schema.value), help);
+            root.problem(
+                schema.line,
+                format!("unknown schema `{}`", schema.value),
+                help,
+            );
         }
-        limits.extend(root.list("limit").iter().filter_map(|section| read_limit(file, section)));
+        limits.extend(
+            root.list("limit")
+                .iter()
+                .filter_map(|section| read_limit(file, section)),
+        );
         root.finish(&[], "");
         problems.extend(document.into_problems());
     }
     limits.sort_by(|a: &Limit, b| {
-        (&a.id, a.valid_from, a.ages.map(|s| s.from)).cmp(&(&b.id, b.valid_from, b.ages.map(|s| s.from)))
+        (&a.id, a.valid_from, a.ages.map(|s| s.from)).cmp(&(
+            &b.id,
+            b.valid_from,
+            b.ages.map(|s| s.from),
+        ))
     });
     for rules in limits.chunk_by(|a, b| a.id == b.id) {
         check_rules(rules, problems);
@@ -154,7 +166,9 @@ fn read_limit(file: &str, section: &Section<'_, '_>) -> Option<Limit> {
     let unit = section.required_word::<LimitUnit>("unit");
     let max = section.number("max");
     let min = section.number("min");
-    let ages = section.text("ages").and_then(|text| parse_ages(section, &text));
+    let ages = section
+        .text("ages")
+        .and_then(|text| parse_ages(section, &text));
     let valid_from = section.date("valid_from");
     let valid_to = section.date("valid_to");
     let basis = section.required_text("basis");
@@ -186,7 +200,11 @@ fn read_limit(file: &str, section: &Section<'_, '_>) -> Option<Limit> {
         id: id?.value,
         title_fi: title_fi?.value,
         unit: unit?.value,
-        bound: if min.is_some() { Bound::Min } else { Bound::Max },
+        bound: if min.is_some() {
+            Bound::Min
+        } else {
+            Bound::Max
+        },
         value: max.or(min).map(|m| m.value),
         ages: ages.map(|a| a.value),
         valid_from: valid_from.map(|d| d.value),
@@ -200,15 +218,27 @@ fn read_limit(file: &str, section: &Section<'_, '_>) -> Option<Limit> {
 /// about: none twice, none left out. Days before the first and after the last rule may be without one.
 fn check_rules(rules: &[Limit], problems: &mut Vec<Problem>) {
     let Some(first) = rules.first() else { return };
-    let mut changes: Vec<Date> = rules.iter().flat_map(|r| [r.valid_from, r.valid_to]).flatten().collect();
+    let mut changes: Vec<Date> = rules
+        .iter()
+        .flat_map(|r| [r.valid_from, r.valid_to])
+        .flatten()
+        .collect();
     changes.sort_unstable();
     changes.dedup();
     // A day of each stretch: the day before the first change, then each change.
     let days: Vec<Date> = match changes.first() {
-        Some(day) => day.yesterday().ok().into_iter().chain(changes.iter().copied()).collect(),
+        Some(day) => day
+            .yesterday()
+            .ok()
+            .into_iter()
+            .chain(changes.iter().copied())
+            .collect(),
         None => vec![Date::constant(2000, 1, 1)],
     };
-    let covered: Vec<bool> = days.iter().map(|day| rules.iter().any(|r| r.holds_on(*day))).collect();
+    let covered: Vec<bool> = days
+        .iter()
+        .map(|day| rules.iter().any(|r| r.holds_on(*day)))
+        .collect();
     let last_covered = covered.iter().rposition(|c| *c).unwrap_or(0);
     let mut seen_first = false;
     let ages_of = |rule: &Limit| rule.ages.unwrap_or(Ages { from: 0, to: None });
@@ -223,9 +253,12 @@ fn check_rules(rules: &[Limit], problems: &mut Vec<Problem>) {
         if valid.is_empty() {
             if seen_first && at < last_covered {
                 problems.push(
-                    Problem::new(&first.file, format!("limit `{}` has no rule from {day}", first.id))
-                        .at(first.line)
-                        .help("let one rule's `valid_to` be the next one's `valid_from`"),
+                    Problem::new(
+                        &first.file,
+                        format!("limit `{}` has no rule from {day}", first.id),
+                    )
+                    .at(first.line)
+                    .help("let one rule's `valid_to` be the next one's `valid_from`"),
                 );
             }
             continue;
@@ -247,8 +280,11 @@ fn check_rules(rules: &[Limit], problems: &mut Vec<Problem>) {
                     .help("rules for ages share out the same ages on every day"),
                 ),
                 _ => problems.push(
-                    at_line(format!("two rules of limit `{}` hold on {day} for age {}", rule.id, ages.from))
-                        .help("validity is half-open: end the old rule on the day the new one begins"),
+                    at_line(format!(
+                        "two rules of limit `{}` hold on {day} for age {}",
+                        rule.id, ages.from
+                    ))
+                    .help("validity is half-open: end the old rule on the day the new one begins"),
                 ),
             }
             next_age = match (next_age, ages.to) {
@@ -260,9 +296,15 @@ fn check_rules(rules: &[Limit], problems: &mut Vec<Problem>) {
             && oldest.is_none_or(|oldest| age <= oldest)
         {
             problems.push(
-                Problem::new(&first.file, format!("limit `{}` has no rule on {day} for ages from {age}", first.id))
-                    .at(first.line)
-                    .help("rules for ages share out the same ages on every day"),
+                Problem::new(
+                    &first.file,
+                    format!(
+                        "limit `{}` has no rule on {day} for ages from {age}",
+                        first.id
+                    ),
+                )
+                .at(first.line)
+                .help("rules for ages share out the same ages on every day"),
             );
         }
     }

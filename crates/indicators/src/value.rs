@@ -17,8 +17,9 @@ use std::fmt::Write as _;
 
 use crate::component::{conditions, list, literal, need_component, share_component};
 use crate::indicator::{
-    Ages, Base, Comparison, Component, Denominator, Formula, Grain, Indicator, Interval, IntervalMethod, Level,
-    Measure, Members, Model, ModelStat, Over, Population, PopulationAt, ScenarioStat, Scope, Span, Term, WaitingStat,
+    Ages, Base, Comparison, Component, Denominator, Formula, Grain, Indicator, Interval,
+    IntervalMethod, Level, Measure, Members, Model, ModelStat, Over, Population, PopulationAt,
+    ScenarioStat, Scope, Span, Term, WaitingStat,
 };
 
 /// The code of the whole country.
@@ -33,7 +34,12 @@ pub(crate) fn query(indicator: &Indicator, breakdowns: &[String]) -> String {
         return model_query(indicator, model, breakdowns);
     }
     let plan = Plan::new(indicator, breakdowns);
-    let mut steps = vec![plan.delivered_month(), plan.reported(), plan.span_month(), plan.area_member()];
+    let mut steps = vec![
+        plan.delivered_month(),
+        plan.reported(),
+        plan.span_month(),
+        plan.area_member(),
+    ];
     steps.extend(plan.resident_area());
     steps.push(plan.of_period());
     steps.push(plan.merged());
@@ -43,7 +49,12 @@ pub(crate) fn query(indicator: &Indicator, breakdowns: &[String]) -> String {
     steps.push(plan.delivered());
     steps.push(plan.complete());
     steps.push(plan.measured());
-    format!("{}WITH\n{}\n{}", head(indicator), join_steps(&steps), plan.formula())
+    format!(
+        "{}WITH\n{}\n{}",
+        head(indicator),
+        join_steps(&steps),
+        plan.formula()
+    )
 }
 
 /// What each value is made of, by component and delivery.
@@ -52,7 +63,12 @@ pub(crate) fn lineage(indicator: &Indicator, breakdowns: &[String]) -> String {
         return model_lineage(indicator, model, breakdowns);
     }
     let plan = Plan::new(indicator, breakdowns);
-    let steps = [plan.delivered_month(), plan.reported(), plan.span_month(), plan.area_member()];
+    let steps = [
+        plan.delivered_month(),
+        plan.reported(),
+        plan.span_month(),
+        plan.area_member(),
+    ];
     let mut columns = vec![
         "a.area_level".to_owned(),
         "a.area".to_owned(),
@@ -71,7 +87,10 @@ pub(crate) fn lineage(indicator: &Indicator, breakdowns: &[String]) -> String {
         ]
         .map(str::to_owned),
     );
-    let group = (1..=breakdowns.len() + 6).map(|n| n.to_string()).collect::<Vec<_>>().join(", ");
+    let group = (1..=breakdowns.len() + 6)
+        .map(|n| n.to_string())
+        .collect::<Vec<_>>()
+        .join(", ");
     format!(
         "-- {} {}: what each value is made of, by component and delivery.\nWITH\n{}\nSELECT\n{}\n{}{}\nGROUP BY {group}\n",
         indicator.id,
@@ -84,8 +103,14 @@ pub(crate) fn lineage(indicator: &Indicator, breakdowns: &[String]) -> String {
 }
 
 fn head(indicator: &Indicator) -> String {
-    let title = indicator.text(crate::indicator::Language::Fi).map(|t| one_line(&t.title)).unwrap_or_default();
-    format!("-- {} {}, kind {}\n-- {title}\n", indicator.id, indicator.version, indicator.kind)
+    let title = indicator
+        .text(crate::indicator::Language::Fi)
+        .map(|t| one_line(&t.title))
+        .unwrap_or_default();
+    format!(
+        "-- {} {}, kind {}\n-- {title}\n",
+        indicator.id, indicator.version, indicator.kind
+    )
 }
 
 /// A text that stays inside a comment.
@@ -102,21 +127,38 @@ struct Step {
 
 impl Step {
     fn new(name: &'static str, comment: &str, body: String) -> Step {
-        Step { comment: comment.to_owned(), name, body }
+        Step {
+            comment: comment.to_owned(),
+            name,
+            body,
+        }
     }
 }
 
 fn join_steps(steps: &[Step]) -> String {
     steps
         .iter()
-        .map(|step| format!("-- {}\n{} AS (\n{}\n)", step.comment, step.name, indent(&step.body)))
+        .map(|step| {
+            format!(
+                "-- {}\n{} AS (\n{}\n)",
+                step.comment,
+                step.name,
+                indent(&step.body)
+            )
+        })
         .collect::<Vec<_>>()
         .join(",\n")
 }
 
 fn indent(text: &str) -> String {
     text.lines()
-        .map(|line| if line.is_empty() { String::new() } else { format!("    {line}") })
+        .map(|line| {
+            if line.is_empty() {
+                String::new()
+            } else {
+                format!("    {line}")
+            }
+        })
         .collect::<Vec<_>>()
         .join("\n")
 }
@@ -150,14 +192,24 @@ struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     fn new(indicator: &'a Indicator, all: &'a [String]) -> Plan<'a> {
-        let used = all.iter().filter_map(|b| indicator.breakdowns.iter().find(|i| i.name == *b)).collect();
+        let used = all
+            .iter()
+            .filter_map(|b| indicator.breakdowns.iter().find(|i| i.name == *b))
+            .collect();
         let population = match &indicator.formula {
-            Formula::Fraction { denominator: Denominator::Population(population), .. } => Some(population),
+            Formula::Fraction {
+                denominator: Denominator::Population(population),
+                ..
+            } => Some(population),
             _ => None,
         };
         let mut needs = BTreeMap::new();
         for component in indicator.components.iter().filter(|c| !c.estimates) {
-            for source in component.from.iter().filter_map(|name| indicator.sources.get(name)) {
+            for source in component
+                .from
+                .iter()
+                .filter_map(|name| indicator.sources.get(name))
+            {
                 for contract in &source.deliveries {
                     needs.insert((contract.clone(), component.span), ());
                 }
@@ -166,7 +218,13 @@ impl<'a> Plan<'a> {
                 }
             }
         }
-        Plan { indicator, all, used, population, needs }
+        Plan {
+            indicator,
+            all,
+            used,
+            population,
+            needs,
+        }
     }
 
     fn base(&self) -> Base {
@@ -174,7 +232,11 @@ impl<'a> Plan<'a> {
     }
 
     fn own_cells(&self) -> String {
-        format!("c.indicator_no = {} AND c.indicator = {}", self.indicator.number(), literal(&self.indicator.id))
+        format!(
+            "c.indicator_no = {} AND c.indicator = {}",
+            self.indicator.number(),
+            literal(&self.indicator.id)
+        )
     }
 
     fn spans(&self) -> Vec<Span> {
@@ -185,8 +247,12 @@ impl<'a> Plan<'a> {
     }
 
     fn delivered_month(&self) -> Step {
-        let contracts: Vec<String> =
-            self.needs.keys().filter(|(key, _)| !key.starts_with("rows:")).map(|(key, _)| literal(key)).collect();
+        let contracts: Vec<String> = self
+            .needs
+            .keys()
+            .filter(|(key, _)| !key.starts_with("rows:"))
+            .map(|(key, _)| literal(key))
+            .collect();
         let mut parts = Vec::new();
         if !contracts.is_empty() {
             let mut contracts = contracts;
@@ -198,7 +264,11 @@ impl<'a> Plan<'a> {
         }
         let mut rows: Vec<&Component> = Vec::new();
         for component in &self.indicator.components {
-            if self.needs.contains_key(&(rows_key(component), component.span)) && !component.estimates {
+            if self
+                .needs
+                .contains_key(&(rows_key(component), component.span))
+                && !component.estimates
+            {
                 rows.push(component);
             }
         }
@@ -228,16 +298,29 @@ impl<'a> Plan<'a> {
     }
 
     fn reported(&self) -> Step {
-        let grains: Vec<String> = self.indicator.grains.iter().map(|g| literal(g.as_str())).collect();
-        let mut columns: Vec<String> = ["grain", "period_start", "period_end", "label", "days", "year_days"]
+        let grains: Vec<String> = self
+            .indicator
+            .grains
             .iter()
-            .map(|c| format!("p.{c}"))
+            .map(|g| literal(g.as_str()))
             .collect();
+        let mut columns: Vec<String> = [
+            "grain",
+            "period_start",
+            "period_end",
+            "label",
+            "days",
+            "year_days",
+        ]
+        .iter()
+        .map(|c| format!("p.{c}"))
+        .collect();
         columns.push("CAST(date_part('year', p.period_start) AS INT) AS year".to_owned());
         if let Some(population) = self.population {
             columns.push(match population.at {
                 PopulationAt::PreviousYearEnd => {
-                    "CAST(date_part('year', p.period_start) AS INT) - 1 AS population_year".to_owned()
+                    "CAST(date_part('year', p.period_start) AS INT) - 1 AS population_year"
+                        .to_owned()
                 }
                 PopulationAt::PeriodEndYear => {
                     "CAST(date_part('year', p.period_end) AS INT) AS population_year".to_owned()
@@ -251,7 +334,11 @@ impl<'a> Plan<'a> {
             list("    ", &columns),
             grains.join(", ")
         );
-        Step::new("reported", "Periods of which at least something is delivered.", body)
+        Step::new(
+            "reported",
+            "Periods of which at least something is delivered.",
+            body,
+        )
     }
 
     fn span_month(&self) -> Step {
@@ -308,7 +395,11 @@ impl<'a> Plan<'a> {
                         )
                     })
                     .collect();
-                Step::new("area_member", "The counties of each area.", parts.join("\nUNION ALL\n"))
+                Step::new(
+                    "area_member",
+                    "The counties of each area.",
+                    parts.join("\nUNION ALL\n"),
+                )
             }
         }
     }
@@ -353,12 +444,16 @@ impl<'a> Plan<'a> {
             Base::Municipality => format!("a.year = {year} AND "),
             Base::County => String::new(),
         };
-        format!("\nJOIN area_member AS a ON {on_year}a.base = {base}\nWHERE {}", self.own_cells())
+        format!(
+            "\nJOIN area_member AS a ON {on_year}a.base = {base}\nWHERE {}",
+            self.own_cells()
+        )
     }
 
     fn of_period(&self) -> Step {
-        let mut columns: Vec<String> =
-            ["t.grain", "t.period_start", "t.year", "c.area AS base"].map(str::to_owned).to_vec();
+        let mut columns: Vec<String> = ["t.grain", "t.period_start", "t.year", "c.area AS base"]
+            .map(str::to_owned)
+            .to_vec();
         columns.extend(self.used.iter().map(|b| format!("c.{}", b.name)));
         for component in &self.indicator.components {
             let own = format!("FILTER (WHERE c.component = {})", literal(&component.name));
@@ -366,7 +461,10 @@ impl<'a> Plan<'a> {
                 columns.push(format!("{} {own} AS {}", state.merge("c."), state.column));
             }
         }
-        let group = (1..=4 + self.used.len()).map(|n| n.to_string()).collect::<Vec<_>>().join(", ");
+        let group = (1..=4 + self.used.len())
+            .map(|n| n.to_string())
+            .collect::<Vec<_>>()
+            .join(", ");
         Step::new(
             "of_period",
             "Cells merged over deliveries and the months of each period.",
@@ -380,9 +478,14 @@ impl<'a> Plan<'a> {
     }
 
     fn merged(&self) -> Step {
-        let mut columns: Vec<String> =
-            ["a.area_level", "a.area", "v.grain", "v.period_start"].map(str::to_owned).to_vec();
-        columns.extend(self.used.iter().map(|b| format!("CASE WHEN k.by_{0} THEN v.{0} END AS {0}", b.name)));
+        let mut columns: Vec<String> = ["a.area_level", "a.area", "v.grain", "v.period_start"]
+            .map(str::to_owned)
+            .to_vec();
+        columns.extend(
+            self.used
+                .iter()
+                .map(|b| format!("CASE WHEN k.by_{0} THEN v.{0} END AS {0}", b.name)),
+        );
         for component in &self.indicator.components {
             for state in self.states(component) {
                 columns.push(format!("{} AS {}", state.merge_again("v."), state.column));
@@ -392,14 +495,23 @@ impl<'a> Plan<'a> {
             Base::Municipality => "a.year = v.year AND ",
             Base::County => "",
         };
-        let group = (1..=4 + self.used.len()).map(|n| n.to_string()).collect::<Vec<_>>().join(", ");
+        let group = (1..=4 + self.used.len())
+            .map(|n| n.to_string())
+            .collect::<Vec<_>>()
+            .join(", ");
         Step::new(
             "merged",
             "The same for every area, in total and by member.",
             format!(
                 "SELECT\n{}\nFROM of_period AS v\nJOIN area_member AS a ON {on_year}a.base = v.base{}\nGROUP BY {group}",
                 list("    ", &columns),
-                mask(&self.used.iter().map(|b| b.name.as_str()).collect::<Vec<_>>()),
+                mask(
+                    &self
+                        .used
+                        .iter()
+                        .map(|b| b.name.as_str())
+                        .collect::<Vec<_>>()
+                ),
             ),
         )
     }
@@ -410,18 +522,33 @@ impl<'a> Plan<'a> {
         let name = &component.name;
         match &component.measure {
             Measure::Persons | Measure::Distinct(_) => {
-                states.push(State { kind: StateKind::Set, column: format!("{name}_set") });
+                states.push(State {
+                    kind: StateKind::Set,
+                    column: format!("{name}_set"),
+                });
             }
             Measure::Waits(_) => {
-                states.push(State { kind: StateKind::Sum, column: name.clone() });
-                states.push(State { kind: StateKind::Histogram, column: format!("{name}_hist") });
+                states.push(State {
+                    kind: StateKind::Sum,
+                    column: name.clone(),
+                });
+                states.push(State {
+                    kind: StateKind::Histogram,
+                    column: format!("{name}_hist"),
+                });
             }
             Measure::Count | Measure::Sum(_) | Measure::Days(_) | Measure::OverLimit(_) => {
-                states.push(State { kind: StateKind::Sum, column: name.clone() });
+                states.push(State {
+                    kind: StateKind::Sum,
+                    column: name.clone(),
+                });
             }
         }
         if self.counts_people(component) && !component.measure.is_set() {
-            states.push(State { kind: StateKind::Set, column: format!("{name}_set") });
+            states.push(State {
+                kind: StateKind::Set,
+                column: format!("{name}_set"),
+            });
         }
         states
     }
@@ -429,7 +556,11 @@ impl<'a> Plan<'a> {
     fn counts_people(&self, component: &Component) -> bool {
         !component.estimates
             && !matches!(component.measure, Measure::Distinct(_))
-            && component.from.iter().filter_map(|s| self.indicator.sources.get(s)).any(|s| s.person.is_some())
+            && component
+                .from
+                .iter()
+                .filter_map(|s| self.indicator.sources.get(s))
+                .any(|s| s.person.is_some())
     }
 
     /// The column of `measured` with the number of persons in a component.
@@ -438,22 +569,39 @@ impl<'a> Plan<'a> {
         if !self.counts_people(component) {
             return None;
         }
-        Some(if component.measure.is_set() { name.to_owned() } else { format!("{name}_people") })
+        Some(if component.measure.is_set() {
+            name.to_owned()
+        } else {
+            format!("{name}_people")
+        })
     }
 
     fn residents(&self, population: &Population) -> Step {
-        let divided: Vec<&str> = self.population_columns().map(|(_, column)| column).collect();
-        let by = divided.iter().fold(String::new(), |text, c| text + ", " + c);
+        let divided: Vec<&str> = self
+            .population_columns()
+            .map(|(_, column)| column)
+            .collect();
+        let by = divided
+            .iter()
+            .fold(String::new(), |text, c| text + ", " + c);
         let areas = match self.base() {
             Base::Municipality => "area_member",
             Base::County => "resident_area",
         };
-        let mut columns: Vec<String> =
-            ["y.year", "y.population_year", "a.area_level", "a.area"].map(str::to_owned).to_vec();
-        columns.extend(divided.iter().map(|c| format!("CASE WHEN k.by_{c} THEN p.{c} END AS {c}")));
+        let mut columns: Vec<String> = ["y.year", "y.population_year", "a.area_level", "a.area"]
+            .map(str::to_owned)
+            .to_vec();
+        columns.extend(
+            divided
+                .iter()
+                .map(|c| format!("CASE WHEN k.by_{c} THEN p.{c} END AS {c}")),
+        );
         columns.push("sum(p.population) AS residents".to_owned());
         columns.push("max(p.obs_status) AS obs_status".to_owned());
-        let group = (1..=4 + divided.len()).map(|n| n.to_string()).collect::<Vec<_>>().join(", ");
+        let group = (1..=4 + divided.len())
+            .map(|n| n.to_string())
+            .collect::<Vec<_>>()
+            .join(", ");
         let body = format!(
             "SELECT\n{}\nFROM (SELECT DISTINCT year, population_year FROM reported) AS y\nJOIN (\n    \
              SELECT year, municipality_code{by}, sum(population) AS population, max(obs_status) AS obs_status\n    \
@@ -461,14 +609,19 @@ impl<'a> Plan<'a> {
              JOIN {areas} AS a ON a.year = y.year AND a.base = p.municipality_code{}\nGROUP BY {group}",
             list("    ", &columns),
             population.table,
-            population.ages.map(|a| format!("\n    WHERE {}", age_span("age", a))).unwrap_or_default(),
+            population
+                .ages
+                .map(|a| format!("\n    WHERE {}", age_span("age", a)))
+                .unwrap_or_default(),
             mask(&divided),
         );
-        let who = population.ages.map_or("Residents".to_owned(), |a| match (a.from, a.to) {
-            (0, Some(to)) => format!("Residents up to {to} years of age"),
-            (from, None) => format!("Residents of {from} years or more"),
-            (from, Some(to)) => format!("Residents of {from} to {to} years"),
-        });
+        let who = population
+            .ages
+            .map_or("Residents".to_owned(), |a| match (a.from, a.to) {
+                (0, Some(to)) => format!("Residents up to {to} years of age"),
+                (from, None) => format!("Residents of {from} years or more"),
+                (from, Some(to)) => format!("Residents of {from} to {to} years"),
+            });
         let when = match population.at {
             PopulationAt::PreviousYearEnd => "on 31.12. of the year before",
             PopulationAt::PeriodEndYear => "on 31.12. of the year in which the period ends",
@@ -480,7 +633,12 @@ impl<'a> Plan<'a> {
     fn population_columns(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.used
             .iter()
-            .filter_map(|b| Some((b.name.as_str(), b.population.as_deref().filter(|p| *p != "whole")?)))
+            .filter_map(|b| {
+                Some((
+                    b.name.as_str(),
+                    b.population.as_deref().filter(|p| *p != "whole")?,
+                ))
+            })
             .collect::<Vec<_>>()
             .into_iter()
     }
@@ -505,29 +663,48 @@ impl<'a> Plan<'a> {
              GROUP BY t.grain, t.period_start, t.year, d.county_code, any_need.months",
             needs = needs.join(", ")
         );
-        Step::new("delivered", "Months delivered and months needed, by county.", body)
+        Step::new(
+            "delivered",
+            "Months delivered and months needed, by county.",
+            body,
+        )
     }
 
     fn complete(&self) -> Step {
         let (areas, on_year) = match self.base() {
-            Base::Municipality => {
-                ("SELECT DISTINCT year, area_level, area, county_code FROM area_member", "a.year = t.year")
-            }
-            Base::County => ("SELECT DISTINCT area_level, area, county_code FROM area_member", ""),
+            Base::Municipality => (
+                "SELECT DISTINCT year, area_level, area, county_code FROM area_member",
+                "a.year = t.year",
+            ),
+            Base::County => (
+                "SELECT DISTINCT area_level, area, county_code FROM area_member",
+                "",
+            ),
         };
         let join = if on_year.is_empty() {
             "CROSS JOIN reported AS t".to_owned()
         } else {
             format!("JOIN reported AS t ON {on_year}")
         };
-        let mut columns: Vec<String> =
-            ["a.area_level", "a.area", "t.grain", "t.period_start", "t.label", "t.days", "t.year_days", "t.year"]
-                .map(str::to_owned)
-                .to_vec();
+        let mut columns: Vec<String> = [
+            "a.area_level",
+            "a.area",
+            "t.grain",
+            "t.period_start",
+            "t.label",
+            "t.days",
+            "t.year_days",
+            "t.year",
+        ]
+        .map(str::to_owned)
+        .to_vec();
         if self.population.is_some() {
             columns.push("t.population_year".to_owned());
         }
-        let group = (1..=columns.len()).map(|n| n.to_string()).collect::<Vec<_>>().join(", ");
+        let group = (1..=columns.len())
+            .map(|n| n.to_string())
+            .collect::<Vec<_>>()
+            .join(", ");
         columns.push("bool_and(coalesce(d.months = d.needed, FALSE)) AS complete".to_owned());
         Step::new(
             "complete",
@@ -541,16 +718,26 @@ impl<'a> Plan<'a> {
     }
 
     fn measured(&self) -> Step {
-        let mut columns: Vec<String> =
-            ["s.area_level", "s.area", "s.grain", "s.period_start", "s.label", "s.days", "s.year_days", "s.complete"]
-                .map(str::to_owned)
-                .to_vec();
+        let mut columns: Vec<String> = [
+            "s.area_level",
+            "s.area",
+            "s.grain",
+            "s.period_start",
+            "s.label",
+            "s.days",
+            "s.year_days",
+            "s.complete",
+        ]
+        .map(str::to_owned)
+        .to_vec();
         columns.extend(self.used.iter().map(|b| format!("{0}_member.{0}", b.name)));
         for component in &self.indicator.components {
             let name = &component.name;
             match &component.measure {
                 measure if measure.is_set() => {
-                    columns.push(format!("coalesce(person_set_count(v.{name}_set), 0) AS {name}"));
+                    columns.push(format!(
+                        "coalesce(person_set_count(v.{name}_set), 0) AS {name}"
+                    ));
                 }
                 Measure::Waits(_) => {
                     columns.push(format!("coalesce(v.{name}, 0) AS {name}"));
@@ -559,7 +746,9 @@ impl<'a> Plan<'a> {
                 _ => columns.push(format!("coalesce(v.{name}, 0) AS {name}")),
             }
             if self.counts_people(component) && !component.measure.is_set() {
-                columns.push(format!("coalesce(person_set_count(v.{name}_set), 0) AS {name}_people"));
+                columns.push(format!(
+                    "coalesce(person_set_count(v.{name}_set), 0) AS {name}_people"
+                ));
             }
         }
         let mut body = String::new();
@@ -567,13 +756,21 @@ impl<'a> Plan<'a> {
             columns.push("r.residents".to_owned());
             columns.push("r.obs_status AS residents_status".to_owned());
         }
-        let _ = write!(body, "SELECT\n{}\nFROM complete AS s", list("    ", &columns));
+        let _ = write!(
+            body,
+            "SELECT\n{}\nFROM complete AS s",
+            list("    ", &columns)
+        );
         for breakdown in &self.used {
             let name = &breakdown.name;
             let members = match &breakdown.members {
                 Members::Values(values) => {
-                    let rows: Vec<String> = values.iter().map(|v| format!("({})", literal(v))).collect();
-                    format!("SELECT * FROM (VALUES (CAST(NULL AS VARCHAR)), {}) AS m ({name})", rows.join(", "))
+                    let rows: Vec<String> =
+                        values.iter().map(|v| format!("({})", literal(v))).collect();
+                    format!(
+                        "SELECT * FROM (VALUES (CAST(NULL AS VARCHAR)), {}) AS m ({name})",
+                        rows.join(", ")
+                    )
                 }
                 Members::Codes(codes) => format!(
                     "SELECT CAST(NULL AS VARCHAR) AS {name}\n    UNION ALL\n    \
@@ -583,20 +780,38 @@ impl<'a> Plan<'a> {
             };
             let _ = write!(body, "\nCROSS JOIN (\n    {members}\n) AS {name}_member");
         }
-        let mut on: Vec<String> =
-            ["area_level", "area", "grain", "period_start"].map(|c| format!("v.{c} = s.{c}")).to_vec();
-        on.extend(self.used.iter().map(|b| format!("(v.{0} IS NOT DISTINCT FROM {0}_member.{0})", b.name)));
-        let _ = write!(body, "\nLEFT JOIN merged AS v{}", conditions("    ", "ON", &on));
+        let mut on: Vec<String> = ["area_level", "area", "grain", "period_start"]
+            .map(|c| format!("v.{c} = s.{c}"))
+            .to_vec();
+        on.extend(
+            self.used
+                .iter()
+                .map(|b| format!("(v.{0} IS NOT DISTINCT FROM {0}_member.{0})", b.name)),
+        );
+        let _ = write!(
+            body,
+            "\nLEFT JOIN merged AS v{}",
+            conditions("    ", "ON", &on)
+        );
         if self.population.is_some() {
-            let mut on: Vec<String> =
-                ["year", "population_year", "area_level", "area"].map(|c| format!("r.{c} = s.{c}")).to_vec();
+            let mut on: Vec<String> = ["year", "population_year", "area_level", "area"]
+                .map(|c| format!("r.{c} = s.{c}"))
+                .to_vec();
             on.extend(
                 self.population_columns()
                     .map(|(b, column)| format!("(r.{column} IS NOT DISTINCT FROM {b}_member.{b})")),
             );
-            let _ = write!(body, "\nLEFT JOIN residents AS r{}", conditions("    ", "ON", &on));
+            let _ = write!(
+                body,
+                "\nLEFT JOIN residents AS r{}",
+                conditions("    ", "ON", &on)
+            );
         }
-        Step::new("measured", "The numbers of the formula. Complete and without rows is zero.", body)
+        Step::new(
+            "measured",
+            "The numbers of the formula. Complete and without rows is zero.",
+            body,
+        )
     }
 
     // The formula.
@@ -605,21 +820,43 @@ impl<'a> Plan<'a> {
         let names = self.indicator.outputs.iter().map(|o| o.name.clone());
         match &self.indicator.formula {
             Formula::Single(term) => names.map(|name| self.single(name, term)).collect(),
-            Formula::Fraction { numerator, denominator, per, annualise, interval } => names
-                .map(|name| self.fraction(name, numerator, denominator, *per, *annualise, interval.as_ref()))
+            Formula::Fraction {
+                numerator,
+                denominator,
+                per,
+                annualise,
+                interval,
+            } => names
+                .map(|name| {
+                    self.fraction(
+                        name,
+                        numerator,
+                        denominator,
+                        *per,
+                        *annualise,
+                        interval.as_ref(),
+                    )
+                })
                 .collect(),
-            Formula::Waiting { waits, stats } => {
-                names.zip(stats).map(|(name, stat)| self.waiting(name, waits, stat)).collect()
-            }
-            Formula::Scenario { terms, stats } => {
-                names.zip(stats).map(|(name, stat)| self.scenario(name, terms, stat)).collect()
-            }
+            Formula::Waiting { waits, stats } => names
+                .zip(stats)
+                .map(|(name, stat)| self.waiting(name, waits, stat))
+                .collect(),
+            Formula::Scenario { terms, stats } => names
+                .zip(stats)
+                .map(|(name, stat)| self.scenario(name, terms, stat))
+                .collect(),
             Formula::Weighted(_) => Vec::new(),
         }
     }
 
     fn estimates(&self) -> Vec<String> {
-        self.indicator.components.iter().filter(|c| c.estimates).map(|c| format!("{} > 0", c.name)).collect()
+        self.indicator
+            .components
+            .iter()
+            .filter(|c| c.estimates)
+            .map(|c| format!("{} > 0", c.name))
+            .collect()
     }
 
     fn people_of(&self, components: &[&str]) -> Vec<String> {
@@ -676,7 +913,12 @@ impl<'a> Plan<'a> {
                 } else {
                     format!("nullif({}, 0)", float(term))
                 };
-                (below, raw, self.people_of(&[&numerator.component, &term.component]), Vec::new())
+                (
+                    below,
+                    raw,
+                    self.people_of(&[&numerator.component, &term.component]),
+                    Vec::new(),
+                )
             }
         };
         people.dedup();
@@ -720,7 +962,11 @@ impl<'a> Plan<'a> {
                 nothing,
                 estimated: self.estimates(),
             },
-            WaitingStat::ShareOver { component, per, interval } => {
+            WaitingStat::ShareOver {
+                component,
+                per,
+                interval,
+            } => {
                 let limits = |side: &str| {
                     interval.as_ref().map(|i| {
                         format!(
@@ -744,10 +990,19 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn scenario(&self, name: String, terms: &BTreeMap<String, Term>, stat: &ScenarioStat) -> OutputSql {
+    fn scenario(
+        &self,
+        name: String,
+        terms: &BTreeMap<String, Term>,
+        stat: &ScenarioStat,
+    ) -> OutputSql {
         let number = |component: &str| terms.get(component).map(float).unwrap_or_default();
         let (of, to) = (number(&stat.of), number(&stat.to));
-        let per = if stat.per == 1 { String::new() } else { format!(" * {}", stat.per) };
+        let per = if stat.per == 1 {
+            String::new()
+        } else {
+            format!(" * {}", stat.per)
+        };
         let value = match stat.stat {
             Comparison::Ratio => format!("{of} / nullif({to}, 0){per}"),
             Comparison::Difference if stat.divide_by == 1 => format!("{of} - {to}"),
@@ -776,7 +1031,10 @@ impl<'a> Plan<'a> {
         let several = outputs.len() > 1;
         let column = |expression: &dyn Fn(&OutputSql) -> Option<String>, missing: &str| -> String {
             if !several {
-                return outputs.first().and_then(expression).unwrap_or_else(|| missing.to_owned());
+                return outputs
+                    .first()
+                    .and_then(expression)
+                    .unwrap_or_else(|| missing.to_owned());
             }
             let mut cases = String::new();
             for output in &outputs {
@@ -784,11 +1042,19 @@ impl<'a> Plan<'a> {
                     let _ = write!(cases, "\n        WHEN {} THEN {sql}", literal(&output.name));
                 }
             }
-            if cases.is_empty() { missing.to_owned() } else { format!("CASE o.output{cases}\n    END") }
+            if cases.is_empty() {
+                missing.to_owned()
+            } else {
+                format!("CASE o.output{cases}\n    END")
+            }
         };
         let complete = |sql: String| format!("CASE WHEN complete THEN {sql} END");
         let mut columns = vec![
-            if several { "o.output".to_owned() } else { column(&|o| Some(literal(&o.name)), "NULL") + " AS output" },
+            if several {
+                "o.output".to_owned()
+            } else {
+                column(&|o| Some(literal(&o.name)), "NULL") + " AS output"
+            },
             "area_level".to_owned(),
             "area".to_owned(),
             "grain AS period_grain".to_owned(),
@@ -796,7 +1062,11 @@ impl<'a> Plan<'a> {
             "label AS period".to_owned(),
         ];
         columns.extend(self.all.iter().map(|b| {
-            if self.used.iter().any(|u| u.name == *b) { b.clone() } else { format!("CAST(NULL AS VARCHAR) AS {b}") }
+            if self.used.iter().any(|u| u.name == *b) {
+                b.clone()
+            } else {
+                format!("CAST(NULL AS VARCHAR) AS {b}")
+            }
         }));
         let null = "CAST(NULL AS DOUBLE)";
         let double = |sql: &String| complete(format!("CAST({sql} AS DOUBLE)"));
@@ -807,21 +1077,34 @@ impl<'a> Plan<'a> {
         let counted = |o: &OutputSql| {
             let numerator = format!("CAST({} AS DOUBLE)", o.numerator.as_ref()?);
             Some(match &o.nothing {
-                Some(nothing) => format!("CASE WHEN complete AND NOT ({nothing}) THEN {numerator} END"),
+                Some(nothing) => {
+                    format!("CASE WHEN complete AND NOT ({nothing}) THEN {numerator} END")
+                }
                 None => complete(numerator),
             })
         };
         columns.push(column(&counted, null) + " AS numerator");
         columns.push(column(&|o| o.denominator.as_ref().map(double), null) + " AS denominator");
-        columns.push(column(&|o| contributors(&o.people).map(complete), "CAST(NULL AS BIGINT)") + " AS contributors");
+        columns.push(
+            column(
+                &|o| contributors(&o.people).map(complete),
+                "CAST(NULL AS BIGINT)",
+            ) + " AS contributors",
+        );
         columns.push(column(&|o| Some(status(o)), "'A'") + " AS obs_status");
         let outputs_join = if several {
-            let rows: Vec<String> = outputs.iter().map(|o| format!("({})", literal(&o.name))).collect();
+            let rows: Vec<String> = outputs
+                .iter()
+                .map(|o| format!("({})", literal(&o.name)))
+                .collect();
             format!("\nCROSS JOIN (VALUES {}) AS o (output)", rows.join(", "))
         } else {
             String::new()
         };
-        format!("SELECT\n{}\nFROM measured{outputs_join}\n", list("    ", &columns))
+        format!(
+            "SELECT\n{}\nFROM measured{outputs_join}\n",
+            list("    ", &columns)
+        )
     }
 }
 
@@ -888,13 +1171,18 @@ fn mask(names: &[&str]) -> String {
     }
     let rows: Vec<String> = (0..1usize << names.len())
         .map(|bits| {
-            let cells: Vec<&str> =
-                (0..names.len()).map(|at| if bits >> at & 1 == 1 { "TRUE" } else { "FALSE" }).collect();
+            let cells: Vec<&str> = (0..names.len())
+                .map(|at| if bits >> at & 1 == 1 { "TRUE" } else { "FALSE" })
+                .collect();
             format!("({})", cells.join(", "))
         })
         .collect();
     let columns: Vec<String> = names.iter().map(|n| format!("by_{n}")).collect();
-    format!("\nCROSS JOIN (VALUES {}) AS k ({})", rows.join(", "), columns.join(", "))
+    format!(
+        "\nCROSS JOIN (VALUES {}) AS k ({})",
+        rows.join(", "),
+        columns.join(", ")
+    )
 }
 
 /// Every area of the levels with its municipalities, by year.
@@ -957,19 +1245,29 @@ fn model_components(model: &Model) -> Vec<String> {
     model
         .sectors
         .iter()
-        .flat_map(|s| [Some(need_component(&s.name)), s.share.as_ref().map(|_| share_component(&s.name))])
+        .flat_map(|s| {
+            [
+                Some(need_component(&s.name)),
+                s.share.as_ref().map(|_| share_component(&s.name)),
+            ]
+        })
         .flatten()
         .collect()
 }
 
 fn model_query(indicator: &Indicator, model: &Model, breakdowns: &[String]) -> String {
-    let cells = format!("c.indicator_no = {} AND c.indicator = {}", indicator.number(), literal(&indicator.id));
-    let mut own = vec!["c.area".to_owned(), "c.period_start".to_owned()];
-    own.extend(
-        model_components(model)
-            .iter()
-            .map(|name| format!("max(c.x) FILTER (WHERE c.component = {}) AS {name}", literal(name))),
+    let cells = format!(
+        "c.indicator_no = {} AND c.indicator = {}",
+        indicator.number(),
+        literal(&indicator.id)
     );
+    let mut own = vec!["c.area".to_owned(), "c.period_start".to_owned()];
+    own.extend(model_components(model).iter().map(|name| {
+        format!(
+            "max(c.x) FILTER (WHERE c.component = {}) AS {name}",
+            literal(name)
+        )
+    }));
     let spine: Vec<String> = indicator
         .levels
         .iter()
@@ -1023,7 +1321,11 @@ fn model_query(indicator: &Indicator, model: &Model, breakdowns: &[String]) -> S
                 list("    ", &own)
             ),
         ),
-        Step::new("spine", "Every area that the model is published for.", spine.join("\nUNION ALL\n")),
+        Step::new(
+            "spine",
+            "Every area that the model is published for.",
+            spine.join("\nUNION ALL\n"),
+        ),
         Step::new(
             "weight",
             "The weights of the sectors, by year.",
@@ -1037,7 +1339,10 @@ fn model_query(indicator: &Indicator, model: &Model, breakdowns: &[String]) -> S
         ),
         Step::new(
             "factor",
-            &format!("Each sector against {}, the reference area.", model.reference_area),
+            &format!(
+                "Each sector against {}, the reference area.",
+                model.reference_area
+            ),
             format!(
                 "SELECT\n{}\nFROM reference.period AS p\nJOIN linear AS r ON r.period_start = p.period_start AND r.area = {}\n\
                  CROSS JOIN spine AS s\nLEFT JOIN linear AS v ON v.period_start = p.period_start AND v.area = s.area\n\
@@ -1047,8 +1352,12 @@ fn model_query(indicator: &Indicator, model: &Model, breakdowns: &[String]) -> S
             ),
         ),
     ];
-    let total =
-        model.sectors.iter().map(|s| format!("weight_{0} * factor_{0}", s.name)).collect::<Vec<_>>().join(" + ");
+    let total = model
+        .sectors
+        .iter()
+        .map(|s| format!("weight_{0} * factor_{0}", s.name))
+        .collect::<Vec<_>>()
+        .join(" + ");
     let values: Vec<(String, String)> = indicator
         .outputs
         .iter()
@@ -1062,13 +1371,31 @@ fn model_query(indicator: &Indicator, model: &Model, breakdowns: &[String]) -> S
             (literal(&output.name), value)
         })
         .collect();
-    let cases: String = values.iter().map(|(name, value)| format!("\n            WHEN {name} THEN {value}")).collect();
+    let cases: String = values
+        .iter()
+        .map(|(name, value)| format!("\n            WHEN {name} THEN {value}"))
+        .collect();
     let names: Vec<String> = values.iter().map(|(name, _)| format!("({name})")).collect();
-    let mut out: Vec<String> =
-        ["output", "area_level", "area", "period_grain", "period_start", "period"].map(str::to_owned).to_vec();
-    out.extend(breakdowns.iter().map(|b| format!("CAST(NULL AS VARCHAR) AS {b}")));
+    let mut out: Vec<String> = [
+        "output",
+        "area_level",
+        "area",
+        "period_grain",
+        "period_start",
+        "period",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    out.extend(
+        breakdowns
+            .iter()
+            .map(|b| format!("CAST(NULL AS VARCHAR) AS {b}")),
+    );
     out.push("value".to_owned());
-    out.extend(["lower", "upper", "numerator", "denominator"].map(|c| format!("CAST(NULL AS DOUBLE) AS {c}")));
+    out.extend(
+        ["lower", "upper", "numerator", "denominator"]
+            .map(|c| format!("CAST(NULL AS DOUBLE) AS {c}")),
+    );
     out.push("CAST(NULL AS BIGINT) AS contributors".to_owned());
     out.push("CASE WHEN value IS NULL THEN 'L' ELSE 'A' END AS obs_status".to_owned());
     format!(
@@ -1084,7 +1411,10 @@ fn model_query(indicator: &Indicator, model: &Model, breakdowns: &[String]) -> S
 
 fn model_lineage(indicator: &Indicator, model: &Model, breakdowns: &[String]) -> String {
     let mut columns = vec![
-        format!("CASE WHEN c.area = {} THEN 'country' ELSE 'county' END AS area_level", literal(&model.reference_area)),
+        format!(
+            "CASE WHEN c.area = {} THEN 'country' ELSE 'county' END AS area_level",
+            literal(&model.reference_area)
+        ),
         "c.area".to_owned(),
         format!("{} AS period_grain", literal(Grain::Year.as_str())),
         "c.period_start".to_owned(),

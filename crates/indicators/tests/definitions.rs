@@ -13,9 +13,11 @@ use tietopohja_indicators::{Catalogue, Kind, Language, Span};
 fn shipped() -> Catalogue {
     let definitions = toml_files(&repository().join("definitions/indicators"));
     let limits = toml_files(&repository().join("definitions/limits"));
-    Warehouse::read().load(&definitions, &limits).unwrap_or_else(|problems| {
-        panic!("{}", tietopohja_domain::render_problems(&problems));
-    })
+    Warehouse::read()
+        .load(&definitions, &limits)
+        .unwrap_or_else(|problems| {
+            panic!("{}", tietopohja_domain::render_problems(&problems));
+        })
 }
 
 fn test_limits() -> Vec<(String, String)> {
@@ -25,11 +27,23 @@ fn test_limits() -> Vec<(String, String)> {
 #[test]
 fn every_shipped_definition_loads_without_problems() {
     let catalogue = shipped();
-    assert!(catalogue.indicators().len() >= 35, "{} indicators", catalogue.indicators().len());
+    assert!(
+        catalogue.indicators().len() >= 35,
+        "{} indicators",
+        catalogue.indicators().len()
+    );
     for indicator in catalogue.indicators() {
-        assert_eq!(format!("{}.toml", indicator.id()), indicator.file(), "a file is named after its indicator");
+        assert_eq!(
+            format!("{}.toml", indicator.id()),
+            indicator.file(),
+            "a file is named after its indicator"
+        );
         for language in [Language::Fi, Language::Sv, Language::En] {
-            assert!(indicator.text(language).is_some(), "{} has a title in {language}", indicator.id());
+            assert!(
+                indicator.text(language).is_some(),
+                "{} has a title in {language}",
+                indicator.id()
+            );
         }
         assert!(
             indicator.text(Language::Fi).unwrap().source.is_some(),
@@ -41,15 +55,27 @@ fn every_shipped_definition_loads_without_problems() {
 
 #[test]
 fn shipped_definitions_use_every_kind_but_sum() {
-    let used: BTreeSet<Kind> = shipped().indicators().iter().map(tietopohja_indicators::Indicator::kind).collect();
-    let all: BTreeSet<Kind> = Kind::ALL.iter().copied().filter(|k| *k != Kind::Sum).collect();
+    let used: BTreeSet<Kind> = shipped()
+        .indicators()
+        .iter()
+        .map(tietopohja_indicators::Indicator::kind)
+        .collect();
+    let all: BTreeSet<Kind> = Kind::ALL
+        .iter()
+        .copied()
+        .filter(|k| *k != Kind::Sum)
+        .collect();
     assert_eq!(used, all);
 }
 
 #[test]
 fn storage_numbers_are_positive_and_differ() {
     let catalogue = shipped();
-    let numbers: BTreeSet<i32> = catalogue.indicators().iter().map(tietopohja_indicators::Indicator::number).collect();
+    let numbers: BTreeSet<i32> = catalogue
+        .indicators()
+        .iter()
+        .map(tietopohja_indicators::Indicator::number)
+        .collect();
     assert_eq!(numbers.len(), catalogue.indicators().len());
     assert!(numbers.iter().all(|n| *n >= 0));
 }
@@ -58,7 +84,14 @@ fn storage_numbers_are_positive_and_differ() {
 fn breakdowns_of_the_catalogue_are_the_sorted_union() {
     assert_eq!(
         shipped().breakdowns(),
-        ["age_group", "production", "profession_group", "service_code", "sex", "task_group"]
+        [
+            "age_group",
+            "production",
+            "profession_group",
+            "service_code",
+            "sex",
+            "task_group"
+        ]
     );
 }
 
@@ -66,7 +99,10 @@ fn breakdowns_of_the_catalogue_are_the_sorted_union() {
 fn an_unknown_id_gets_a_suggestion() {
     let catalogue = shipped();
     assert!(catalogue.get("lasu.notification_per_1000").is_none());
-    assert_eq!(catalogue.suggest("lasu.notification_per_1000"), Some("lasu.notifications_per_1000"));
+    assert_eq!(
+        catalogue.suggest("lasu.notification_per_1000"),
+        Some("lasu.notifications_per_1000")
+    );
 }
 
 #[test]
@@ -74,7 +110,10 @@ fn contracts_and_tables_are_those_of_the_sources() {
     let catalogue = shipped();
     let vacancy = catalogue.get("hr.vacancy_rate").unwrap();
     assert_eq!(vacancy.contracts(), ["hr_employment", "hr_post"]);
-    assert_eq!(vacancy.tables(), ["conformed.employment_spell", "conformed.post"]);
+    assert_eq!(
+        vacancy.tables(),
+        ["conformed.employment_spell", "conformed.post"]
+    );
     let need = catalogue.get("need.service_need").unwrap();
     assert_eq!(need.contracts(), Vec::<&str>::new());
     assert_eq!(
@@ -91,8 +130,18 @@ fn contracts_and_tables_are_those_of_the_sources() {
 #[test]
 fn a_population_is_a_public_denominator_and_clients_are_not() {
     let catalogue = shipped();
-    assert!(catalogue.get("lasu.placed_0_17_pct").unwrap().denominator_is_public());
-    assert!(!catalogue.get("lasu.family_care_share").unwrap().denominator_is_public());
+    assert!(
+        catalogue
+            .get("lasu.placed_0_17_pct")
+            .unwrap()
+            .denominator_is_public()
+    );
+    assert!(
+        !catalogue
+            .get("lasu.family_care_share")
+            .unwrap()
+            .denominator_is_public()
+    );
 }
 
 #[test]
@@ -103,7 +152,8 @@ fn limits_of_the_care_guarantee_follow_the_law_of_their_day() {
         .iter()
         .filter(|l| l.id() == "statute.hoitotakuu_pth")
         .map(|l| {
-            let day = |d: Option<tietopohja_domain::Date>| d.map_or("open".to_owned(), |d| d.to_string());
+            let day =
+                |d: Option<tietopohja_domain::Date>| d.map_or("open".to_owned(), |d| d.to_string());
             format!(
                 "{} {} {} {}..{}",
                 l.value().unwrap(),
@@ -148,18 +198,31 @@ fn each_kind_compiles_to_its_golden_sql() {
             definitions.push((file, text));
         }
     }
-    let catalogue = Warehouse::read().load(&definitions, &test_limits()).unwrap();
-    let kinds: BTreeSet<Kind> = catalogue.indicators().iter().map(tietopohja_indicators::Indicator::kind).collect();
+    let catalogue = Warehouse::read()
+        .load(&definitions, &test_limits())
+        .unwrap();
+    let kinds: BTreeSet<Kind> = catalogue
+        .indicators()
+        .iter()
+        .map(tietopohja_indicators::Indicator::kind)
+        .collect();
     assert_eq!(kinds.len(), Kind::ALL.len(), "every kind has a golden text");
     for indicator in catalogue.indicators() {
         let compiled = catalogue.compile(indicator);
-        assert_eq!(compiled, catalogue.compile(indicator), "the text depends on nothing else");
+        assert_eq!(
+            compiled,
+            catalogue.compile(indicator),
+            "the text depends on nothing else"
+        );
         let mut text = String::new();
         for component in &compiled.components {
             let _ = writeln!(text, "{}", component.sql);
         }
         let _ = write!(text, "{}\n{}", compiled.value_sql, compiled.lineage_sql);
-        check_golden(&crate_dir().join(format!("testdata/compiled/{}.sql", indicator.id())), &text);
+        check_golden(
+            &crate_dir().join(format!("testdata/compiled/{}.sql", indicator.id())),
+            &text,
+        );
     }
 }
 
@@ -167,16 +230,30 @@ fn each_kind_compiles_to_its_golden_sql() {
 fn a_stock_takes_the_last_month_and_a_year_to_date_all_months_so_far() {
     let catalogue = shipped();
     let spans = |id: &str| -> Vec<(String, Span)> {
-        catalogue.compile(catalogue.get(id).unwrap()).components.into_iter().map(|c| (c.name, c.span)).collect()
+        catalogue
+            .compile(catalogue.get(id).unwrap())
+            .components
+            .into_iter()
+            .map(|c| (c.name, c.span))
+            .collect()
     };
-    assert_eq!(spans("hr.headcount"), [("numerator".to_owned(), Span::PeriodEnd)]);
+    assert_eq!(
+        spans("hr.headcount"),
+        [("numerator".to_owned(), Span::PeriodEnd)]
+    );
     assert_eq!(
         spans("talous.budget_execution"),
-        [("actual".to_owned(), Span::YearToDate), ("budget".to_owned(), Span::FullYear)]
+        [
+            ("actual".to_owned(), Span::YearToDate),
+            ("budget".to_owned(), Span::FullYear)
+        ]
     );
     assert_eq!(
         spans("vaesto.population"),
-        [("numerator".to_owned(), Span::Period), ("numerator_estimated".to_owned(), Span::Period)]
+        [
+            ("numerator".to_owned(), Span::Period),
+            ("numerator_estimated".to_owned(), Span::Period)
+        ]
     );
 }
 
@@ -199,8 +276,13 @@ fn bad_definitions_report_every_problem_at_once() {
 
 #[test]
 fn two_files_with_one_id_are_refused() {
-    let text = std::fs::read_to_string(repository().join("definitions/indicators/hr.headcount.toml")).unwrap();
-    let definitions = [("a.toml".to_owned(), text.clone()), ("b.toml".to_owned(), text)];
+    let text =
+        std::fs::read_to_string(repository().join("definitions/indicators/hr.headcount.toml"))
+            .unwrap();
+    let definitions = [
+        ("a.toml".to_owned(), text.clone()),
+        ("b.toml".to_owned(), text),
+    ];
     let problems = Warehouse::read().load(&definitions, &[]).err().unwrap();
     assert_eq!(
         tietopohja_domain::render_problems(&problems),
@@ -217,7 +299,12 @@ fn a_definition_that_lost_a_line_never_panics() {
     for (file, text) in toml_files(&repository().join("definitions/indicators")) {
         let lines: Vec<&str> = text.lines().collect();
         for lost in 0..lines.len() {
-            let rest: Vec<&str> = lines.iter().enumerate().filter(|(at, _)| *at != lost).map(|(_, l)| *l).collect();
+            let rest: Vec<&str> = lines
+                .iter()
+                .enumerate()
+                .filter(|(at, _)| *at != lost)
+                .map(|(_, l)| *l)
+                .collect();
             match warehouse.load(&[(file.clone(), rest.join("\n"))], &limits) {
                 Ok(catalogue) => {
                     for indicator in catalogue.indicators() {
@@ -231,5 +318,8 @@ fn a_definition_that_lost_a_line_never_panics() {
             }
         }
     }
-    assert!(refused > 500, "only {refused} damaged definitions were refused");
+    assert!(
+        refused > 500,
+        "only {refused} damaged definitions were refused"
+    );
 }

@@ -23,13 +23,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut lists = Vec::new();
     for entry in std::fs::read_dir(definitions.join("codes"))? {
         let path = entry?.path();
-        let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let stem = path
+            .file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned())
+            .unwrap_or_default();
         lists.push((stem, std::fs::read_to_string(&path)?));
     }
     let lists = Arc::new(CodeLists::parse(lists).map_err(|problems| render_problems(&problems))?);
     let yaml_name = format!("{name}.odcs.yaml");
     let yaml = std::fs::read_to_string(definitions.join("contracts").join(&yaml_name))?;
-    let contract = Arc::new(Contract::parse(&yaml_name, &yaml, &lists).map_err(|problems| render_problems(&problems))?);
+    let contract = Arc::new(
+        Contract::parse(&yaml_name, &yaml, &lists)
+            .map_err(|problems| render_problems(&problems))?,
+    );
     let rounds: usize = rest.first().map_or(Ok(1), |text| text.parse())?;
     for _ in 0..rounds {
         let folder = tempfile::tempdir()?;
@@ -43,7 +49,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
             ..LandRequest::new(Arc::clone(&contract), Arc::clone(&lists), file)
         };
         let started = Instant::now();
-        let receipt = land(&lake, &keys, clock.as_ref(), request, &LandLimits::default(), &NoProgress).await?;
+        let receipt = land(
+            &lake,
+            &keys,
+            clock.as_ref(),
+            request,
+            &LandLimits::default(),
+            &NoProgress,
+        )
+        .await?;
         let seconds = started.elapsed().as_secs_f64();
         print!("{receipt}");
         println!(

@@ -55,8 +55,19 @@ impl TryFrom<serde_json::Value> for Amount {
         match value {
             serde_json::Value::String(text) => Ok(Amount(text)),
             // A longer number may have lost digits before it came here.
-            serde_json::Value::Number(number) if number.to_string().bytes().filter(u8::is_ascii_digit).count() <= 15 => Ok(Amount(number.to_string())),
-            serde_json::Value::Number(_) => Err("a sum of more than 15 digits must be written as text".to_owned()),
+            serde_json::Value::Number(number)
+                if number
+                    .to_string()
+                    .bytes()
+                    .filter(u8::is_ascii_digit)
+                    .count()
+                    <= 15 =>
+            {
+                Ok(Amount(number.to_string()))
+            }
+            serde_json::Value::Number(_) => {
+                Err("a sum of more than 15 digits must be written as text".to_owned())
+            }
             _ => Err("a sum is neither a number nor text".to_owned()),
         }
     }
@@ -68,18 +79,39 @@ impl ControlTotals {
         let mut name = file.as_os_str().to_owned();
         name.push(".control.json");
         let path = PathBuf::from(name);
-        let shown = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let wrong = |message: String| RequestError::ControlTotals { file: crate::source::mask_identity_codes(&shown), message };
+        let shown = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        let wrong = |message: String| RequestError::ControlTotals {
+            file: crate::source::mask_identity_codes(&shown),
+            message,
+        };
         match std::fs::metadata(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(wrong(format!("the control totals cannot be read: {}", error.kind()))),
-            Ok(metadata) if metadata.len() > MAX_FILE_BYTES => return Err(wrong("the file of control totals is too large".to_owned())),
+            Err(error) => {
+                return Err(wrong(format!(
+                    "the control totals cannot be read: {}",
+                    error.kind()
+                )));
+            }
+            Ok(metadata) if metadata.len() > MAX_FILE_BYTES => {
+                return Err(wrong("the file of control totals is too large".to_owned()));
+            }
             Ok(_) => {}
         }
-        let text = std::fs::read_to_string(&path).map_err(|error| wrong(format!("the control totals cannot be read: {}", error.kind())))?;
-        serde_json::from_str(&text)
-            .map(Some)
-            .map_err(|error| wrong(format!("line {}: the control totals are not as agreed", error.line())))
+        let text = std::fs::read_to_string(&path).map_err(|error| {
+            wrong(format!(
+                "the control totals cannot be read: {}",
+                error.kind()
+            ))
+        })?;
+        serde_json::from_str(&text).map(Some).map_err(|error| {
+            wrong(format!(
+                "line {}: the control totals are not as agreed",
+                error.line()
+            ))
+        })
     }
 
     /// The stated sum of a column in units of its last decimal; `None` when none is stated.
@@ -100,23 +132,53 @@ impl ControlTotals {
         let ask = "ask the sender for the whole file, or for totals of this one";
         let mut findings = Vec::new();
         if let Some(rows) = self.rows.filter(|rows| *rows != totals.received) {
-            findings.push(finding(None, format!("the sender states {rows} rows and the file has {}", totals.received), ask));
+            findings.push(finding(
+                None,
+                format!(
+                    "the sender states {rows} rows and the file has {}",
+                    totals.received
+                ),
+                ask,
+            ));
         }
         for (name, amount) in &self.sums {
-            let column = contract.amount_columns().find(|property| property.name() == name || property.header().as_ref() == name);
+            let column = contract
+                .amount_columns()
+                .find(|property| property.name() == name || property.header().as_ref() == name);
             let Some(property) = column else {
-                let known: Vec<&str> = contract.amount_columns().map(|property| property.name()).collect();
-                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-                findings.push(finding(None, format!("the sender states a sum of `{name}`, which is not an amount column"), &format!("amount columns of this contract: {known}")));
+                let known: Vec<&str> = contract
+                    .amount_columns()
+                    .map(|property| property.name())
+                    .collect();
+                let known = if known.is_empty() {
+                    "none".to_owned()
+                } else {
+                    known.join(", ")
+                };
+                findings.push(finding(
+                    None,
+                    format!("the sender states a sum of `{name}`, which is not an amount column"),
+                    &format!("amount columns of this contract: {known}"),
+                ));
                 continue;
             };
-            let PropertyType::Decimal { scale, .. } = property.kind() else { continue };
-            let received = totals.sums_received.get(property.name()).copied().unwrap_or_default();
+            let PropertyType::Decimal { scale, .. } = property.kind() else {
+                continue;
+            };
+            let received = totals
+                .sums_received
+                .get(property.name())
+                .copied()
+                .unwrap_or_default();
             match parse_units(&amount.0, *scale) {
                 Some(stated) if stated == received => {}
                 Some(stated) => findings.push(finding(
                     Some(Arc::clone(property.header())),
-                    format!("the sender states {} and the rows sum to {}", decimal_text(stated, *scale), decimal_text(received, *scale)),
+                    format!(
+                        "the sender states {} and the rows sum to {}",
+                        decimal_text(stated, *scale),
+                        decimal_text(received, *scale)
+                    ),
                     ask,
                 )),
                 None => findings.push(finding(
@@ -139,11 +201,22 @@ fn parse_units(text: &str, scale: u8) -> Option<i128> {
     };
     let (whole, part) = digits.split_once(['.', ',']).unwrap_or((digits, ""));
     let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || !plain(whole) || !plain(part) || part.trim_end_matches('0').len() > usize::from(scale) {
+    if whole.is_empty()
+        || !plain(whole)
+        || !plain(part)
+        || part.trim_end_matches('0').len() > usize::from(scale)
+    {
         return None;
     }
-    let part: String = part.chars().chain(std::iter::repeat('0')).take(usize::from(scale)).collect();
-    format!("{whole}{part}").parse::<i128>().ok().map(|units| sign * units)
+    let part: String = part
+        .chars()
+        .chain(std::iter::repeat('0'))
+        .take(usize::from(scale))
+        .collect();
+    format!("{whole}{part}")
+        .parse::<i128>()
+        .ok()
+        .map(|units| sign * units)
 }
 
 #[cfg(test)]
@@ -171,12 +244,22 @@ mod tests {
 
     #[test]
     fn a_manifest_is_strict_and_keeps_digits() {
-        let totals: ControlTotals = serde_json::from_str(r#"{"rows": 3, "sums": {"amount": "-0.10", "euro": 12.5}}"#).unwrap();
+        let totals: ControlTotals =
+            serde_json::from_str(r#"{"rows": 3, "sums": {"amount": "-0.10", "euro": 12.5}}"#)
+                .unwrap();
         assert_eq!(totals.rows, Some(3));
         assert_eq!(totals.stated("amount", "x", 2), Some(Ok(-10)));
         assert_eq!(totals.stated("y", "euro", 2), Some(Ok(1_250)));
-        for wrong in [r#"{"row": 3}"#, r#"{"sums": {"a": true}}"#, r#"{"sums": {"a": 1234567890123.456789}}"#, ""] {
-            assert!(serde_json::from_str::<ControlTotals>(wrong).is_err(), "{wrong}");
+        for wrong in [
+            r#"{"row": 3}"#,
+            r#"{"sums": {"a": true}}"#,
+            r#"{"sums": {"a": 1234567890123.456789}}"#,
+            "",
+        ] {
+            assert!(
+                serde_json::from_str::<ControlTotals>(wrong).is_err(),
+                "{wrong}"
+            );
         }
     }
 
@@ -189,6 +272,9 @@ mod tests {
         assert_eq!(ControlTotals::beside(&file).unwrap().unwrap().rows, Some(2));
         std::fs::write(folder.path().join("a.csv.control.json"), "{\n\"rows\": x}").unwrap();
         let error = ControlTotals::beside(&file).unwrap_err().to_string();
-        assert!(error.starts_with("`a.csv.control.json`: line 2: "), "{error}");
+        assert!(
+            error.starts_with("`a.csv.control.json`: line 2: "),
+            "{error}"
+        );
     }
 }

@@ -19,10 +19,19 @@ pub(crate) struct NamedDelivery {
 pub(crate) fn named_delivery(file_name: &str, national: bool) -> NamedDelivery {
     let stem = file_name.split('.').next().unwrap_or_default();
     let mut parts = stem.rsplit('_');
-    let (period, county) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let (period, county) = (
+        parts.next().unwrap_or_default(),
+        parts.next().unwrap_or_default(),
+    );
     match (DeliveryPeriod::parse(period), County::parse(county)) {
-        (Ok(period), Ok(county)) => NamedDelivery { county: Some(county), period: Some(period) },
-        (Ok(period), Err(_)) if national => NamedDelivery { county: None, period: Some(period) },
+        (Ok(period), Ok(county)) => NamedDelivery {
+            county: Some(county),
+            period: Some(period),
+        },
+        (Ok(period), Err(_)) if national => NamedDelivery {
+            county: None,
+            period: Some(period),
+        },
         _ => NamedDelivery::default(),
     }
 }
@@ -46,21 +55,37 @@ pub(crate) fn settle(
 ) -> Result<(County, DeliveryPeriod), RequestError> {
     let named = named_delivery(file, agreed.national);
     let example = match agreed.monthly {
-        true => DeliveryPeriod::Month { year: today_year, month: 1 },
+        true => DeliveryPeriod::Month {
+            year: today_year,
+            month: 1,
+        },
         false => DeliveryPeriod::Year(today_year),
     };
     let (file_text, contract_text) = (file.to_owned(), contract.to_owned());
     let county = match (asked.county, named.county) {
         (Some(asked), Some(named)) if asked != named => {
-            return Err(RequestError::CountyContradicts { file: file_text, named, asked });
+            return Err(RequestError::CountyContradicts {
+                file: file_text,
+                named,
+                asked,
+            });
         }
         (Some(county), _) | (None, Some(county)) => county,
         (None, None) if agreed.national => County::NATIONAL,
-        (None, None) => return Err(RequestError::CountyUnknown { file: file_text, contract: contract_text }),
+        (None, None) => {
+            return Err(RequestError::CountyUnknown {
+                file: file_text,
+                contract: contract_text,
+            });
+        }
     };
     let period = match (asked.period, named.period) {
         (Some(asked), Some(named)) if asked != named => {
-            return Err(RequestError::PeriodContradicts { file: file_text, named, asked });
+            return Err(RequestError::PeriodContradicts {
+                file: file_text,
+                named,
+                asked,
+            });
         }
         (Some(period), _) | (None, Some(period)) => period,
         (None, None) => {
@@ -76,7 +101,11 @@ pub(crate) fn settle(
         return Err(RequestError::PeriodKind {
             file: file_text,
             contract: contract_text,
-            agreed: if agreed.monthly { "by the month" } else { "by the calendar year" },
+            agreed: if agreed.monthly {
+                "by the month"
+            } else {
+                "by the calendar year"
+            },
             asked: period,
             example,
         });
@@ -125,34 +154,80 @@ mod tests {
             ("hr_absence_07_tammikuu.csv", None, None),
             ("", None, None),
         ] {
-            assert_eq!(named_delivery(name, false), delivery(county, period), "{name}");
+            assert_eq!(
+                named_delivery(name, false),
+                delivery(county, period),
+                "{name}"
+            );
         }
-        assert_eq!(named_delivery("finance_htas_2025.csv", true), delivery(None, Some("2025")));
+        assert_eq!(
+            named_delivery("finance_htas_2025.csv", true),
+            delivery(None, Some("2025"))
+        );
     }
 
     #[test]
     fn request_and_name_are_settled_or_the_contradiction_is_said() {
-        let monthly = Agreed { monthly: true, national: false };
-        let yearly = Agreed { monthly: false, national: false };
-        let national = Agreed { monthly: false, national: true };
+        let monthly = Agreed {
+            monthly: true,
+            national: false,
+        };
+        let yearly = Agreed {
+            monthly: false,
+            national: false,
+        };
+        let national = Agreed {
+            monthly: false,
+            national: true,
+        };
         let none = delivery(None, None);
         let ok = |file, agreed, asked| {
             let (county, period) = settle(file, "x", agreed, asked, 2026).unwrap();
             format!("{county} {period}")
         };
         assert_eq!(ok("x_07_202401.csv", monthly, none), "07 2024-01");
-        assert_eq!(ok("x.csv", monthly, delivery(Some("7"), Some("202401"))), "07 2024-01");
-        assert_eq!(ok("x_07_2024.csv", yearly, delivery(Some("07"), None)), "07 2024");
+        assert_eq!(
+            ok("x.csv", monthly, delivery(Some("7"), Some("202401"))),
+            "07 2024-01"
+        );
+        assert_eq!(
+            ok("x_07_2024.csv", yearly, delivery(Some("07"), None)),
+            "07 2024"
+        );
         assert_eq!(ok("x_2024.csv", national, none), "FI 2024");
 
         let wrong = |file, agreed, asked| settle(file, "x", agreed, asked, 2026).unwrap_err();
-        assert!(matches!(wrong("x.csv", monthly, none), RequestError::CountyUnknown { .. }));
-        assert!(matches!(wrong("x.csv", monthly, delivery(Some("07"), None)), RequestError::PeriodUnknown { .. }));
-        assert!(matches!(wrong("x_07_202401.csv", monthly, delivery(Some("08"), None)), RequestError::CountyContradicts { .. }));
-        assert!(matches!(wrong("x_07_202401.csv", monthly, delivery(None, Some("202402"))), RequestError::PeriodContradicts { .. }));
-        assert!(matches!(wrong("x_07_2024.csv", monthly, none), RequestError::PeriodKind { .. }));
-        assert!(matches!(wrong("x_07_202401.csv", yearly, none), RequestError::PeriodKind { .. }));
-        assert!(matches!(wrong("x_07_2024.csv", national, none), RequestError::CountyKind { .. }));
-        assert!(matches!(wrong("x_FI_2024.csv", yearly, none), RequestError::CountyKind { .. }));
+        assert!(matches!(
+            wrong("x.csv", monthly, none),
+            RequestError::CountyUnknown { .. }
+        ));
+        assert!(matches!(
+            wrong("x.csv", monthly, delivery(Some("07"), None)),
+            RequestError::PeriodUnknown { .. }
+        ));
+        assert!(matches!(
+            wrong("x_07_202401.csv", monthly, delivery(Some("08"), None)),
+            RequestError::CountyContradicts { .. }
+        ));
+        assert!(matches!(
+            wrong("x_07_202401.csv", monthly, delivery(None, Some("202402"))),
+            RequestError::PeriodContradicts { .. }
+        ));
+        assert!(matches!(
+            wrong("x_07_2024.csv", monthly, none),
+            RequestError::PeriodKind { .. }
+        ));
+        assert!(matches!(
+            wrong("x_07_202401.csv", yearly, none),
+            RequestError::PeriodKind { .. }
+        ));
+        assert!(matches!(
+            wrong("x_07_2024.csv", national, none),
+            RequestError::CountyKind { .. }
+        ));
+        assert!(matches!(
+            wrong("x_FI_2024.csv", yearly, none),
+            RequestError::CountyKind { .. }
+        ));
     }
 }

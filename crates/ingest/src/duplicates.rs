@@ -64,7 +64,13 @@ pub(crate) struct KeySet {
 impl KeySet {
     /// A set that keeps at most about `limit` keys in memory.
     pub(crate) fn new(limit: usize) -> Self {
-        Self { filter: Filter::with_room(FIRST_ROOM), lists: vec![Vec::new(); LISTS], len: 0, limit, spill: None }
+        Self {
+            filter: Filter::with_room(FIRST_ROOM),
+            lists: vec![Vec::new(); LISTS],
+            len: 0,
+            limit,
+            spill: None,
+        }
     }
 
     /// Adds the keys of rows in their order and names the duplicates that are certain already, in
@@ -76,11 +82,24 @@ impl KeySet {
             self.grow(self.len + keys.len());
         }
         for (key, row) in keys.iter().zip(rows) {
-            let Some(list) = self.lists.get_mut(list_of(*key)) else { continue };
-            let known = if keeps { self.filter.put(*key) } else { self.filter.may_hold(*key) };
-            let first = if known { list.iter().find(|seen| seen.is(*key)) } else { None };
+            let Some(list) = self.lists.get_mut(list_of(*key)) else {
+                continue;
+            };
+            let known = if keeps {
+                self.filter.put(*key)
+            } else {
+                self.filter.may_hold(*key)
+            };
+            let first = if known {
+                list.iter().find(|seen| seen.is(*key))
+            } else {
+                None
+            };
             match first {
-                Some(first) => found.push(Duplicate { row: *row, first: First::Row(first.row()) }),
+                Some(first) => found.push(Duplicate {
+                    row: *row,
+                    first: First::Row(first.row()),
+                }),
                 None if keeps => {
                     list.push(Seen::new(*key, *row));
                     self.len += 1;
@@ -101,7 +120,10 @@ impl KeySet {
                 _ => None,
             };
             match held {
-                Some(seen) => found.push(Duplicate { row: seen.row(), first: First::Table }),
+                Some(seen) => found.push(Duplicate {
+                    row: seen.row(),
+                    first: First::Table,
+                }),
                 None if self.spill.is_some() => write_spilled(&mut self.spill, *key, TABLE_ROW)?,
                 None => {}
             }
@@ -119,7 +141,9 @@ impl KeySet {
 
     /// Compares what was spilled and names the remaining duplicates, in row order.
     pub(crate) fn finish(self) -> io::Result<Vec<Duplicate>> {
-        let Some(files) = self.spill else { return Ok(Vec::new()) };
+        let Some(files) = self.spill else {
+            return Ok(Vec::new());
+        };
         let mut found = Vec::new();
         for file in files {
             let mut file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
@@ -134,7 +158,10 @@ impl KeySet {
                     Some(row) => First::Row(row),
                     None => continue,
                 };
-                found.extend(rows.filter(|row| *row != TABLE_ROW).map(|row| Duplicate { row, first }));
+                found.extend(
+                    rows.filter(|row| *row != TABLE_ROW)
+                        .map(|row| Duplicate { row, first }),
+                );
             }
         }
         found.sort_unstable();
@@ -164,7 +191,10 @@ struct Filter {
 
 impl Filter {
     fn with_room(keys: usize) -> Filter {
-        Filter { words: vec![0; keys / KEYS_A_WORD + 1], room: keys }
+        Filter {
+            words: vec![0; keys / KEYS_A_WORD + 1],
+            room: keys,
+        }
     }
 
     /// Adds a key; false when it certainly is new.
@@ -186,7 +216,9 @@ impl Filter {
     #[inline]
     fn may_hold(&self, key: u128) -> bool {
         let bits = bits_of(key);
-        self.words.get(self.place(key)).is_some_and(|word| word & bits == bits)
+        self.words
+            .get(self.place(key))
+            .is_some_and(|word| word & bits == bits)
     }
 
     /// The key's word, from bits that neither [`bits_of`] nor [`list_of`] uses.
@@ -234,7 +266,9 @@ fn read_spilled(file: File) -> io::Result<Vec<(u128, i64)>> {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(keys),
             Err(error) => return Err(error),
         }
-        let (Some(key), Some(row)) = (record.first_chunk::<16>(), record.last_chunk::<8>()) else { continue };
+        let (Some(key), Some(row)) = (record.first_chunk::<16>(), record.last_chunk::<8>()) else {
+            continue;
+        };
         keys.push((u128::from_le_bytes(*key), i64::from_le_bytes(*row)));
     }
 }
@@ -259,7 +293,9 @@ mod tests {
         let mut set = KeySet::new(limit);
         let mut found = Vec::new();
         for (i, part) in keys.chunks(block).enumerate() {
-            let rows: Vec<i64> = (0..part.len()).map(|j| (i * block + j) as i64 + 2).collect();
+            let rows: Vec<i64> = (0..part.len())
+                .map(|j| (i * block + j) as i64 + 2)
+                .collect();
             found.extend(set.add(part, &rows).unwrap());
         }
         found.extend(set.probe_table(table).unwrap());
@@ -273,7 +309,10 @@ mod tests {
         let mut found = Vec::new();
         for (row, key) in (2i64..).zip(keys) {
             match first.get(key) {
-                Some(first) => found.push(Duplicate { row, first: First::Row(*first) }),
+                Some(first) => found.push(Duplicate {
+                    row,
+                    first: First::Row(*first),
+                }),
                 None => {
                     first.insert(*key, row);
                 }
@@ -289,7 +328,11 @@ mod tests {
         assert!(want.len() > 500);
         for limit in [usize::MAX, 1_000, 1] {
             for block in [7, 512, 10_000] {
-                assert_eq!(all(limit, block, &keys, &[]), want, "limit {limit} block {block}");
+                assert_eq!(
+                    all(limit, block, &keys, &[]),
+                    want,
+                    "limit {limit} block {block}"
+                );
             }
         }
     }
@@ -314,7 +357,11 @@ mod tests {
                 rows.dedup();
                 rows
             };
-            assert_eq!(distinct, [(7, First::Table), (902, First::Table)], "limit {limit}");
+            assert_eq!(
+                distinct,
+                [(7, First::Table), (902, First::Table)],
+                "limit {limit}"
+            );
         }
     }
 }

@@ -42,7 +42,9 @@ pub enum LandError {
     #[error(transparent)]
     Key(#[from] KeyError),
     /// The lake could not be read or written. Nothing of the delivery is visible.
-    #[error("`{file}`: the lake did not take the delivery\n  help: run the same command again; a delivery lands once")]
+    #[error(
+        "`{file}`: the lake did not take the delivery\n  help: run the same command again; a delivery lands once"
+    )]
     Lake {
         /// The file that was to land.
         file: String,
@@ -50,13 +52,17 @@ pub enum LandError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The caller stopped waiting.
-    #[error("`{file}`: landing was cancelled; nothing of the delivery is visible\n  help: run the same command again")]
+    #[error(
+        "`{file}`: landing was cancelled; nothing of the delivery is visible\n  help: run the same command again"
+    )]
     Cancelled {
         /// The file that was to land.
         file: String,
     },
     /// A fault of this program.
-    #[error("`{file}`: {message}\n  help: this is a fault of tietopohja; report it with the receipt, never with the file")]
+    #[error(
+        "`{file}`: {message}\n  help: this is a fault of tietopohja; report it with the receipt, never with the file"
+    )]
     Internal {
         /// The file that was to land.
         file: String,
@@ -70,8 +76,14 @@ impl LandError {
     /// installation being at fault.
     pub fn is_expected(&self) -> bool {
         match self {
-            LandError::Source(_) | LandError::Refused(_) | LandError::Request(_) | LandError::OlderRevision { .. } => true,
-            LandError::Key(_) | LandError::Lake { .. } | LandError::Cancelled { .. } | LandError::Internal { .. } => false,
+            LandError::Source(_)
+            | LandError::Refused(_)
+            | LandError::Request(_)
+            | LandError::OlderRevision { .. } => true,
+            LandError::Key(_)
+            | LandError::Lake { .. }
+            | LandError::Cancelled { .. }
+            | LandError::Internal { .. } => false,
         }
     }
 }
@@ -80,7 +92,9 @@ impl LandError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     /// Neither an argument nor the file's name tells the organiser.
-    #[error("`{file}`: the organiser of the delivery is not known\n  help: name it with `--county 07`, or name the file `{contract}_07_202401.csv`")]
+    #[error(
+        "`{file}`: the organiser of the delivery is not known\n  help: name it with `--county 07`, or name the file `{contract}_07_202401.csv`"
+    )]
     CountyUnknown {
         /// The file.
         file: String,
@@ -88,7 +102,9 @@ pub enum RequestError {
         contract: String,
     },
     /// Neither an argument nor the file's name tells the period.
-    #[error("`{file}`: the period of the delivery is not known\n  help: name it with `--period {example}`, or name the file `{contract}_07_{number}.csv`")]
+    #[error(
+        "`{file}`: the period of the delivery is not known\n  help: name it with `--period {example}`, or name the file `{contract}_07_{number}.csv`"
+    )]
     PeriodUnknown {
         /// The file.
         file: String,
@@ -100,7 +116,9 @@ pub enum RequestError {
         number: i32,
     },
     /// The file's name says another organiser than the argument.
-    #[error("`{file}`: the name says organiser {named}, the request says {asked}\n  help: land the file of organiser {asked}, or ask for `--county {named}`")]
+    #[error(
+        "`{file}`: the name says organiser {named}, the request says {asked}\n  help: land the file of organiser {asked}, or ask for `--county {named}`"
+    )]
     CountyContradicts {
         /// The file.
         file: String,
@@ -110,7 +128,9 @@ pub enum RequestError {
         asked: County,
     },
     /// The file's name says another period than the argument.
-    #[error("`{file}`: the name says period {named}, the request says {asked}\n  help: land the file of {asked}, or ask for `--period {named}`")]
+    #[error(
+        "`{file}`: the name says period {named}, the request says {asked}\n  help: land the file of {asked}, or ask for `--period {named}`"
+    )]
     PeriodContradicts {
         /// The file.
         file: String,
@@ -120,7 +140,9 @@ pub enum RequestError {
         asked: DeliveryPeriod,
     },
     /// A month where the contract takes years, or the reverse.
-    #[error("`{file}`: `{contract}` is delivered {agreed}, and {asked} is not one\n  help: ask for `--period {example}`")]
+    #[error(
+        "`{file}`: `{contract}` is delivered {agreed}, and {asked} is not one\n  help: ask for `--period {example}`"
+    )]
     PeriodKind {
         /// The file.
         file: String,
@@ -148,7 +170,9 @@ pub enum RequestError {
         help: &'static str,
     },
     /// The control totals cannot be read.
-    #[error("`{file}`: {message}\n  help: write {{\"rows\": 1200, \"sums\": {{\"amount\": \"-1234.50\"}}}}, or remove the file if no totals are agreed")]
+    #[error(
+        "`{file}`: {message}\n  help: write {{\"rows\": 1200, \"sums\": {{\"amount\": \"-1234.50\"}}}}, or remove the file if no totals are agreed"
+    )]
     ControlTotals {
         /// The manifest.
         file: String,
@@ -156,7 +180,9 @@ pub enum RequestError {
         message: String,
     },
     /// The list of files names the same delivery twice.
-    #[error("`{file}`: `{first}` is the same delivery, {delivery}\n  help: land one of them, and the correction after it")]
+    #[error(
+        "`{file}`: `{first}` is the same delivery, {delivery}\n  help: land one of them, and the correction after it"
+    )]
     SameDeliveryTwice {
         /// The later file.
         file: String,
@@ -199,11 +225,18 @@ pub(crate) struct FaultAt {
 
 impl FaultAt {
     pub(crate) fn row(row: i64, fault: SourceFault) -> Self {
-        Self { row: Some(row), fault }
+        Self {
+            row: Some(row),
+            fault,
+        }
     }
 
     pub(crate) fn named(self, file: &str) -> SourceError {
-        SourceError { file: file.to_owned(), row: self.row, fault: self.fault }
+        SourceError {
+            file: file.to_owned(),
+            row: self.row,
+            fault: self.fault,
+        }
     }
 }
 
@@ -346,37 +379,78 @@ impl fmt::Display for SourceFault {
             F::OldWorkbook => f.write_str("the file is a workbook of the old binary form (.xls)"),
             F::OtherArchive => f.write_str("the file is a zip archive, not a workbook"),
             F::PackedContainer(form) => write!(f, "the packed file holds {form}"),
-            F::PackedTruncated(packing) => write!(f, "the {packing} file ends before its data does: a part of it is missing"),
-            F::PackedDamaged(packing) => write!(f, "the {packing} file is damaged and does not unpack"),
-            F::UnpackRatio { limit } => write!(f, "the file unpacks to more than {limit} times its size"),
-            F::UnpackTotal { limit } => write!(f, "the file unpacks to more than {}", Bytes(*limit)),
-            F::TooManyColumns { found, limit } => write!(f, "the header has {found} columns or more, and the limit is {limit}"),
-            F::FieldTooLong { limit } => write!(f, "a cell is longer than {}", Bytes(*limit as u64)),
-            F::RecordTooLong { limit } => write!(f, "a record is longer than {}", Bytes(*limit as u64)),
-            F::UnclosedQuote => f.write_str("a quote opens on this row and is not closed by the end of the file"),
-            F::StrayQuote => f.write_str("a quote opens on this row and closes inside the text of a later row"),
+            F::PackedTruncated(packing) => write!(
+                f,
+                "the {packing} file ends before its data does: a part of it is missing"
+            ),
+            F::PackedDamaged(packing) => {
+                write!(f, "the {packing} file is damaged and does not unpack")
+            }
+            F::UnpackRatio { limit } => {
+                write!(f, "the file unpacks to more than {limit} times its size")
+            }
+            F::UnpackTotal { limit } => {
+                write!(f, "the file unpacks to more than {}", Bytes(*limit))
+            }
+            F::TooManyColumns { found, limit } => write!(
+                f,
+                "the header has {found} columns or more, and the limit is {limit}"
+            ),
+            F::FieldTooLong { limit } => {
+                write!(f, "a cell is longer than {}", Bytes(*limit as u64))
+            }
+            F::RecordTooLong { limit } => {
+                write!(f, "a record is longer than {}", Bytes(*limit as u64))
+            }
+            F::UnclosedQuote => {
+                f.write_str("a quote opens on this row and is not closed by the end of the file")
+            }
+            F::StrayQuote => {
+                f.write_str("a quote opens on this row and closes inside the text of a later row")
+            }
             F::LongQuote { limit } => {
-                write!(f, "a quote opens on this row and is not closed within {}", Bytes(*limit as u64))
+                write!(
+                    f,
+                    "a quote opens on this row and is not closed within {}",
+                    Bytes(*limit as u64)
+                )
             }
             F::NulByte => f.write_str("the row holds a NUL byte"),
             F::ByteOrderMarkInside => f.write_str("a byte order mark stands inside the text"),
-            F::InvalidUtf8 { byte } => write!(f, "the text is UTF-8 up to byte {byte}, which is not"),
-            F::MixedEncodings { before, here } => write!(f, "the text changes its encoding from {before} to {here}"),
-            F::EncodingNotAgreed { found, agreed } => write!(f, "the text is {found}, and the contract agrees {agreed}"),
+            F::InvalidUtf8 { byte } => {
+                write!(f, "the text is UTF-8 up to byte {byte}, which is not")
+            }
+            F::MixedEncodings { before, here } => {
+                write!(f, "the text changes its encoding from {before} to {here}")
+            }
+            F::EncodingNotAgreed { found, agreed } => {
+                write!(f, "the text is {found}, and the contract agrees {agreed}")
+            }
             F::SeparatorNotAgreed { found, agreed } => {
-                write!(f, "the columns are separated by {found}, and the contract agrees {agreed}")
+                write!(
+                    f,
+                    "the columns are separated by {found}, and the contract agrees {agreed}"
+                )
             }
             F::OldLineEnds => f.write_str("the lines end in a bare carriage return"),
-            F::HeaderIsData => f.write_str("the header holds an identity code: the row of column names is missing"),
+            F::HeaderIsData => {
+                f.write_str("the header holds an identity code: the row of column names is missing")
+            }
             F::HeaderUnknown => f.write_str("no column of the contract is named on the header row"),
-            F::WorkbookTooLarge { limit } => write!(f, "the workbook is larger than {}", Bytes(*limit)),
+            F::WorkbookTooLarge { limit } => {
+                write!(f, "the workbook is larger than {}", Bytes(*limit))
+            }
             F::WorkbookDamaged => f.write_str("the workbook is damaged"),
             F::NoSheet => f.write_str("the workbook has no sheet"),
             F::Json(why) => f.write_str(why),
             F::ParquetDamaged => f.write_str("the Parquet file is damaged"),
-            F::ParquetPacking => f.write_str("the Parquet file is packed by a method that is not read"),
+            F::ParquetPacking => {
+                f.write_str("the Parquet file is packed by a method that is not read")
+            }
             F::ParquetColumn(name) => write!(f, "the column `{name}` is not of a plain type"),
-            F::RowGroupTooLarge { limit } => write!(f, "a row group unpacks to more than {}", Bytes(*limit)),
+            F::RowGroupTooLarge { limit } => {
+                write!(f, "a row group unpacks to more than {}", Bytes(*limit))
+            }
             F::Changed => f.write_str("the file changed while it was read"),
         }
     }
@@ -389,28 +463,50 @@ impl SourceFault {
         match self {
             F::NotFound => "check the path and the current folder",
             F::Unreadable(_) => "check the permissions of the file and of its folder, and the disk",
-            F::Empty => "ask the sender for the file again; an empty delivery has a header and no rows",
-            F::UnknownForm => "send CSV, NDJSON, XLSX or Parquet, plain or packed with gzip or zstd",
+            F::Empty => {
+                "ask the sender for the file again; an empty delivery has a header and no rows"
+            }
+            F::UnknownForm => {
+                "send CSV, NDJSON, XLSX or Parquet, plain or packed with gzip or zstd"
+            }
             F::Utf16 => "save the file as UTF-8",
             F::OldWorkbook => "save the workbook as .xlsx or as CSV UTF-8",
             F::OtherArchive => "unpack the archive and land the file in it",
             F::PackedContainer(_) => "unpack it first: this form is packed inside already",
-            F::PackedTruncated(_) => "copy or ask for the file again and compare its size with the sender's",
-            F::PackedDamaged(_) => "copy or ask for the file again; the transfer may have changed it",
+            F::PackedTruncated(_) => {
+                "copy or ask for the file again and compare its size with the sender's"
+            }
+            F::PackedDamaged(_) => {
+                "copy or ask for the file again; the transfer may have changed it"
+            }
             F::UnpackRatio { .. } | F::UnpackTotal { .. } => {
                 "look at the file before trusting it; if it is right, land it unpacked"
             }
             F::TooManyColumns { .. } => "check the separator and that this is the right file",
-            F::FieldTooLong { .. } | F::RecordTooLong { .. } => "check the row for a missing line end or separator",
-            F::UnclosedQuote | F::StrayQuote | F::LongQuote { .. } => "close the quote, or double a quote that belongs to the text",
+            F::FieldTooLong { .. } | F::RecordTooLong { .. } => {
+                "check the row for a missing line end or separator"
+            }
+            F::UnclosedQuote | F::StrayQuote | F::LongQuote { .. } => {
+                "close the quote, or double a quote that belongs to the text"
+            }
             F::NulByte => "ask the sender for the file again: the row was damaged or is not text",
-            F::ByteOrderMarkInside => "files were joined; remove the mark, and the second header if there is one",
-            F::InvalidUtf8 { .. } | F::MixedEncodings { .. } => "ask the sender to write the whole file in one encoding",
-            F::EncodingNotAgreed { .. } => "ask the sender for the agreed encoding, or agree another in the contract",
-            F::SeparatorNotAgreed { .. } => "ask the sender for the agreed separator, or agree another in the contract",
+            F::ByteOrderMarkInside => {
+                "files were joined; remove the mark, and the second header if there is one"
+            }
+            F::InvalidUtf8 { .. } | F::MixedEncodings { .. } => {
+                "ask the sender to write the whole file in one encoding"
+            }
+            F::EncodingNotAgreed { .. } => {
+                "ask the sender for the agreed encoding, or agree another in the contract"
+            }
+            F::SeparatorNotAgreed { .. } => {
+                "ask the sender for the agreed separator, or agree another in the contract"
+            }
             F::OldLineEnds => "save the file with line feeds, or carriage return and line feed",
             F::HeaderIsData => "put the agreed column names on the first row",
-            F::HeaderUnknown => "check that this is the right file for the contract, and that its first row names the columns",
+            F::HeaderUnknown => {
+                "check that this is the right file for the contract, and that its first row names the columns"
+            }
             F::WorkbookTooLarge { .. } => "send a table of this size as CSV or Parquet",
             F::WorkbookDamaged => "open the workbook, save it again, or send CSV",
             F::NoSheet => "put the table on the first sheet",
@@ -430,7 +526,10 @@ struct Bytes(u64);
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
-        match units.into_iter().find(|(shift, _)| self.0 >= 1 << shift && self.0.trailing_zeros() >= *shift) {
+        match units
+            .into_iter()
+            .find(|(shift, _)| self.0 >= 1 << shift && self.0.trailing_zeros() >= *shift)
+        {
             Some((shift, unit)) => write!(f, "{} {unit}", self.0 >> shift),
             None => write!(f, "{} bytes", self.0),
         }
@@ -453,7 +552,12 @@ mod tests {
 
     #[test]
     fn byte_limits_are_shown_in_their_own_unit() {
-        for (bytes, shown) in [(64 << 30, "64 GiB"), (1 << 20, "1 MiB"), (1536, "1536 bytes"), (2048, "2 KiB")] {
+        for (bytes, shown) in [
+            (64 << 30, "64 GiB"),
+            (1 << 20, "1 MiB"),
+            (1536, "1536 bytes"),
+            (2048, "2 KiB"),
+        ] {
             assert_eq!(Bytes(bytes).to_string(), shown);
         }
     }

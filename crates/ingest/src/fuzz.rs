@@ -36,7 +36,11 @@ pub fn read_source(bytes: &[u8], contract: &Contract) -> ReadOutcome {
         max_row_group_bytes: 8 << 20,
         ..LandLimits::default()
     };
-    let mut outcome = ReadOutcome { rows: 0, malformed: 0, fault: None };
+    let mut outcome = ReadOutcome {
+        rows: 0,
+        malformed: 0,
+        fault: None,
+    };
     let source = match open_bytes(bytes.to_vec(), &Agreement::of(contract), &limits) {
         Ok(source) => source,
         Err(at) => {
@@ -45,7 +49,10 @@ pub fn read_source(bytes: &[u8], contract: &Contract) -> ReadOutcome {
         }
     };
     let columns = source.header.len();
-    assert!((1..=limits.max_columns).contains(&columns), "a header has columns, and not too many");
+    assert!(
+        (1..=limits.max_columns).contains(&columns),
+        "a header has columns, and not too many"
+    );
     let splitter = source.splitter;
     let mut last_row = 0i64;
     let mut fault = None;
@@ -58,18 +65,31 @@ pub fn read_source(bytes: &[u8], contract: &Contract) -> ReadOutcome {
             }
         };
         let block = &split.block;
-        assert_eq!(block.columns, columns, "every block has the header's columns");
-        assert_eq!(block.cells.len(), block.rows * columns, "every row has a cell for each column");
+        assert_eq!(
+            block.columns, columns,
+            "every block has the header's columns"
+        );
+        assert_eq!(
+            block.cells.len(),
+            block.rows * columns,
+            "every row has a cell for each column"
+        );
         for (start, end) in &block.cells {
             let cell = block.text.get(*start as usize..*end as usize);
-            assert!(cell.is_some_and(|cell| std::str::from_utf8(cell).is_ok()), "a cell is UTF-8 text inside its block");
+            assert!(
+                cell.is_some_and(|cell| std::str::from_utf8(cell).is_ok()),
+                "a cell is UTF-8 text inside its block"
+            );
         }
         for row in 0..block.rows {
             let row = block.row_no(row);
             assert!(row > last_row, "rows come in order");
             last_row = row;
         }
-        assert!(split.records >= (block.rows + split.malformed.len()) as i64, "no record is made up");
+        assert!(
+            split.records >= (block.rows + split.malformed.len()) as i64,
+            "no record is made up"
+        );
         outcome.rows += block.rows as u64;
         outcome.malformed += split.malformed.len() as u64;
         true

@@ -26,13 +26,19 @@ const MAX_FILE_BYTES: u64 = 64 << 10;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// There is a file already.
-    #[error("`{0}`: a key is there already\n  help: keep it: pseudonyms made with it cannot be made again without it")]
+    #[error(
+        "`{0}`: a key is there already\n  help: keep it: pseudonyms made with it cannot be made again without it"
+    )]
     Exists(String),
     /// There is no file.
-    #[error("`{0}`: there is no pseudonym key\n  help: restore it from your backup; `tietopohja init` makes one for a new warehouse")]
+    #[error(
+        "`{0}`: there is no pseudonym key\n  help: restore it from your backup; `tietopohja init` makes one for a new warehouse"
+    )]
     Missing(String),
     /// Other users may read or change the file.
-    #[error("`{path}`: other users may read the pseudonym key (mode {mode:04o})\n  help: run `chmod 600 {path}`, and rotate the key if others have read it")]
+    #[error(
+        "`{path}`: other users may read the pseudonym key (mode {mode:04o})\n  help: run `chmod 600 {path}`, and rotate the key if others have read it"
+    )]
     Exposed {
         /// The key file.
         path: String,
@@ -40,7 +46,9 @@ pub enum KeyError {
         mode: u32,
     },
     /// The file is not a key ring, or a line of it is damaged.
-    #[error("`{path}`:{line}: this is not a line of a pseudonym key file\n  help: restore the file from your backup")]
+    #[error(
+        "`{path}`:{line}: this is not a line of a pseudonym key file\n  help: restore the file from your backup"
+    )]
     Damaged {
         /// The key file.
         path: String,
@@ -48,7 +56,9 @@ pub enum KeyError {
         line: usize,
     },
     /// The operating system refuses.
-    #[error("`{path}`: the pseudonym key cannot be read or written: {why}\n  help: check the folder and its permissions")]
+    #[error(
+        "`{path}`: the pseudonym key cannot be read or written: {why}\n  help: check the folder and its permissions"
+    )]
     Io {
         /// The key file.
         path: String,
@@ -56,7 +66,9 @@ pub enum KeyError {
         why: String,
     },
     /// The machine gives no random bytes.
-    #[error("the machine gives no random bytes for a pseudonym key\n  help: check its random number source")]
+    #[error(
+        "the machine gives no random bytes for a pseudonym key\n  help: check its random number source"
+    )]
     NoRandomness,
 }
 
@@ -96,7 +108,11 @@ impl KeyRing {
             std::io::ErrorKind::AlreadyExists => KeyError::Exists(show(path)),
             _ => io_error(path, &error),
         })?;
-        let text = format!("{FIRST_LINE}\nkey 1 {} {}\n", hex(&master), check_digits(&master));
+        let text = format!(
+            "{FIRST_LINE}\nkey 1 {} {}\n",
+            hex(&master),
+            check_digits(&master)
+        );
         file.write_all(text.as_bytes())
             .and_then(|()| file.sync_all())
             .map_err(|error| io_error(path, &error))?;
@@ -112,17 +128,33 @@ impl KeyRing {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            let mode = file.metadata().map_err(|error| io_error(path, &error))?.permissions().mode() & 0o7777;
+            let mode = file
+                .metadata()
+                .map_err(|error| io_error(path, &error))?
+                .permissions()
+                .mode()
+                & 0o7777;
             if mode & 0o077 != 0 {
-                return Err(KeyError::Exposed { path: show(path), mode });
+                return Err(KeyError::Exposed {
+                    path: show(path),
+                    mode,
+                });
             }
         }
         let mut text = String::new();
-        file.take(MAX_FILE_BYTES).read_to_string(&mut text).map_err(|error| match error.kind() {
-            std::io::ErrorKind::InvalidData => KeyError::Damaged { path: show(path), line: 1 },
-            _ => io_error(path, &error),
-        })?;
-        Self::parse(&text).map_err(|line| KeyError::Damaged { path: show(path), line })
+        file.take(MAX_FILE_BYTES)
+            .read_to_string(&mut text)
+            .map_err(|error| match error.kind() {
+                std::io::ErrorKind::InvalidData => KeyError::Damaged {
+                    path: show(path),
+                    line: 1,
+                },
+                _ => io_error(path, &error),
+            })?;
+        Self::parse(&text).map_err(|line| KeyError::Damaged {
+            path: show(path),
+            line,
+        })
     }
 
     /// The current key's version; `meta.delivery` keeps it for every delivery.
@@ -138,11 +170,18 @@ impl KeyRing {
                 keys.push((domain.into(), self.domain_key(domain)));
             }
         }
-        PreparedKeys { keys, master: self.master }
+        PreparedKeys {
+            keys,
+            master: self.master,
+        }
     }
 
     fn new(version: i32, master: [u8; 32]) -> KeyRing {
-        KeyRing { version, master, domains: RwLock::new(Vec::new()) }
+        KeyRing {
+            version,
+            master,
+            domains: RwLock::new(Vec::new()),
+        }
     }
 
     /// The highest version of the file, or the line that is wrong.
@@ -222,7 +261,8 @@ fn parse_key_line(line: &str) -> Option<(i32, [u8; 32])> {
     let (word, version, key, check) = (words.next()?, words.next()?, words.next()?, words.next()?);
     let version = version.parse::<i32>().ok().filter(|version| *version > 0)?;
     let master = unhex(key)?;
-    (word == "key" && words.next().is_none() && check_digits(&master) == check).then_some((version, master))
+    (word == "key" && words.next().is_none() && check_digits(&master) == check)
+        .then_some((version, master))
 }
 
 /// Eight digits by which a mistyped or cut key is noticed; they tell nothing about the key.
@@ -246,7 +286,10 @@ fn show(path: &Path) -> String {
 }
 
 fn io_error(path: &Path, error: &std::io::Error) -> KeyError {
-    KeyError::Io { path: show(path), why: error.kind().to_string() }
+    KeyError::Io {
+        path: show(path),
+        why: error.kind().to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -265,7 +308,10 @@ mod tests {
         let made = KeyRing::create(&path).unwrap();
         let opened = KeyRing::open(&path).unwrap();
         assert_eq!(made.version(), 1);
-        assert_eq!(made.pseudonym("hr", b"010190-999X"), opened.pseudonym("hr", b"010190-999X"));
+        assert_eq!(
+            made.pseudonym("hr", b"010190-999X"),
+            opened.pseudonym("hr", b"010190-999X")
+        );
     }
 
     #[test]
@@ -293,10 +339,16 @@ mod tests {
         let ring = KeyRing::create_from(&folder.path().join("k"), [7; 32]).unwrap();
         let key = blake3::derive_key("tietopohja pseudonym v1 hr", &[7; 32]);
         let expected = blake3::keyed_hash(&key, b"010190-999X");
-        assert_eq!(ring.pseudonym("hr", b"010190-999X"), expected.as_bytes()[..16]);
+        assert_eq!(
+            ring.pseudonym("hr", b"010190-999X"),
+            expected.as_bytes()[..16]
+        );
         let prepared = ring.prepare(["hr", "client", "hr"]);
         for domain in ["hr", "client", "research"] {
-            assert_eq!(prepared.pseudonym(domain, b"010190-999X"), ring.pseudonym(domain, b"010190-999X"));
+            assert_eq!(
+                prepared.pseudonym(domain, b"010190-999X"),
+                ring.pseudonym(domain, b"010190-999X")
+            );
         }
     }
 
@@ -315,10 +367,16 @@ mod tests {
         let folder = folder();
         let path = folder.path().join("pseudonym.key");
         KeyRing::create(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         for mode in [0o640, 0o604, 0o620, 0o660, 0o644, 0o666, 0o601] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            assert!(matches!(KeyRing::open(&path), Err(KeyError::Exposed { .. })), "{mode:o}");
+            assert!(
+                matches!(KeyRing::open(&path), Err(KeyError::Exposed { .. })),
+                "{mode:o}"
+            );
         }
         fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
         assert!(KeyRing::open(&path).is_ok());
@@ -332,14 +390,27 @@ mod tests {
             ("other file".to_owned(), 1),
             (FIRST_LINE.to_owned(), 1),
             (format!("{FIRST_LINE}\n{good}\n{good}"), 3),
-            (format!("{FIRST_LINE}\n{}", good.replace("key 1", "key 0")), 2),
+            (
+                format!("{FIRST_LINE}\n{}", good.replace("key 1", "key 0")),
+                2,
+            ),
             (format!("{FIRST_LINE}\n{}", good.replacen("ab", "ac", 1)), 2),
             (format!("{FIRST_LINE}\n{good} more"), 2),
         ] {
-            assert_eq!(KeyRing::parse(&text).map(|ring| ring.version()), Err(line), "{text}");
+            assert_eq!(
+                KeyRing::parse(&text).map(|ring| ring.version()),
+                Err(line),
+                "{text}"
+            );
         }
-        let two = format!("{FIRST_LINE}\n{good}\n# rotated\n{}", good.replace("key 1", "key 2"));
+        let two = format!(
+            "{FIRST_LINE}\n{good}\n# rotated\n{}",
+            good.replace("key 1", "key 2")
+        );
         assert_eq!(KeyRing::parse(&two).unwrap().version(), 2);
-        assert_eq!(format!("{:?}", KeyRing::parse(&two).unwrap()), "KeyRing(version 2)");
+        assert_eq!(
+            format!("{:?}", KeyRing::parse(&two).unwrap()),
+            "KeyRing(version 2)"
+        );
     }
 }

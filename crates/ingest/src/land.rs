@@ -14,11 +14,14 @@ use futures::StreamExt;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use tietopohja_contract::{
-    Action, CodeLists, Contract, DeliveryContext, FileFinding, HeaderMap, IdentityCodes, KeyScope, Mode, PropertyType, Pseudonymise,
-    Reject, Totals, Validator,
+    Action, CodeLists, Contract, DeliveryContext, FileFinding, HeaderMap, IdentityCodes, KeyScope,
+    Mode, PropertyType, Pseudonymise, Reject, Totals, Validator,
 };
 use tietopohja_domain::{Clock, ContentHash, County, Date, DeliveryPeriod, Timestamp};
-use tietopohja_lake::{Delivery, Lake, LakeError, LandOutcome, Landing, LandingWriter, LedgerRow, PartOptions, Slice, StagedRows, TableName, Ticket};
+use tietopohja_lake::{
+    Delivery, Lake, LakeError, LandOutcome, Landing, LandingWriter, LedgerRow, PartOptions, Slice,
+    StagedRows, TableName, Ticket,
+};
 use tokio::task::JoinHandle;
 
 use crate::control::ControlTotals;
@@ -27,7 +30,9 @@ use crate::duplicates::{Duplicate, First, KeySet};
 use crate::error::{FaultAt, LandError, RequestError};
 use crate::keyring::KeyRing;
 use crate::limits::LandLimits;
-use crate::pipeline::{self, DeliveryColumns, Pass, Passed, REJECT_LIMIT, RejectLog, Repeated, Stop};
+use crate::pipeline::{
+    self, DeliveryColumns, Pass, Passed, REJECT_LIMIT, RejectLog, Repeated, Stop,
+};
 use crate::progress::Progress;
 use crate::receipt::{ControlSum, Finding, Outcome, Receipt, RejectedRow, RuleCount, decimal_text};
 use crate::source::{self, Agreement, FileMark, Source};
@@ -79,15 +84,30 @@ impl LandRequest {
 
     /// The file's name as receipts and messages show it.
     fn file_name(&self) -> String {
-        let name = self.file.file_name().map_or_else(|| self.file.to_string_lossy(), |name| name.to_string_lossy());
+        let name = self.file.file_name().map_or_else(
+            || self.file.to_string_lossy(),
+            |name| name.to_string_lossy(),
+        );
         source::mask_identity_codes(&name)
     }
 
     fn delivery(&self, today: Date) -> Result<(County, DeliveryPeriod, Delivery), RequestError> {
         let mode = self.contract.mode();
-        let agreed = Agreed { monthly: mode == Mode::Events, national: mode == Mode::Document };
-        let asked = NamedDelivery { county: self.county, period: self.period };
-        let (county, period) = settle(&self.file_name(), self.contract.name(), agreed, asked, today.year())?;
+        let agreed = Agreed {
+            monthly: mode == Mode::Events,
+            national: mode == Mode::Document,
+        };
+        let asked = NamedDelivery {
+            county: self.county,
+            period: self.period,
+        };
+        let (county, period) = settle(
+            &self.file_name(),
+            self.contract.name(),
+            agreed,
+            asked,
+            today.year(),
+        )?;
         let delivery = Delivery {
             contract: self.contract.name().to_owned(),
             county: county.number(),
@@ -123,8 +143,15 @@ pub async fn land(
     let marked = tokio::task::spawn_blocking(move || FileMark::of_path(&path)).await;
     let mark = joined(marked, &file)?.map_err(|at| at.named(&file))?;
     let path = request.file.clone();
-    let hashing = Mutex::new(Some(tokio::task::spawn_blocking(move || source::hash_file(&path))));
-    let context = DeliveryContext { county, period, today, identity_codes: request.identity_codes };
+    let hashing = Mutex::new(Some(tokio::task::spawn_blocking(move || {
+        source::hash_file(&path)
+    })));
+    let context = DeliveryContext {
+        county,
+        period,
+        today,
+        identity_codes: request.identity_codes,
+    };
     let landing = FileLanding {
         lake,
         clock,
@@ -143,7 +170,10 @@ pub async fn land(
     };
     // The ledger answers for a file that is there already before the file is opened. It may lack
     // the row of a landing that was cut off, which the lake then adds: so the lake is asked too.
-    let known = lake.ledger_rows(&landing.delivery).await.map_err(|error| landing.lake_error(error))?;
+    let known = lake
+        .ledger_rows(&landing.delivery)
+        .await
+        .map_err(|error| landing.lake_error(error))?;
     if let Some(row) = known.last() {
         let same = row.content_hash == landing.content().await?.to_string();
         if same && request.dry_run {
@@ -153,13 +183,25 @@ pub async fn land(
             return Ok(*receipt);
         }
     }
-    let domains = request.contract.properties().iter().filter_map(|property| match property.kind() {
-        PropertyType::Hetu { domain } => Some(domain.as_ref()),
-        _ => None,
-    });
+    let domains =
+        request
+            .contract
+            .properties()
+            .iter()
+            .filter_map(|property| match property.kind() {
+                PropertyType::Hetu { domain } => Some(domain.as_ref()),
+                _ => None,
+            });
     let pseudonyms: Arc<dyn Pseudonymise> = Arc::new(keys.prepare(domains));
-    let validator = Arc::new(Validator::new(Arc::clone(&request.contract), Arc::clone(&request.lists), context, pseudonyms));
-    landing.run(&validator, known.last().map(|row| row.revision)).await
+    let validator = Arc::new(Validator::new(
+        Arc::clone(&request.contract),
+        Arc::clone(&request.lists),
+        context,
+        pseudonyms,
+    ));
+    landing
+        .run(&validator, known.last().map(|row| row.revision))
+        .await
 }
 
 /// Lands several files, at most `at_once` of them at the same time; the results are in the order of
@@ -178,8 +220,15 @@ pub async fn land_many(
     let mut checked = Vec::new();
     for request in requests {
         let twice = request.delivery(today).ok().and_then(|(_, _, delivery)| {
-            let first = seen.insert((delivery.contract.clone(), delivery.county, delivery.period), request.file_name())?;
-            Some(RequestError::SameDeliveryTwice { file: request.file_name(), first, delivery: delivery_text(&delivery) })
+            let first = seen.insert(
+                (delivery.contract.clone(), delivery.county, delivery.period),
+                request.file_name(),
+            )?;
+            Some(RequestError::SameDeliveryTwice {
+                file: request.file_name(),
+                first,
+                delivery: delivery_text(&delivery),
+            })
         });
         checked.push((request, twice));
     }
@@ -270,8 +319,15 @@ struct Place {
 
 impl FileLanding<'_> {
     /// `current` is the revision in the ledger.
-    async fn run(&self, validator: &Arc<Validator>, current: Option<i64>) -> Result<Receipt, LandError> {
-        let next = self.request.revision.unwrap_or(current.unwrap_or_default() + 1);
+    async fn run(
+        &self,
+        validator: &Arc<Validator>,
+        current: Option<i64>,
+    ) -> Result<Receipt, LandError> {
+        let next = self
+            .request
+            .revision
+            .unwrap_or(current.unwrap_or_default() + 1);
         // The header is judged before the lake is asked for anything.
         let mut opened = Some(self.open(validator, next).await?);
         if self.request.dry_run {
@@ -297,7 +353,8 @@ impl FileLanding<'_> {
             // Another landing of this delivery came first, and the rows carry a revision that is
             // taken: everything again, with the next one.
         }
-        let table = TableName::new("raw", &self.delivery.contract).map_err(|error| self.lake_error(error))?;
+        let table = TableName::new("raw", &self.delivery.contract)
+            .map_err(|error| self.lake_error(error))?;
         Err(self.lake_error(LakeError::Busy { table }))
     }
 
@@ -321,26 +378,49 @@ impl FileLanding<'_> {
         if let Some(stopped) = self.stopped(&judged, &delivery_id) {
             return stopped;
         }
-        let outcome = if current.is_some() { Outcome::WouldReplace } else { Outcome::WouldLand };
-        let place = Place { delivery_id, replaces: current };
-        Ok(self.receipt(outcome, place, &judged.totals, judged.rejects.listed(), &judged.findings))
+        let outcome = if current.is_some() {
+            Outcome::WouldReplace
+        } else {
+            Outcome::WouldLand
+        };
+        let place = Place {
+            delivery_id,
+            replaces: current,
+        };
+        Ok(self.receipt(
+            outcome,
+            place,
+            &judged.totals,
+            judged.rejects.listed(),
+            &judged.findings,
+        ))
     }
 
     /// The file's hash, once it is computed.
     async fn content(&self) -> Result<ContentHash, LandError> {
-        let hashing = self.hashing.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let hashing = self
+            .hashing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(hashing) = hashing {
             let content = joined(hashing.await, &self.file)?.map_err(|at| at.named(&self.file))?;
             let _ = self.content.set(content);
         }
-        self.content.get().copied().ok_or_else(|| self.internal("the file was not hashed"))
+        self.content
+            .get()
+            .copied()
+            .ok_or_else(|| self.internal("the file was not hashed"))
     }
 
     /// Asks the lake for leave to land.
     async fn begin(&self, wanted: i64) -> Result<Begun, LandError> {
         let schema = self.request.contract.arrow_schema();
         let content = self.content().await?;
-        let begun = self.lake.begin_landing(&self.delivery, &schema, content, self.request.revision).await;
+        let begun = self
+            .lake
+            .begin_landing(&self.delivery, &schema, content, self.request.revision)
+            .await;
         match begun.map_err(|error| self.lake_error(error))? {
             Landing::AlreadyLanded(row) => Ok(Begun::Already(Box::new(self.already(&row)))),
             Landing::Older { current } => Err(self.older(wanted, current)),
@@ -352,18 +432,38 @@ impl FileLanding<'_> {
     async fn open(&self, validator: &Arc<Validator>, revision: i64) -> Result<Opened, LandError> {
         let read = Arc::new(AtomicU64::new(0));
         let agreement = Agreement::of(&self.request.contract);
-        let (path, limits, counter) = (self.request.file.clone(), self.limits.clone(), Arc::clone(&read));
-        let opened = tokio::task::spawn_blocking(move || source::open_file(&path, &agreement, &limits, &counter));
+        let (path, limits, counter) = (
+            self.request.file.clone(),
+            self.limits.clone(),
+            Arc::clone(&read),
+        );
+        let opened = tokio::task::spawn_blocking(move || {
+            source::open_file(&path, &agreement, &limits, &counter)
+        });
         let source = joined(opened.await, &self.file)?.map_err(|at| at.named(&self.file))?;
         match validator.map_header(&source.header) {
             Ok(header) => {
                 let findings = header.warnings().to_vec();
-                Ok(Opened { source, header, findings, read })
+                Ok(Opened {
+                    source,
+                    header,
+                    findings,
+                    read,
+                })
             }
             Err(findings) => {
                 self.content().await?;
-                let place = Place { delivery_id: self.delivery.id(revision), replaces: None };
-                Err(LandError::Refused(Box::new(self.receipt(Outcome::Refused, place, &Totals::default(), &[], &findings))))
+                let place = Place {
+                    delivery_id: self.delivery.id(revision),
+                    replaces: None,
+                };
+                Err(LandError::Refused(Box::new(self.receipt(
+                    Outcome::Refused,
+                    place,
+                    &Totals::default(),
+                    &[],
+                    &findings,
+                ))))
             }
         }
     }
@@ -384,10 +484,11 @@ impl FileLanding<'_> {
                 None => self.open(validator, revision).await?,
             };
             let mut findings = file.findings.clone();
-            let ((mut passed, staged), ticket) = match self.pass(validator, leave, revision, &known, file).await? {
-                Ended::Already(receipt) => return Ok(Ended::Already(receipt)),
-                Ended::Read(passed, ticket) => (passed, ticket),
-            };
+            let ((mut passed, staged), ticket) =
+                match self.pass(validator, leave, revision, &known, file).await? {
+                    Ended::Already(receipt) => return Ok(Ended::Already(receipt)),
+                    Ended::Read(passed, ticket) => (passed, ticket),
+                };
             if known.is_empty() {
                 let late = self.late_duplicates(&mut passed).await?;
                 if apart && !late.is_empty() {
@@ -400,7 +501,12 @@ impl FileLanding<'_> {
                     passed.repeated.add(Duplicate { row, first });
                 }
             }
-            let Passed { totals, rejects, repeated, keys: _ } = passed;
+            let Passed {
+                totals,
+                rejects,
+                repeated,
+                keys: _,
+            } = passed;
             self.content().await?;
             let (path, mark) = (self.request.file.clone(), self.mark.clone());
             let unchanged = tokio::task::spawn_blocking(move || mark.check(&path)).await;
@@ -413,7 +519,15 @@ impl FileLanding<'_> {
                 return Err(error);
             }
             findings.extend(self.verdict(&totals, &rejects, &repeated));
-            return Ok(Ended::Read(Judged { totals, rejects, findings, staged }, ticket));
+            return Ok(Ended::Read(
+                Judged {
+                    totals,
+                    rejects,
+                    findings,
+                    staged,
+                },
+                ticket,
+            ));
         }
     }
 
@@ -426,17 +540,29 @@ impl FileLanding<'_> {
         known: &Arc<BTreeMap<i64, First>>,
         file: Opened,
     ) -> Result<Ended<(Passed, Option<StagedRows>)>, LandError> {
-        let Opened { source, header, findings: _, read } = file;
+        let Opened {
+            source,
+            header,
+            findings: _,
+            read,
+        } = file;
         let cancelled = Arc::new(AtomicBool::new(false));
         let stops_when_dropped = CancelOnDrop(Arc::clone(&cancelled));
         let (ticks, mut heard) = tokio::sync::mpsc::unbounded_channel::<()>();
         let (give, given) = std::sync::mpsc::channel::<Start>();
         let stores = !matches!(leave, Leave::Dry);
         let job = {
-            let (validator, known, limits) = (Arc::clone(validator), Arc::clone(known), self.limits.clone());
+            let (validator, known, limits) = (
+                Arc::clone(validator),
+                Arc::clone(known),
+                self.limits.clone(),
+            );
             let contract = Arc::clone(&self.request.contract);
             tokio::task::spawn_blocking(move || {
-                let amounts: Vec<String> = contract.amount_columns().map(|property| property.name().to_owned()).collect();
+                let amounts: Vec<String> = contract
+                    .amount_columns()
+                    .map(|property| property.name().to_owned())
+                    .collect();
                 let pass = Pass {
                     validator: &validator,
                     header: &header,
@@ -453,10 +579,15 @@ impl FileLanding<'_> {
                     }
                     if storing.is_none() {
                         // The first rows wait here for the lake's word.
-                        storing = given.recv().ok().map(|start| (start.writer, DeliveryColumns::new(&start.delivery_id)));
+                        storing = given
+                            .recv()
+                            .ok()
+                            .map(|start| (start.writer, DeliveryColumns::new(&start.delivery_id)));
                     }
                     match &mut storing {
-                        Some((writer, columns)) => columns.put_before(batch, row_no).is_ok_and(|batch| writer.write(batch).is_ok()),
+                        Some((writer, columns)) => columns
+                            .put_before(batch, row_no)
+                            .is_ok_and(|batch| writer.write(batch).is_ok()),
                         None => false,
                     }
                 };
@@ -466,7 +597,9 @@ impl FileLanding<'_> {
                 };
                 let outcome = pipeline::run(source, &pass, &mut sink, &mut tick);
                 // A file without accepted rows still has a writer to be finished.
-                let writer = storing.map(|(writer, _)| writer).or_else(|| given.recv().ok().map(|start| start.writer));
+                let writer = storing
+                    .map(|(writer, _)| writer)
+                    .or_else(|| given.recv().ok().map(|start| start.writer));
                 (outcome, writer)
             })
         };
@@ -489,14 +622,27 @@ impl FileLanding<'_> {
             }
         };
         if let Some(ticket) = &ticket {
-            let options = PartOptions { text_statistics: false, ..PartOptions::default() };
-            let writer = self.lake.landing_writer(ticket, self.limits.encoders, options).map_err(|error| self.lake_error(error))?;
+            let options = PartOptions {
+                text_statistics: false,
+                ..PartOptions::default()
+            };
+            let writer = self
+                .lake
+                .landing_writer(ticket, self.limits.encoders, options)
+                .map_err(|error| self.lake_error(error))?;
             // The threads may have ended with a fault of the file already.
-            let _ = give.send(Start { delivery_id: ticket.delivery_id(), writer });
+            let _ = give.send(Start {
+                delivery_id: ticket.delivery_id(),
+                writer,
+            });
         }
         drop(give);
         while heard.recv().await.is_some() {
-            self.progress.bytes(&self.file, read.load(Ordering::Relaxed).min(self.mark.bytes), self.mark.bytes);
+            self.progress.bytes(
+                &self.file,
+                read.load(Ordering::Relaxed).min(self.mark.bytes),
+                self.mark.bytes,
+            );
         }
         let (outcome, writer) = joined(job.await, &self.file)?;
         let staged = match writer {
@@ -508,7 +654,8 @@ impl FileLanding<'_> {
             (Ok(passed), Some(Ok(staged))) => Ok(Ended::Read((passed, Some(staged)), ticket)),
             (Ok(_) | Err(Stop::Sink), Some(Err(error))) => Err(self.lake_error(error)),
             (Err(stop), staged) => {
-                self.discard(ticket.as_deref(), staged.and_then(Result::ok).as_ref()).await;
+                self.discard(ticket.as_deref(), staged.and_then(Result::ok).as_ref())
+                    .await;
                 Err(self.stop_error(stop))
             }
         }
@@ -516,25 +663,40 @@ impl FileLanding<'_> {
 
     /// Repeated keys that one pass cannot see as it goes: spilled ones, and those of other
     /// deliveries in the table.
-    async fn late_duplicates(&self, passed: &mut Passed) -> Result<BTreeMap<i64, First>, LandError> {
+    async fn late_duplicates(
+        &self,
+        passed: &mut Passed,
+    ) -> Result<BTreeMap<i64, First>, LandError> {
         let mut keys = std::mem::replace(&mut passed.keys, KeySet::new(0));
         let mut late: BTreeMap<i64, First> = BTreeMap::new();
-        if self.request.contract.uniqueness().scope == KeyScope::Table && passed.totals.accepted > 0 {
-            let table = TableName::new("raw", self.request.contract.name()).map_err(|error| self.lake_error(error))?;
+        if self.request.contract.uniqueness().scope == KeyScope::Table && passed.totals.accepted > 0
+        {
+            let table = TableName::new("raw", self.request.contract.name())
+                .map_err(|error| self.lake_error(error))?;
             // A key belongs to the source systems of one organiser: others number theirs alike.
             let organiser = Slice::new(&[("county", self.delivery.county)]);
-            let own = Slice::new(&[("county", self.delivery.county), ("period", self.delivery.period)]);
+            let own = Slice::new(&[
+                ("county", self.delivery.county),
+                ("period", self.delivery.period),
+            ]);
             let columns = self.request.contract.key_columns();
             let columns: Vec<&str> = columns.iter().map(AsRef::as_ref).collect();
             let mut spilled = Ok(());
             let mut each = |batch: &arrow::array::RecordBatch| {
                 let stored = self.request.contract.stored_keys(batch);
                 match keys.probe_table(&stored) {
-                    Ok(found) => late.extend(found.into_iter().map(|duplicate| (duplicate.row, duplicate.first))),
+                    Ok(found) => late.extend(
+                        found
+                            .into_iter()
+                            .map(|duplicate| (duplicate.row, duplicate.first)),
+                    ),
                     Err(error) => spilled = Err(error),
                 }
             };
-            let scanned = self.lake.read(&table, &organiser, Some(&own), Some(&columns), &mut each).await;
+            let scanned = self
+                .lake
+                .read(&table, &organiser, Some(&own), Some(&columns), &mut each)
+                .await;
             scanned.map_err(|error| self.lake_error(error))?;
             spilled.map_err(|error| self.spill_error(&error))?;
         }
@@ -547,10 +709,20 @@ impl FileLanding<'_> {
     }
 
     /// What the whole delivery comes to.
-    fn verdict(&self, totals: &Totals, rejects: &RejectLog, repeated: &Repeated) -> Vec<FileFinding> {
+    fn verdict(
+        &self,
+        totals: &Totals,
+        rejects: &RejectLog,
+        repeated: &Repeated,
+    ) -> Vec<FileFinding> {
         let contract = &self.request.contract;
         let mut findings = contract.conclude(totals);
-        let key = contract.key().iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
+        let key = contract
+            .key()
+            .iter()
+            .map(AsRef::as_ref)
+            .collect::<Vec<_>>()
+            .join(", ");
         findings.extend(repeated.finding(&key, contract.uniqueness().action));
         if let Some(control) = &self.control {
             findings.extend(control.compare(contract, totals));
@@ -560,8 +732,13 @@ impl FileLanding<'_> {
                 rule: Arc::from(REJECT_LIMIT),
                 action: Action::Reject,
                 field: None,
-                message: format!("more than {} reasons of rejected rows", self.limits.max_rejects),
-                help: Some("mend the most frequent rule at the source and send the file again".to_owned()),
+                message: format!(
+                    "more than {} reasons of rejected rows",
+                    self.limits.max_rejects
+                ),
+                help: Some(
+                    "mend the most frequent rule at the source and send the file again".to_owned(),
+                ),
             });
         }
         findings
@@ -581,15 +758,36 @@ impl FileLanding<'_> {
 
     /// The receipt of a delivery that its findings stop.
     fn stopped(&self, judged: &Judged, delivery_id: &str) -> Option<Result<Receipt, LandError>> {
-        let has = |action: Action| judged.findings.iter().any(|finding| finding.action == action);
-        let outcome = match (has(Action::Reject), has(Action::Hold) && !self.request.approve_held) {
+        let has = |action: Action| {
+            judged
+                .findings
+                .iter()
+                .any(|finding| finding.action == action)
+        };
+        let outcome = match (
+            has(Action::Reject),
+            has(Action::Hold) && !self.request.approve_held,
+        ) {
             (true, _) => Outcome::Refused,
             (false, true) => Outcome::Held,
             (false, false) => return None,
         };
-        let place = Place { delivery_id: delivery_id.to_owned(), replaces: None };
-        let receipt = self.receipt(outcome, place, &judged.totals, judged.rejects.listed(), &judged.findings);
-        Some(if outcome == Outcome::Held { Ok(receipt) } else { Err(LandError::Refused(Box::new(receipt))) })
+        let place = Place {
+            delivery_id: delivery_id.to_owned(),
+            replaces: None,
+        };
+        let receipt = self.receipt(
+            outcome,
+            place,
+            &judged.totals,
+            judged.rejects.listed(),
+            &judged.findings,
+        );
+        Some(if outcome == Outcome::Held {
+            Ok(receipt)
+        } else {
+            Err(LandError::Refused(Box::new(receipt)))
+        })
     }
 
     /// Commits, unless the findings stop the delivery. `None`: overtaken, begin again.
@@ -598,14 +796,29 @@ impl FileLanding<'_> {
             self.discard(Some(ticket), judged.staged.as_ref()).await;
             return stopped.map(Some);
         }
-        let Judged { totals, rejects, findings, staged } = judged;
+        let Judged {
+            totals,
+            rejects,
+            findings,
+            staged,
+        } = judged;
         let staged = staged.unwrap_or_default();
-        let outcome = if ticket.replaces().is_some() { Outcome::Replaced } else { Outcome::Landed };
-        let place = Place { delivery_id: ticket.delivery_id(), replaces: ticket.replaces() };
+        let outcome = if ticket.replaces().is_some() {
+            Outcome::Replaced
+        } else {
+            Outcome::Landed
+        };
+        let place = Place {
+            delivery_id: ticket.delivery_id(),
+            replaces: ticket.replaces(),
+        };
         let mut receipt = self.receipt(outcome, place, &totals, rejects.listed(), &findings);
         self.progress.committing(&self.file);
         let row = self.ledger_row(ticket, &receipt);
-        let landed = self.lake.finish_landing(ticket, &staged, rejects.into_batches(), row).await;
+        let landed = self
+            .lake
+            .finish_landing(ticket, &staged, rejects.into_batches(), row)
+            .await;
         match landed.map_err(|error| self.lake_error(error))? {
             LandOutcome::Landed(row) => {
                 receipt.table_version = Some(row.table_version);
@@ -629,17 +842,39 @@ impl FileLanding<'_> {
         findings: &[FileFinding],
     ) -> Receipt {
         let contract = &self.request.contract;
-        let Place { delivery_id, replaces } = place;
-        let rules = totals.rejects.iter().map(|((rule, field), rows)| RuleCount { rule: rule.to_string(), field: field.to_string(), rows: *rows });
+        let Place {
+            delivery_id,
+            replaces,
+        } = place;
+        let rules = totals
+            .rejects
+            .iter()
+            .map(|((rule, field), rows)| RuleCount {
+                rule: rule.to_string(),
+                field: field.to_string(),
+                rows: *rows,
+            });
         let control_sums = contract.amount_columns().filter_map(|property| {
-            let PropertyType::Decimal { scale, .. } = property.kind() else { return None };
-            let sum = |sums: &BTreeMap<String, i128>| decimal_text(sums.get(property.name()).copied().unwrap_or_default(), *scale);
-            let stated = self.control.as_ref().and_then(|control| control.stated(property.name(), property.header(), *scale));
+            let PropertyType::Decimal { scale, .. } = property.kind() else {
+                return None;
+            };
+            let sum = |sums: &BTreeMap<String, i128>| {
+                decimal_text(
+                    sums.get(property.name()).copied().unwrap_or_default(),
+                    *scale,
+                )
+            };
+            let stated = self
+                .control
+                .as_ref()
+                .and_then(|control| control.stated(property.name(), property.header(), *scale));
             Some(ControlSum {
                 column: property.name().to_owned(),
                 received: sum(&totals.sums_received),
                 accepted: sum(&totals.sums),
-                stated: stated.and_then(Result::ok).map(|units| decimal_text(units, *scale)),
+                stated: stated
+                    .and_then(Result::ok)
+                    .map(|units| decimal_text(units, *scale)),
             })
         });
         Receipt {
@@ -658,7 +893,11 @@ impl FileLanding<'_> {
             control_sums: control_sums.collect(),
             rejected_rows: listed.iter().map(RejectedRow::from).collect(),
             bytes: self.mark.bytes,
-            content_hash: self.content.get().map(ToString::to_string).unwrap_or_default(),
+            content_hash: self
+                .content
+                .get()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             key_version: self.key_version,
             replaces,
             table_version: None,
@@ -695,7 +934,10 @@ impl FileLanding<'_> {
     }
 
     fn ledger_row(&self, ticket: &Ticket, receipt: &Receipt) -> LedgerRow {
-        let kept = LedgerFindings { rules: receipt.rules.clone(), findings: receipt.findings.clone() };
+        let kept = LedgerFindings {
+            rules: receipt.rules.clone(),
+            findings: receipt.findings.clone(),
+        };
         let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         LedgerRow {
             delivery_id: ticket.delivery_id(),
@@ -735,13 +977,20 @@ impl FileLanding<'_> {
     }
 
     fn older(&self, wanted: i64, current: i64) -> LandError {
-        LandError::OlderRevision { file: self.file.clone(), delivery: delivery_text(&self.delivery), wanted, current }
+        LandError::OlderRevision {
+            file: self.file.clone(),
+            delivery: delivery_text(&self.delivery),
+            wanted,
+            current,
+        }
     }
 
     fn stop_error(&self, stop: Stop) -> LandError {
         match stop {
             Stop::Source(at) => LandError::Source(at.named(&self.file)),
-            Stop::Cancelled => LandError::Cancelled { file: self.file.clone() },
+            Stop::Cancelled => LandError::Cancelled {
+                file: self.file.clone(),
+            },
             Stop::Spill(error) => self.spill_error(&error),
             Stop::Sink => self.internal("the lake's writer stopped without a reason"),
             Stop::Internal(message) => self.internal(&message),
@@ -749,15 +998,24 @@ impl FileLanding<'_> {
     }
 
     fn spill_error(&self, error: &std::io::Error) -> LandError {
-        self.internal(&format!("temporary files for the keys cannot be used: {}", error.kind()))
+        self.internal(&format!(
+            "temporary files for the keys cannot be used: {}",
+            error.kind()
+        ))
     }
 
     fn internal(&self, message: &str) -> LandError {
-        LandError::Internal { file: self.file.clone(), message: message.to_owned() }
+        LandError::Internal {
+            file: self.file.clone(),
+            message: message.to_owned(),
+        }
     }
 
     fn lake_error(&self, source: LakeError) -> LandError {
-        LandError::Lake { file: self.file.clone(), source: Box::new(source) }
+        LandError::Lake {
+            file: self.file.clone(),
+            source: Box::new(source),
+        }
     }
 }
 
@@ -779,7 +1037,8 @@ impl Drop for CancelOnDrop {
 
 /// The calendar day in Finland: "today" of a delivery does not depend on the machine.
 fn finnish_day(now: Timestamp) -> Date {
-    let helsinki = TimeZone::get("Europe/Helsinki").unwrap_or_else(|_| TimeZone::fixed(jiff::tz::offset(2)));
+    let helsinki =
+        TimeZone::get("Europe/Helsinki").unwrap_or_else(|_| TimeZone::fixed(jiff::tz::offset(2)));
     now.to_zoned(helsinki).date()
 }
 
@@ -789,14 +1048,22 @@ fn days_from_epoch(day: Date) -> i32 {
 }
 
 fn delivery_text(delivery: &Delivery) -> String {
-    let period = DeliveryPeriod::from_number(delivery.period).map_or_else(|| delivery.period.to_string(), |period| period.to_string());
-    format!("{} of {} for {period}", delivery.contract, delivery.county_code)
+    let period = DeliveryPeriod::from_number(delivery.period)
+        .map_or_else(|| delivery.period.to_string(), |period| period.to_string());
+    format!(
+        "{} of {} for {period}",
+        delivery.contract, delivery.county_code
+    )
 }
 
 fn joined<T>(outcome: Result<T, tokio::task::JoinError>, file: &str) -> Result<T, LandError> {
     outcome.map_err(|error| LandError::Internal {
         file: file.to_owned(),
-        message: if error.is_cancelled() { "the runtime is shutting down".to_owned() } else { "a thread of the landing died".to_owned() },
+        message: if error.is_cancelled() {
+            "the runtime is shutting down".to_owned()
+        } else {
+            "a thread of the landing died".to_owned()
+        },
     })
 }
 
@@ -811,7 +1078,11 @@ mod tests {
             ("2024-01-31T22:00:00Z", Date::constant(2024, 2, 1)),
             ("2024-06-30T21:00:00Z", Date::constant(2024, 7, 1)),
         ] {
-            assert_eq!(now.parse::<Timestamp>().ok().map(finnish_day), Some(day), "{now}");
+            assert_eq!(
+                now.parse::<Timestamp>().ok().map(finnish_day),
+                Some(day),
+                "{now}"
+            );
         }
     }
 

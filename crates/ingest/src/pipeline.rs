@@ -15,7 +15,9 @@ use std::thread;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Decimal128Type, Field, Schema, SchemaRef};
-use tietopohja_contract::{Action, Checked, FileFinding, HeaderMap, Reject, Totals, Uniqueness, Validator, rules};
+use tietopohja_contract::{
+    Action, Checked, FileFinding, HeaderMap, Reject, Totals, Uniqueness, Validator, rules,
+};
 
 use crate::duplicates::{Duplicate, First, KeySet};
 use crate::error::FaultAt;
@@ -98,14 +100,20 @@ impl Repeated {
         };
         let help = match (self.in_table, action) {
             (0, Action::Reject) => "ask the sender to send each key once",
-            (_, Action::Reject) => "ask the sender which delivery is right, and land a correction of the other first",
+            (_, Action::Reject) => {
+                "ask the sender which delivery is right, and land a correction of the other first"
+            }
             _ => "ask the sender whether these rows are meant twice",
         };
         Some(FileFinding {
             rule: Arc::from(rules::DUPLICATE_KEY),
             action,
             field: None,
-            message: format!("{rows} the key ({key}) of another row; row {} has {}", first.row, key_of(first.first)),
+            message: format!(
+                "{rows} the key ({key}) of another row; row {} has {}",
+                first.row,
+                key_of(first.first)
+            ),
             help: Some(help.to_owned()),
         })
     }
@@ -128,7 +136,11 @@ pub(crate) fn run(
     sink: &mut Sink<'_>,
     tick: &mut dyn FnMut(),
 ) -> Result<Passed, Stop> {
-    let Source { header: _, reader, splitter } = source;
+    let Source {
+        header: _,
+        reader,
+        splitter,
+    } = source;
     let workers = pass.limits.workers.clamp(1, 64);
     let depth = pass.limits.blocks_per_worker.clamp(1, 64);
     let (spare_out, spare_in) = channel::<Vec<u8>>();
@@ -148,7 +160,11 @@ pub(crate) fn run(
         let outcome = gather(&from_workers, pass, sink, tick);
         // Threads that are still at work end when nobody listens.
         drop(from_workers);
-        let died = threads.into_iter().map(thread::ScopedJoinHandle::join).filter(Result::is_err).count();
+        let died = threads
+            .into_iter()
+            .map(thread::ScopedJoinHandle::join)
+            .filter(Result::is_err)
+            .count();
         if died > 0 && !matches!(outcome, Err(Stop::Source(_))) {
             return Err(Stop::Internal("a thread of the landing died".to_owned()));
         }
@@ -172,7 +188,12 @@ struct Done {
 
 fn read(reader: Reader, workers: &[SyncSender<Task>], spares: &Receiver<Vec<u8>>, pass: &Pass<'_>) {
     let mut turns = (0..workers.len()).cycle();
-    let mut send = |task: Task| turns.next().and_then(|turn| workers.get(turn)).is_some_and(|worker| worker.send(task).is_ok());
+    let mut send = |task: Task| {
+        turns
+            .next()
+            .and_then(|turn| workers.get(turn))
+            .is_some_and(|worker| worker.send(task).is_ok())
+    };
     let outcome = reader.run(&mut || spares.try_recv().unwrap_or_default(), &mut |work| {
         !pass.cancelled.load(Ordering::Relaxed) && send(Task::Work(work))
     });
@@ -181,20 +202,36 @@ fn read(reader: Reader, workers: &[SyncSender<Task>], spares: &Receiver<Vec<u8>>
     }
 }
 
-fn work(tasks: &Receiver<Task>, done: &SyncSender<Outcome>, spares: &Sender<Vec<u8>>, splitter: &Splitter, pass: &Pass<'_>) {
+fn work(
+    tasks: &Receiver<Task>,
+    done: &SyncSender<Outcome>,
+    spares: &Sender<Vec<u8>>,
+    splitter: &Splitter,
+    pass: &Pass<'_>,
+) {
     let mut cells = Vec::new();
     while let Ok(task) = tasks.recv() {
         let outcome = match task {
             Task::Fault(fault) => Err(fault),
-            Task::Work(work) => splitter.split(work, std::mem::take(&mut cells)).map(|split| {
-                let Split { block, malformed, records: _ } = split;
-                let checked = pass.validator.check(pass.header, &block);
-                let columns = block.columns;
-                cells = block.cells;
-                // The reader may have gone; then nobody needs the buffer.
-                let _ = spares.send(block.text);
-                Done { checked, malformed, columns }
-            }),
+            Task::Work(work) => splitter
+                .split(work, std::mem::take(&mut cells))
+                .map(|split| {
+                    let Split {
+                        block,
+                        malformed,
+                        records: _,
+                    } = split;
+                    let checked = pass.validator.check(pass.header, &block);
+                    let columns = block.columns;
+                    cells = block.cells;
+                    // The reader may have gone; then nobody needs the buffer.
+                    let _ = spares.send(block.text);
+                    Done {
+                        checked,
+                        malformed,
+                        columns,
+                    }
+                }),
         };
         if done.send(outcome).is_err() {
             return;
@@ -203,7 +240,12 @@ fn work(tasks: &Receiver<Task>, done: &SyncSender<Outcome>, spares: &Sender<Vec<
 }
 
 /// Puts the blocks together in their order.
-fn gather(workers: &[Receiver<Outcome>], pass: &Pass<'_>, sink: &mut Sink<'_>, tick: &mut dyn FnMut()) -> Result<Passed, Stop> {
+fn gather(
+    workers: &[Receiver<Outcome>],
+    pass: &Pass<'_>,
+    sink: &mut Sink<'_>,
+    tick: &mut dyn FnMut(),
+) -> Result<Passed, Stop> {
     let mut passed = Passed {
         totals: Totals::default(),
         rejects: RejectLog::new(pass.limits),
@@ -230,8 +272,15 @@ fn gather(workers: &[Receiver<Outcome>], pass: &Pass<'_>, sink: &mut Sink<'_>, t
 
 /// Counts a block and gives its accepted rows.
 fn put(done: Done, passed: &mut Passed, pass: &Pass<'_>) -> Result<(RecordBatch, Vec<i64>), Stop> {
-    let Done { mut checked, malformed, columns: width } = done;
-    let mut found = passed.keys.add(&checked.keys, &checked.row_no).map_err(Stop::Spill)?;
+    let Done {
+        mut checked,
+        malformed,
+        columns: width,
+    } = done;
+    let mut found = passed
+        .keys
+        .add(&checked.keys, &checked.row_no)
+        .map_err(Stop::Spill)?;
     if !pass.known.is_empty() {
         add_known(&checked.row_no, pass.known, &mut found);
     }
@@ -242,13 +291,21 @@ fn put(done: Done, passed: &mut Passed, pass: &Pass<'_>) -> Result<(RecordBatch,
         set_apart(&mut checked, &found, pass).map_err(|error| Stop::Internal(error.to_string()))?;
     }
     passed.totals.add(&checked);
-    let broken: Vec<Reject> = malformed.iter().map(|(row, what)| malformed_reject(*row, *what, width)).collect();
+    let broken: Vec<Reject> = malformed
+        .iter()
+        .map(|(row, what)| malformed_reject(*row, *what, width))
+        .collect();
     for reject in &broken {
         passed.totals.received += 1;
         passed.totals.quarantined += 1;
         passed.totals.count_reject(&reject.rule, &reject.field, 1);
     }
-    let Checked { batch, row_no, mut rejects, .. } = checked;
+    let Checked {
+        batch,
+        row_no,
+        mut rejects,
+        ..
+    } = checked;
     rejects.extend(broken);
     rejects.sort_by_key(|reject| reject.row_no);
     passed.rejects.add(rejects);
@@ -257,30 +314,54 @@ fn put(done: Done, passed: &mut Passed, pass: &Pass<'_>) -> Result<(RecordBatch,
 
 /// Adds the duplicates known from an earlier pass to those found in this block.
 fn add_known(rows: &[i64], known: &BTreeMap<i64, First>, found: &mut Vec<Duplicate>) {
-    let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return };
+    let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
+        return;
+    };
     for (row, origin) in known.range(*first..=*last) {
         if !found.iter().any(|duplicate| duplicate.row == *row) {
-            found.push(Duplicate { row: *row, first: *origin });
+            found.push(Duplicate {
+                row: *row,
+                first: *origin,
+            });
         }
     }
     found.sort_unstable();
 }
 
 /// Takes repeated rows out of the accepted ones, with their amounts.
-fn set_apart(checked: &mut Checked, found: &[Duplicate], pass: &Pass<'_>) -> Result<(), arrow::error::ArrowError> {
-    let is_repeated = |row: &i64| found.binary_search_by_key(row, |duplicate| duplicate.row).is_ok();
+fn set_apart(
+    checked: &mut Checked,
+    found: &[Duplicate],
+    pass: &Pass<'_>,
+) -> Result<(), arrow::error::ArrowError> {
+    let is_repeated = |row: &i64| {
+        found
+            .binary_search_by_key(row, |duplicate| duplicate.row)
+            .is_ok()
+    };
     let keep: Vec<bool> = checked.row_no.iter().map(|row| !is_repeated(row)).collect();
     for name in pass.amounts {
-        let Some(column) = checked.batch.column_by_name(name) else { continue };
-        let Some(amounts) = column.as_primitive_opt::<Decimal128Type>() else { continue };
-        let removed = amounts.iter().zip(&keep).filter(|(_, keep)| !**keep).filter_map(|(amount, _)| amount).sum::<i128>();
+        let Some(column) = checked.batch.column_by_name(name) else {
+            continue;
+        };
+        let Some(amounts) = column.as_primitive_opt::<Decimal128Type>() else {
+            continue;
+        };
+        let removed = amounts
+            .iter()
+            .zip(&keep)
+            .filter(|(_, keep)| !**keep)
+            .filter_map(|(amount, _)| amount)
+            .sum::<i128>();
         if let Some((_, sum)) = checked.sums.iter_mut().find(|(column, _)| column == name) {
             *sum -= removed;
         }
     }
     checked.batch = filter_record_batch(&checked.batch, &BooleanArray::from(keep.clone()))?;
     let mut kept = keep.iter();
-    checked.row_no.retain(|_| kept.next().copied().unwrap_or(true));
+    checked
+        .row_no
+        .retain(|_| kept.next().copied().unwrap_or(true));
     checked.rejected_rows += found.len() as u64;
     let (rule, field): (Arc<str>, Arc<str>) = (Arc::from(rules::DUPLICATE_KEY), Arc::from(""));
     checked.rejects.extend(found.iter().map(|duplicate| Reject {
@@ -294,10 +375,21 @@ fn set_apart(checked: &mut Checked, found: &[Duplicate], pass: &Pass<'_>) -> Res
 
 fn malformed_reject(row: i64, what: Malformed, width: usize) -> Reject {
     let (rule, message) = match what {
-        Malformed::Width { found } => (ROW_WIDTH, format!("has {found} cells where the header has {width}")),
-        Malformed::Quote => (ROW_QUOTE, "has text between a closing quote and the next separator".to_owned()),
+        Malformed::Width { found } => (
+            ROW_WIDTH,
+            format!("has {found} cells where the header has {width}"),
+        ),
+        Malformed::Quote => (
+            ROW_QUOTE,
+            "has text between a closing quote and the next separator".to_owned(),
+        ),
     };
-    Reject { row_no: row, rule: Arc::from(rule), field: Arc::from(""), message }
+    Reject {
+        row_no: row,
+        rule: Arc::from(rule),
+        field: Arc::from(""),
+        message,
+    }
 }
 
 /// The columns every row of a delivery has, before the contract's.
@@ -310,20 +402,38 @@ pub(crate) struct DeliveryColumns {
 
 impl DeliveryColumns {
     pub(crate) fn new(id: &str) -> Self {
-        Self { id: id.to_owned(), repeated: StringArray::from(Vec::<String>::new()), schema: None }
+        Self {
+            id: id.to_owned(),
+            repeated: StringArray::from(Vec::<String>::new()),
+            schema: None,
+        }
     }
 
-    pub(crate) fn put_before(&mut self, batch: RecordBatch, row_no: Vec<i64>) -> Result<RecordBatch, arrow::error::ArrowError> {
+    pub(crate) fn put_before(
+        &mut self,
+        batch: RecordBatch,
+        row_no: Vec<i64>,
+    ) -> Result<RecordBatch, arrow::error::ArrowError> {
         let rows = batch.num_rows();
         if self.repeated.len() < rows {
-            self.repeated = StringArray::from_iter_values(std::iter::repeat_n(self.id.as_str(), rows));
+            self.repeated =
+                StringArray::from_iter_values(std::iter::repeat_n(self.id.as_str(), rows));
         }
         let schema = self.schema.get_or_insert_with(|| {
-            let own = [Field::new("delivery_id", DataType::Utf8, true), Field::new("row_no", DataType::Int64, true)];
-            let fields = own.into_iter().map(Arc::new).chain(batch.schema_ref().fields().iter().cloned());
+            let own = [
+                Field::new("delivery_id", DataType::Utf8, true),
+                Field::new("row_no", DataType::Int64, true),
+            ];
+            let fields = own
+                .into_iter()
+                .map(Arc::new)
+                .chain(batch.schema_ref().fields().iter().cloned());
             Arc::new(Schema::new(fields.collect::<Vec<_>>()))
         });
-        let mut columns: Vec<ArrayRef> = vec![Arc::new(self.repeated.slice(0, rows)), Arc::new(Int64Array::from(row_no))];
+        let mut columns: Vec<ArrayRef> = vec![
+            Arc::new(self.repeated.slice(0, rows)),
+            Arc::new(Int64Array::from(row_no)),
+        ];
         columns.extend(batch.columns().iter().cloned());
         RecordBatch::try_new(Arc::clone(schema), columns)
     }
@@ -388,13 +498,37 @@ impl RejectLog {
             return;
         }
         let columns: [(&str, ArrayRef); 4] = [
-            ("row_no", Arc::new(Int64Array::from_iter_values(rejects.iter().map(|reject| reject.row_no)))),
-            ("rule", Arc::new(StringArray::from_iter_values(rejects.iter().map(|reject| &reject.rule)))),
-            ("field", Arc::new(StringArray::from_iter_values(rejects.iter().map(|reject| &reject.field)))),
-            ("message", Arc::new(StringArray::from_iter_values(rejects.iter().map(|reject| &reject.message)))),
+            (
+                "row_no",
+                Arc::new(Int64Array::from_iter_values(
+                    rejects.iter().map(|reject| reject.row_no),
+                )),
+            ),
+            (
+                "rule",
+                Arc::new(StringArray::from_iter_values(
+                    rejects.iter().map(|reject| &reject.rule),
+                )),
+            ),
+            (
+                "field",
+                Arc::new(StringArray::from_iter_values(
+                    rejects.iter().map(|reject| &reject.field),
+                )),
+            ),
+            (
+                "message",
+                Arc::new(StringArray::from_iter_values(
+                    rejects.iter().map(|reject| &reject.message),
+                )),
+            ),
         ];
         // Four columns of one length always make a batch.
-        if let Ok(batch) = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true))) {
+        if let Ok(batch) = RecordBatch::try_from_iter_with_nullable(
+            columns
+                .into_iter()
+                .map(|(name, column)| (name, column, true)),
+        ) {
             self.full.push(batch);
         }
     }

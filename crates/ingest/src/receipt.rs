@@ -7,7 +7,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use tietopohja_contract::{Action, FileFinding, Reject};
+use tietopohja_contract::{Action, FileFinding, Reject, rules};
 
 /// How a landing ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -174,17 +174,22 @@ impl Receipt {
             Outcome::Held => Action::Hold,
             _ => Action::Reject,
         };
-        self.findings.iter().filter(move |finding| finding.action == stops.as_str())
+        self.findings
+            .iter()
+            .filter(move |finding| finding.action == stops.as_str())
     }
-}
 
-/// The receipt as a person reads it. A receipt without time, as from a clock that stands still,
-/// shows no speed.
-impl fmt::Display for Receipt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}: {}", self.delivery_id, self.outcome.as_str())?;
-        let short = self.content_hash.get(..12).unwrap_or(&self.content_hash);
-        writeln!(f, "  file      {}, {} bytes, sha-256 {short}", self.file, Grouped(self.bytes))?;
+    /// The header was refused, so that no row was looked at.
+    fn is_unread(&self) -> bool {
+        let header = [rules::COLUMN_MISSING, rules::COLUMN_DUPLICATE];
+        self.outcome == Outcome::Refused
+            && self.received == 0
+            && self
+                .reasons()
+                .any(|finding| header.contains(&finding.rule.as_str()))
+    }
+
+    fn show_counts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
             "  rows      {} received = {} accepted + {} quarantined",
@@ -203,20 +208,72 @@ impl fmt::Display for Receipt {
                 None => writeln!(f)?,
             }
         }
-        for RuleCount { rule, field, rows } in &self.rules {
-            let place = if field.is_empty() { String::new() } else { format!(" in `{field}`") };
-            writeln!(f, "  rule      {rule}{place}: {} {}", Grouped(*rows), if *rows == 1 { "row" } else { "rows" })?;
+        Ok(())
+    }
+}
+
+/// The receipt as a person reads it. A receipt without time, as from a clock that stands still,
+/// shows no speed.
+impl fmt::Display for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: {}", self.delivery_id, self.outcome.as_str())?;
+        let short = self.content_hash.get(..12).unwrap_or(&self.content_hash);
+        writeln!(
+            f,
+            "  file      {}, {} bytes, sha-256 {short}",
+            self.file,
+            Grouped(self.bytes)
+        )?;
+        if self.is_unread() {
+            writeln!(f, "  rows      not read: the header is refused")?;
+        } else {
+            self.show_counts(f)?;
         }
-        for RejectedRow { row, rule, field, message } in &self.rejected_rows {
-            let place = if field.is_empty() { String::new() } else { format!(" `{field}`") };
+        for RuleCount { rule, field, rows } in &self.rules {
+            let place = if field.is_empty() {
+                String::new()
+            } else {
+                format!(" in `{field}`")
+            };
+            writeln!(
+                f,
+                "  rule      {rule}{place}: {} {}",
+                Grouped(*rows),
+                if *rows == 1 { "row" } else { "rows" }
+            )?;
+        }
+        for RejectedRow {
+            row,
+            rule,
+            field,
+            message,
+        } in &self.rejected_rows
+        {
+            let place = if field.is_empty() {
+                String::new()
+            } else {
+                format!(" `{field}`")
+            };
             writeln!(f, "  row {row}:{place} {message} ({rule})")?;
         }
         let listed = self.rules.iter().map(|rule| rule.rows).sum::<u64>();
         if listed > self.rejected_rows.len() as u64 && !self.rejected_rows.is_empty() {
             let rest = Grouped(listed - self.rejected_rows.len() as u64);
-            writeln!(f, "  ... and {rest} more in reject.{}", self.contract)?;
+            match self.outcome {
+                Outcome::Landed | Outcome::Replaced => {
+                    writeln!(f, "  ... and {rest} more in reject.{}", self.contract)?
+                }
+                _ => writeln!(f, "  ... and {rest} more")?,
+            }
         }
-        for Finding { rule, action, field: _, message, help } in &self.findings {
+        for Finding {
+            rule,
+            action,
+            field: _,
+            message,
+            help,
+        } in &self.findings
+        {
             writeln!(f, "  {action:<9} {message} ({rule})")?;
             if let Some(help) = help {
                 writeln!(f, "            help: {help}")?;
@@ -260,10 +317,18 @@ impl fmt::Display for Grouped {
 
 /// An amount in units of its last decimal, as decimal text.
 pub(crate) fn decimal_text(units: i128, scale: u8) -> String {
-    let digits = format!("{:0width$}", units.unsigned_abs(), width = usize::from(scale) + 1);
+    let digits = format!(
+        "{:0width$}",
+        units.unsigned_abs(),
+        width = usize::from(scale) + 1
+    );
     let (whole, part) = digits.split_at(digits.len() - usize::from(scale));
     let sign = if units < 0 { "-" } else { "" };
-    if part.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{part}") }
+    if part.is_empty() {
+        format!("{sign}{whole}")
+    } else {
+        format!("{sign}{whole}.{part}")
+    }
 }
 
 #[cfg(test)]
@@ -273,14 +338,26 @@ mod tests {
 
     #[test]
     fn amounts_are_shown_with_their_decimals() {
-        for (units, scale, text) in [(0, 2, "0.00"), (5, 2, "0.05"), (-5, 2, "-0.05"), (-123_450, 2, "-1234.50"), (12, 0, "12"), (1_234, 3, "1.234")] {
+        for (units, scale, text) in [
+            (0, 2, "0.00"),
+            (5, 2, "0.05"),
+            (-5, 2, "-0.05"),
+            (-123_450, 2, "-1234.50"),
+            (12, 0, "12"),
+            (1_234, 3, "1.234"),
+        ] {
             assert_eq!(decimal_text(units, scale), text);
         }
     }
 
     #[test]
     fn thousands_stand_apart() {
-        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1 000"), (12_345_678, "12 345 678")] {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1 000"),
+            (12_345_678, "12 345 678"),
+        ] {
             assert_eq!(Grouped(number).to_string(), text);
         }
     }
@@ -298,7 +375,11 @@ mod tests {
             received: 1_003,
             accepted: 1_000,
             quarantined: 3,
-            rules: vec![RuleCount { rule: "date_form".to_owned(), field: "alkupvm".to_owned(), rows: 3 }],
+            rules: vec![RuleCount {
+                rule: "date_form".to_owned(),
+                field: "alkupvm".to_owned(),
+                rows: 3,
+            }],
             findings: vec![],
             control_sums: vec![ControlSum {
                 column: "amount".to_owned(),
@@ -306,7 +387,12 @@ mod tests {
                 accepted: "10.00".to_owned(),
                 stated: Some("12.50".to_owned()),
             }],
-            rejected_rows: vec![RejectedRow { row: 7, rule: "date_form".to_owned(), field: "alkupvm".to_owned(), message: "is not a date".to_owned() }],
+            rejected_rows: vec![RejectedRow {
+                row: 7,
+                rule: "date_form".to_owned(),
+                field: "alkupvm".to_owned(),
+                message: "is not a date".to_owned(),
+            }],
             bytes: 45_678,
             content_hash: "ab".repeat(32),
             key_version: 1,

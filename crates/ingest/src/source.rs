@@ -20,10 +20,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tietopohja_contract::{Contract, Dialect, Encoding, PropertyType};
 
-pub(crate) use self::bytes::{FileMark, hash_file};
-pub(crate) use self::csv::{Malformed, Split};
 use self::bytes::{ByteStream, Packing, read_fault};
+pub(crate) use self::bytes::{FileMark, hash_file};
 use self::csv::{CsvAgreement, CsvReader, CsvShape, TextChunk};
+pub(crate) use self::csv::{Malformed, Split};
 use self::encoding::TextEncoding;
 use self::ndjson::{NdjsonReader, NdjsonShape};
 use self::parquet::{ArrowChunk, ParquetReader};
@@ -61,7 +61,9 @@ impl Agreement {
                 title: contract.properties().len() > 1,
             },
             dialect: format.dialect(),
-            names: Names { columns: columns.collect() },
+            names: Names {
+                columns: columns.collect(),
+            },
         }
     }
 }
@@ -140,9 +142,16 @@ impl Form {
             [0xd0, 0xcf, 0x11, 0xe0, ..] => Err(SourceFault::OldWorkbook),
             [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Err(SourceFault::Utf16),
             // UTF-16 without its mark: every other byte of its Latin letters is zero.
-            [first, 0, second, 0, ..] | [0, first, 0, second, ..] if *first != 0 && *second != 0 => Err(SourceFault::Utf16),
+            [first, 0, second, 0, ..] | [0, first, 0, second, ..]
+                if *first != 0 && *second != 0 =>
+            {
+                Err(SourceFault::Utf16)
+            }
             _ => {
-                let text = first.strip_prefix(b"\xef\xbb\xbf").unwrap_or(first).trim_ascii_start();
+                let text = first
+                    .strip_prefix(b"\xef\xbb\xbf")
+                    .unwrap_or(first)
+                    .trim_ascii_start();
                 match text {
                     [b'{', ..] => Ok(Form::Ndjson),
                     // Control characters other than white space at the very start are no text.
@@ -155,19 +164,37 @@ impl Form {
 }
 
 /// Opens a file. `read` counts the bytes read of it while its rows are read.
-pub(crate) fn open_file(path: &Path, agreement: &Agreement, limits: &LandLimits, read: &Arc<AtomicU64>) -> Result<Source, FaultAt> {
+pub(crate) fn open_file(
+    path: &Path,
+    agreement: &Agreement,
+    limits: &LandLimits,
+    read: &Arc<AtomicU64>,
+) -> Result<Source, FaultAt> {
     let mut file = bytes::open(path)?;
     let mut first = Vec::new();
-    file.by_ref().take(FIRST_BYTES).read_to_end(&mut first).map_err(|error| read_fault(&error))?;
+    file.by_ref()
+        .take(FIRST_BYTES)
+        .read_to_end(&mut first)
+        .map_err(|error| read_fault(&error))?;
     file.rewind().map_err(|error| read_fault(&error))?;
     let size = file.metadata().map_err(|error| read_fault(&error))?.len();
     open(Input::File(file, size), &first, agreement, limits, read)
 }
 
 /// Opens bytes in memory: for tests and fuzzing.
-pub(crate) fn open_bytes(bytes: Vec<u8>, agreement: &Agreement, limits: &LandLimits) -> Result<Source, FaultAt> {
+pub(crate) fn open_bytes(
+    bytes: Vec<u8>,
+    agreement: &Agreement,
+    limits: &LandLimits,
+) -> Result<Source, FaultAt> {
     let first: Vec<u8> = bytes.iter().copied().take(FIRST_BYTES as usize).collect();
-    open(Input::Bytes(bytes), &first, agreement, limits, &Arc::default())
+    open(
+        Input::Bytes(bytes),
+        &first,
+        agreement,
+        limits,
+        &Arc::default(),
+    )
 }
 
 /// Bytes looked at to recognise a form.
@@ -192,20 +219,31 @@ impl Input {
             Input::Bytes(bytes) => bytes.len() as u64,
         };
         if size > limits.max_workbook_bytes {
-            return Err(SourceFault::WorkbookTooLarge { limit: limits.max_workbook_bytes }.into());
+            return Err(SourceFault::WorkbookTooLarge {
+                limit: limits.max_workbook_bytes,
+            }
+            .into());
         }
         match self {
             Input::Bytes(bytes) => Ok(bytes),
             Input::File(file, _) => {
                 let mut bytes = Vec::new();
-                file.take(limits.max_workbook_bytes).read_to_end(&mut bytes).map_err(|error| read_fault(&error))?;
+                file.take(limits.max_workbook_bytes)
+                    .read_to_end(&mut bytes)
+                    .map_err(|error| read_fault(&error))?;
                 Ok(bytes)
             }
         }
     }
 }
 
-fn open(input: Input, first: &[u8], agreement: &Agreement, limits: &LandLimits, read: &Arc<AtomicU64>) -> Result<Source, FaultAt> {
+fn open(
+    input: Input,
+    first: &[u8],
+    agreement: &Agreement,
+    limits: &LandLimits,
+    read: &Arc<AtomicU64>,
+) -> Result<Source, FaultAt> {
     let packing = Packing::of(first);
     let source = if packing == Packing::Plain {
         match Form::of(first)? {
@@ -215,7 +253,12 @@ fn open(input: Input, first: &[u8], agreement: &Agreement, limits: &LandLimits, 
                 open_workbook(bytes, agreement, limits)?
             }
             Form::Parquet => open_parquet(input, agreement, limits, read)?,
-            form => open_stream(ByteStream::open(input.stream(), first, Arc::clone(read), limits)?, form, agreement, limits)?,
+            form => open_stream(
+                ByteStream::open(input.stream(), first, Arc::clone(read), limits)?,
+                form,
+                agreement,
+                limits,
+            )?,
         }
     } else {
         let mut stream = ByteStream::open(input.stream(), first, Arc::clone(read), limits)?;
@@ -231,18 +274,36 @@ fn open(input: Input, first: &[u8], agreement: &Agreement, limits: &LandLimits, 
     if source.header.iter().any(|name| holds_identity_code(name)) {
         return Err(SourceFault::HeaderIsData.into());
     }
-    let named = |name: &String| agreement.names.columns.iter().any(|column| column.header.to_lowercase() == name.to_lowercase());
+    let named = |name: &String| {
+        agreement
+            .names
+            .columns
+            .iter()
+            .any(|column| column.header.to_lowercase() == name.to_lowercase())
+    };
     if !source.header.iter().any(named) {
         return Err(SourceFault::HeaderUnknown.into());
     }
     Ok(source)
 }
 
-fn open_stream(stream: ByteStream, form: Form, agreement: &Agreement, limits: &LandLimits) -> Result<Source, FaultAt> {
+fn open_stream(
+    stream: ByteStream,
+    form: Form,
+    agreement: &Agreement,
+    limits: &LandLimits,
+) -> Result<Source, FaultAt> {
     if form == Form::Ndjson {
         let (reader, header, keys) = NdjsonReader::open(stream, &agreement.names, limits)?;
-        let shape = NdjsonShape { keys, max_field: limits.max_field_bytes };
-        return Ok(Source { header, reader: Reader::Ndjson(reader), splitter: Splitter::Ndjson(shape) });
+        let shape = NdjsonShape {
+            keys,
+            max_field: limits.max_field_bytes,
+        };
+        return Ok(Source {
+            header,
+            reader: Reader::Ndjson(reader),
+            splitter: Splitter::Ndjson(shape),
+        });
     }
     let (reader, header) = CsvReader::open(stream, &agreement.csv, limits)?;
     let shape = CsvShape {
@@ -251,31 +312,65 @@ fn open_stream(stream: ByteStream, form: Form, agreement: &Agreement, limits: &L
         dialect: agreement.dialect,
         max_field: limits.max_field_bytes,
     };
-    Ok(Source { header, reader: Reader::Csv(reader), splitter: Splitter::Csv(shape) })
+    Ok(Source {
+        header,
+        reader: Reader::Csv(reader),
+        splitter: Splitter::Csv(shape),
+    })
 }
 
-fn open_workbook(bytes: Vec<u8>, agreement: &Agreement, limits: &LandLimits) -> Result<Source, FaultAt> {
-    let (reader, header) =
-        guarded(SourceFault::WorkbookDamaged, || WorkbookReader::open(bytes, agreement.csv.title, agreement.dialect, limits))?;
-    Ok(Source { header, reader: Reader::Workbook(reader), splitter: Splitter::Workbook })
+fn open_workbook(
+    bytes: Vec<u8>,
+    agreement: &Agreement,
+    limits: &LandLimits,
+) -> Result<Source, FaultAt> {
+    let (reader, header) = guarded(SourceFault::WorkbookDamaged, || {
+        WorkbookReader::open(bytes, agreement.csv.title, agreement.dialect, limits)
+    })?;
+    Ok(Source {
+        header,
+        reader: Reader::Workbook(reader),
+        splitter: Splitter::Workbook,
+    })
 }
 
-fn open_parquet(input: Input, agreement: &Agreement, limits: &LandLimits, read: &Arc<AtomicU64>) -> Result<Source, FaultAt> {
+fn open_parquet(
+    input: Input,
+    agreement: &Agreement,
+    limits: &LandLimits,
+    read: &Arc<AtomicU64>,
+) -> Result<Source, FaultAt> {
     let (reader, header) = guarded(SourceFault::ParquetDamaged, || match input {
         Input::File(file, _) => ParquetReader::open(file, &agreement.names, limits, read),
-        Input::Bytes(bytes) => ParquetReader::open(::bytes::Bytes::from(bytes), &agreement.names, limits, read),
+        Input::Bytes(bytes) => {
+            ParquetReader::open(::bytes::Bytes::from(bytes), &agreement.names, limits, read)
+        }
     })?;
-    Ok(Source { header, reader: Reader::Parquet(reader), splitter: Splitter::Parquet { max_field: limits.max_field_bytes } })
+    Ok(Source {
+        header,
+        reader: Reader::Parquet(reader),
+        splitter: Splitter::Parquet {
+            max_field: limits.max_field_bytes,
+        },
+    })
 }
 
 /// Runs a decoder that is not ours. Should it panic on a damaged file, that is the file's fault.
-fn guarded<T>(fault: SourceFault, decode: impl FnOnce() -> Result<T, FaultAt>) -> Result<T, FaultAt> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode)).unwrap_or_else(|_| Err(fault.into()))
+fn guarded<T>(
+    fault: SourceFault,
+    decode: impl FnOnce() -> Result<T, FaultAt>,
+) -> Result<T, FaultAt> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode))
+        .unwrap_or_else(|_| Err(fault.into()))
 }
 
 impl Reader {
     /// Hands over every record; `emit` says whether to go on, `spare` gives a buffer to reuse.
-    pub(crate) fn run(self, spare: &mut dyn FnMut() -> Vec<u8>, emit: &mut dyn FnMut(Work) -> bool) -> Result<(), FaultAt> {
+    pub(crate) fn run(
+        self,
+        spare: &mut dyn FnMut() -> Vec<u8>,
+        emit: &mut dyn FnMut(Work) -> bool,
+    ) -> Result<(), FaultAt> {
         match self {
             Reader::Csv(mut reader) => {
                 while let Some(chunk) = reader.next_chunk(spare())? {
@@ -293,8 +388,12 @@ impl Reader {
                 }
                 Ok(())
             }
-            Reader::Workbook(reader) => guarded(SourceFault::WorkbookDamaged, || reader.run(&mut |split| emit(Work::Cut(split)))),
-            Reader::Parquet(reader) => guarded(SourceFault::ParquetDamaged, || reader.run(&mut |chunk| emit(Work::Arrow(chunk)))),
+            Reader::Workbook(reader) => guarded(SourceFault::WorkbookDamaged, || {
+                reader.run(&mut |split| emit(Work::Cut(split)))
+            }),
+            Reader::Parquet(reader) => guarded(SourceFault::ParquetDamaged, || {
+                reader.run(&mut |chunk| emit(Work::Arrow(chunk)))
+            }),
         }
     }
 }
@@ -305,19 +404,32 @@ impl Splitter {
         match (self, work) {
             (_, Work::Cut(split)) => Ok(split),
             (Splitter::Csv(shape), Work::Text(chunk)) => {
-                let TextChunk { bytes, first_row, offset, encoding } = chunk;
-                let row_at = |bytes: &[u8], place: usize| csv::row_at(bytes, place, first_row, shape.separator);
+                let TextChunk {
+                    bytes,
+                    first_row,
+                    offset,
+                    encoding,
+                } = chunk;
+                let row_at = |bytes: &[u8], place: usize| {
+                    csv::row_at(bytes, place, first_row, shape.separator)
+                };
                 let text = encoding::to_utf8(bytes, encoding, offset, &row_at)?;
                 csv::split(text, first_row, shape, cells)
             }
             (Splitter::Ndjson(shape), Work::Text(chunk)) => ndjson::split(chunk, shape, cells),
             (Splitter::Parquet { max_field }, Work::Arrow(chunk)) => {
-                guarded(SourceFault::ParquetDamaged, || parquet::split(&chunk, *max_field, cells))
+                guarded(SourceFault::ParquetDamaged, || {
+                    parquet::split(&chunk, *max_field, cells)
+                })
             }
             // A reader and its splitter are made together, so no other pair exists.
-            (Splitter::Workbook | Splitter::Csv(_) | Splitter::Ndjson(_) | Splitter::Parquet { .. }, Work::Text(_) | Work::Arrow(_)) => {
-                Err(SourceFault::UnknownForm.into())
-            }
+            (
+                Splitter::Workbook
+                | Splitter::Csv(_)
+                | Splitter::Ndjson(_)
+                | Splitter::Parquet { .. },
+                Work::Text(_) | Work::Arrow(_),
+            ) => Err(SourceFault::UnknownForm.into()),
         }
     }
 }

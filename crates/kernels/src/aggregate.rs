@@ -6,12 +6,16 @@ use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Float64Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Float64Array,
+};
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion_common::{Result, ScalarValue, exec_err, plan_err, resources_err};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion_expr::utils::{AggregateOrderSensitivity, format_state_name};
-use datafusion_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility};
+use datafusion_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility,
+};
 
 use crate::cell::{Cell, Column, Finish, InputType};
 
@@ -41,13 +45,20 @@ pub(crate) struct CellAggregate<C> {
 
 impl<C: Finish> CellAggregate<C> {
     pub(crate) fn function(name: &'static str, takes: Takes) -> AggregateUDF {
-        AggregateUDF::from(Self { name, takes, signature: Signature::user_defined(Volatility::Immutable), cell: PhantomData })
+        AggregateUDF::from(Self {
+            name,
+            takes,
+            signature: Signature::user_defined(Volatility::Immutable),
+            cell: PhantomData,
+        })
     }
 }
 
 impl<C> Debug for CellAggregate<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CellAggregate").field("name", &self.name).finish()
+        f.debug_struct("CellAggregate")
+            .field("name", &self.name)
+            .finish()
     }
 }
 
@@ -77,7 +88,11 @@ impl<C: Finish> AggregateUDFImpl for CellAggregate<C> {
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
         match given {
             [one] if self.takes.input().accepts(one) => Ok(vec![self.takes.input().arrow()]),
-            [one] => plan_err!("{} takes a column of type {}, not {one}", self.name, self.takes.input().arrow()),
+            [one] => plan_err!(
+                "{} takes a column of type {}, not {one}",
+                self.name,
+                self.takes.input().arrow()
+            ),
             _ => plan_err!("{} takes one argument, not {}", self.name, given.len()),
         }
     }
@@ -96,19 +111,33 @@ impl<C: Finish> AggregateUDFImpl for CellAggregate<C> {
     }
 
     fn accumulator(&self, _args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(One { takes: self.takes, cell: C::default() }))
+        Ok(Box::new(One {
+            takes: self.takes,
+            cell: C::default(),
+        }))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        Ok(vec![Arc::new(Field::new(format_state_name(args.name, "state"), DataType::Binary, false))])
+        Ok(vec![Arc::new(Field::new(
+            format_state_name(args.name, "state"),
+            DataType::Binary,
+            false,
+        ))])
     }
 
     fn groups_accumulator_supported(&self, _args: AccumulatorArgs) -> bool {
         true
     }
 
-    fn create_groups_accumulator(&self, _args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
-        Ok(Box::new(Groups::<C> { takes: self.takes, cells: Vec::new(), heap_bytes: 0 }))
+    fn create_groups_accumulator(
+        &self,
+        _args: AccumulatorArgs,
+    ) -> Result<Box<dyn GroupsAccumulator>> {
+        Ok(Box::new(Groups::<C> {
+            takes: self.takes,
+            cells: Vec::new(),
+            heap_bytes: 0,
+        }))
     }
 
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {
@@ -185,7 +214,14 @@ struct Groups<C> {
 }
 
 impl<C: Cell> Groups<C> {
-    fn visit(&mut self, takes: Takes, arrays: &[ArrayRef], groups: &[usize], filter: Option<&BooleanArray>, total: usize) -> Result<()> {
+    fn visit(
+        &mut self,
+        takes: Takes,
+        arrays: &[ArrayRef],
+        groups: &[usize],
+        filter: Option<&BooleanArray>,
+        total: usize,
+    ) -> Result<()> {
         let array = only(arrays)?;
         let column = Column::of(array)?;
         if self.cells.len() < total {
@@ -195,7 +231,9 @@ impl<C: Cell> Groups<C> {
             if filter.is_some_and(|filter| !filter.is_valid(row) || !filter.value(row)) {
                 continue;
             }
-            let Some(cell) = self.cells.get_mut(*group) else { return exec_err!("group {group} of {total} does not exist") };
+            let Some(cell) = self.cells.get_mut(*group) else {
+                return exec_err!("group {group} of {total} does not exist");
+            };
             let before = cell.heap_bytes();
             take_in(cell, takes, &column, row)?;
             self.heap_bytes = self.heap_bytes + cell.heap_bytes() - before;
@@ -205,7 +243,9 @@ impl<C: Cell> Groups<C> {
 
     fn emit(&mut self, emit_to: EmitTo) -> Vec<C> {
         let emitted = emit_to.take_needed(&mut self.cells);
-        self.heap_bytes = self.heap_bytes.saturating_sub(emitted.iter().map(Cell::heap_bytes).sum());
+        self.heap_bytes = self
+            .heap_bytes
+            .saturating_sub(emitted.iter().map(Cell::heap_bytes).sum());
         emitted
     }
 }
@@ -220,7 +260,9 @@ fn encoded<C: Cell>(cells: &mut [C]) -> Result<ArrayRef> {
         total += bytes.len();
         // Offsets of a column are 32 bits.
         if total > i32::MAX as usize {
-            return resources_err!("the states of one batch of groups take more than 2 GiB: group by less at once");
+            return resources_err!(
+                "the states of one batch of groups take more than 2 GiB: group by less at once"
+            );
         }
         builder.append_value(&bytes);
     }
@@ -228,14 +270,28 @@ fn encoded<C: Cell>(cells: &mut [C]) -> Result<ArrayRef> {
 }
 
 impl<C: Finish> GroupsAccumulator for Groups<C> {
-    fn update_batch(&mut self, values: &[ArrayRef], group_indices: &[usize], opt_filter: Option<&BooleanArray>, total_num_groups: usize) -> Result<()> {
-        self.visit(self.takes, values, group_indices, opt_filter, total_num_groups)
+    fn update_batch(
+        &mut self,
+        values: &[ArrayRef],
+        group_indices: &[usize],
+        opt_filter: Option<&BooleanArray>,
+        total_num_groups: usize,
+    ) -> Result<()> {
+        self.visit(
+            self.takes,
+            values,
+            group_indices,
+            opt_filter,
+            total_num_groups,
+        )
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
         let mut cells = self.emit(emit_to);
         match C::RESULT {
-            InputType::Real => Ok(Arc::new(cells.iter().map(Finish::number).collect::<Float64Array>())),
+            InputType::Real => Ok(Arc::new(
+                cells.iter().map(Finish::number).collect::<Float64Array>(),
+            )),
             _ => encoded(&mut cells),
         }
     }
@@ -244,14 +300,25 @@ impl<C: Finish> GroupsAccumulator for Groups<C> {
         Ok(vec![encoded(&mut self.emit(emit_to))?])
     }
 
-    fn merge_batch(&mut self, values: &[ArrayRef], group_indices: &[usize], total_num_groups: usize) -> Result<()> {
+    fn merge_batch(
+        &mut self,
+        values: &[ArrayRef],
+        group_indices: &[usize],
+        total_num_groups: usize,
+    ) -> Result<()> {
         self.visit(Takes::States, values, group_indices, None, total_num_groups)
     }
 
-    fn convert_to_state(&self, values: &[ArrayRef], opt_filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+    fn convert_to_state(
+        &self,
+        values: &[ArrayRef],
+        opt_filter: Option<&BooleanArray>,
+    ) -> Result<Vec<ArrayRef>> {
         let array = only(values)?;
         if self.takes == Takes::States && opt_filter.is_none() && array.null_count() == 0 {
-            return Ok(vec![Arc::new(array.as_binary::<i32>().clone()) as Arc<BinaryArray>]);
+            return Ok(vec![
+                Arc::new(array.as_binary::<i32>().clone()) as Arc<BinaryArray>
+            ]);
         }
         let column = Column::of(array)?;
         let mut cells = Vec::with_capacity(array.len());

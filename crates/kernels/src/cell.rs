@@ -28,9 +28,18 @@ impl InputType {
     pub(crate) fn accepts(self, given: &DataType) -> bool {
         match self {
             InputType::Bytes => {
-                matches!(given, DataType::Binary | DataType::BinaryView | DataType::LargeBinary | DataType::FixedSizeBinary(_) | DataType::Null)
+                matches!(
+                    given,
+                    DataType::Binary
+                        | DataType::BinaryView
+                        | DataType::LargeBinary
+                        | DataType::FixedSizeBinary(_)
+                        | DataType::Null
+                )
             }
-            InputType::Whole => given.is_integer() && *given != DataType::UInt64 || *given == DataType::Null,
+            InputType::Whole => {
+                given.is_integer() && *given != DataType::UInt64 || *given == DataType::Null
+            }
             InputType::Real => given.is_numeric() || *given == DataType::Null,
         }
     }

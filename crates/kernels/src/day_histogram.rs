@@ -50,7 +50,12 @@ fn decode(state: &[u8]) -> Result<impl Iterator<Item = (i32, u64)> + Clone + '_>
     if !rest.is_empty() {
         return exec_err!("a day histogram has a broken state");
     }
-    Ok(pairs.iter().map(|[a, b, c, d, count @ ..]| (i32::from_le_bytes([*a, *b, *c, *d]), u64::from_le_bytes(*count))))
+    Ok(pairs.iter().map(|[a, b, c, d, count @ ..]| {
+        (
+            i32::from_le_bytes([*a, *b, *c, *d]),
+            u64::from_le_bytes(*count),
+        )
+    }))
 }
 
 impl Cell for DayHistogram {
@@ -77,9 +82,17 @@ impl Cell for DayHistogram {
             out.extend_from_slice(&day.to_le_bytes());
             out.extend_from_slice(&count.to_le_bytes());
         };
-        self.sparse.range(..0).for_each(|(day, count)| put(*day, *count));
-        self.dense.iter().enumerate().filter(|(_, count)| **count > 0).for_each(|(day, count)| put(day as i32, *count));
-        self.sparse.range(0..).for_each(|(day, count)| put(*day, *count));
+        self.sparse
+            .range(..0)
+            .for_each(|(day, count)| put(*day, *count));
+        self.dense
+            .iter()
+            .enumerate()
+            .filter(|(_, count)| **count > 0)
+            .for_each(|(day, count)| put(day as i32, *count));
+        self.sparse
+            .range(0..)
+            .for_each(|(day, count)| put(*day, *count));
     }
 
     fn heap_bytes(&self) -> usize {
@@ -101,8 +114,16 @@ pub(crate) fn aggregates() -> Vec<AggregateUDF> {
 pub(crate) fn scalars() -> Vec<ScalarUDF> {
     vec![
         PlainFunction::function("histogram_count", &[InputType::Bytes], Body::Whole(total)),
-        PlainFunction::function("histogram_count_over", &[InputType::Bytes, InputType::Whole], Body::Whole(count_over)),
-        PlainFunction::function("histogram_quantile", &[InputType::Bytes, InputType::Real], Body::Real(quantile)),
+        PlainFunction::function(
+            "histogram_count_over",
+            &[InputType::Bytes, InputType::Whole],
+            Body::Whole(count_over),
+        ),
+        PlainFunction::function(
+            "histogram_quantile",
+            &[InputType::Bytes, InputType::Real],
+            Body::Real(quantile),
+        ),
     ]
 }
 
@@ -115,14 +136,23 @@ fn total(values: &[Value<'_>]) -> Result<Option<i64>> {
 
 fn count_over(values: &[Value<'_>]) -> Result<Option<i64>> {
     match values {
-        [Value::Bytes(state), Value::Whole(limit)] => Ok(Some(decode(state)?.filter(|(day, _)| i64::from(*day) > *limit).map(|(_, count)| count as i64).sum())),
-        _ => exec_err!("histogram_count_over takes the state of a day_histogram and a number of days"),
+        [Value::Bytes(state), Value::Whole(limit)] => Ok(Some(
+            decode(state)?
+                .filter(|(day, _)| i64::from(*day) > *limit)
+                .map(|(_, count)| count as i64)
+                .sum(),
+        )),
+        _ => exec_err!(
+            "histogram_count_over takes the state of a day_histogram and a number of days"
+        ),
     }
 }
 
 fn quantile(values: &[Value<'_>]) -> Result<Option<f64>> {
     let [Value::Bytes(state), Value::Real(q)] = values else {
-        return exec_err!("histogram_quantile takes the state of a day_histogram and a number from 0 to 1");
+        return exec_err!(
+            "histogram_quantile takes the state of a day_histogram and a number from 0 to 1"
+        );
     };
     if !(0.0..=1.0).contains(q) {
         return exec_err!("a quantile is asked for with a number from 0 to 1");
@@ -147,7 +177,9 @@ fn quantile(values: &[Value<'_>]) -> Result<Option<f64>> {
             passed >= rank
         })
     };
-    Ok(at(first).zip(at(second)).map(|((a, _), (b, _))| (f64::from(a) + f64::from(b)) / 2.0))
+    Ok(at(first)
+        .zip(at(second))
+        .map(|((a, _), (b, _))| (f64::from(a) + f64::from(b)) / 2.0))
 }
 
 #[cfg(test)]
@@ -167,7 +199,11 @@ mod tests {
         sorted.sort_unstable();
         let h = q * sorted.len() as f64;
         let value = |rank: f64| sorted[(rank as usize).clamp(1, sorted.len()) - 1] as f64;
-        if h.fract().abs() < 1e-9 { (value(h) + value(h + 1.0)) / 2.0 } else { value(h.ceil()) }
+        if h.fract().abs() < 1e-9 {
+            (value(h) + value(h + 1.0)) / 2.0
+        } else {
+            value(h.ceil())
+        }
     }
 
     #[test]
@@ -176,7 +212,9 @@ mod tests {
             let days: Vec<i64> = numbers(n, 60).map(|n| n as i64 - 5).collect();
             let state = histogram(&days);
             for q in [0.0, 0.25, 0.5, 0.75, 0.9, 1.0] {
-                let found = quantile(&[Value::Bytes(&state), Value::Real(q)]).unwrap().unwrap();
+                let found = quantile(&[Value::Bytes(&state), Value::Real(q)])
+                    .unwrap()
+                    .unwrap();
                 assert_eq!(found, naive_quantile(&days, q), "n {n} q {q}");
             }
         }
@@ -186,12 +224,18 @@ mod tests {
     fn counts_over_a_limit_are_strict() {
         let state = histogram(&[0, 14, 14, 15, 2_000, -3]);
         assert_eq!(total(&[Value::Bytes(&state)]).unwrap(), Some(6));
-        assert_eq!(count_over(&[Value::Bytes(&state), Value::Whole(14)]).unwrap(), Some(2));
+        assert_eq!(
+            count_over(&[Value::Bytes(&state), Value::Whole(14)]).unwrap(),
+            Some(2)
+        );
     }
 
     #[test]
     fn no_rows_have_no_quantile() {
-        assert_eq!(quantile(&[Value::Bytes(&[]), Value::Real(0.5)]).unwrap(), None);
+        assert_eq!(
+            quantile(&[Value::Bytes(&[]), Value::Real(0.5)]).unwrap(),
+            None
+        );
         assert_eq!(total(&[Value::Bytes(&[])]).unwrap(), Some(0));
     }
 

@@ -47,11 +47,19 @@ pub fn poisson_exact(x: i64, level: f64) -> Option<(f64, f64)> {
             if middle <= low || middle >= high {
                 break;
             }
-            if poisson_at_most(x, middle) > probability { low = middle } else { high = middle }
+            if poisson_at_most(x, middle) > probability {
+                low = middle
+            } else {
+                high = middle
+            }
         }
         f64::midpoint(low, high)
     };
-    let lower = if x == 0 { 0.0 } else { mean_where(x - 1, 1.0 - tail) };
+    let lower = if x == 0 {
+        0.0
+    } else {
+        mean_where(x - 1, 1.0 - tail)
+    };
     Some((lower, mean_where(x, tail)))
 }
 
@@ -82,7 +90,11 @@ fn poisson_at_most(x: i64, mean: f64) -> f64 {
 
 /// Limits of a count in a rate: exact below 10 events, Byar from 10.
 pub fn rate_limits(x: i64, level: f64) -> Option<(f64, f64)> {
-    if x < 10 { poisson_exact(x, level) } else { byar(x, level) }
+    if x < 10 {
+        poisson_exact(x, level)
+    } else {
+        byar(x, level)
+    }
 }
 
 /// Wilson's limits of the proportion x / n.
@@ -93,11 +105,15 @@ pub fn wilson(x: i64, n: i64, level: f64) -> Option<(f64, f64)> {
     }
     let (x, n) = (x as f64, n as f64);
     let spread = z * (z * z + 4.0 * x * (1.0 - x / n)).sqrt();
-    let limit = |sign: f64| ((2.0 * x + z * z + sign * spread) / (2.0 * (n + z * z))).clamp(0.0, 1.0);
+    let limit =
+        |sign: f64| ((2.0 * x + z * z + sign * spread) / (2.0 * (n + z * z))).clamp(0.0, 1.0);
     Some((limit(-1.0), limit(1.0)))
 }
 
-fn count_and_level(values: &[Value<'_>], limits: fn(i64, f64) -> Option<(f64, f64)>) -> Result<Option<(f64, f64)>> {
+fn count_and_level(
+    values: &[Value<'_>],
+    limits: fn(i64, f64) -> Option<(f64, f64)>,
+) -> Result<Option<(f64, f64)>> {
     match values {
         [Value::Whole(x), Value::Real(level)] => Ok(limits(*x, *level)),
         _ => exec_err!("an interval takes a count and a level"),
@@ -115,14 +131,46 @@ pub(crate) fn scalars() -> Vec<ScalarUDF> {
     const COUNT: &[InputType] = &[InputType::Whole, InputType::Real];
     const SHARE: &[InputType] = &[InputType::Whole, InputType::Whole, InputType::Real];
     vec![
-        PlainFunction::function("byar_lower", COUNT, Body::Real(|v| Ok(count_and_level(v, byar)?.map(|l| l.0)))),
-        PlainFunction::function("byar_upper", COUNT, Body::Real(|v| Ok(count_and_level(v, byar)?.map(|l| l.1)))),
-        PlainFunction::function("poisson_exact_lower", COUNT, Body::Real(|v| Ok(count_and_level(v, poisson_exact)?.map(|l| l.0)))),
-        PlainFunction::function("poisson_exact_upper", COUNT, Body::Real(|v| Ok(count_and_level(v, poisson_exact)?.map(|l| l.1)))),
-        PlainFunction::function("rate_lower", COUNT, Body::Real(|v| Ok(count_and_level(v, rate_limits)?.map(|l| l.0)))),
-        PlainFunction::function("rate_upper", COUNT, Body::Real(|v| Ok(count_and_level(v, rate_limits)?.map(|l| l.1)))),
-        PlainFunction::function("wilson_lower", SHARE, Body::Real(|v| Ok(wilson_of(v)?.map(|l| l.0)))),
-        PlainFunction::function("wilson_upper", SHARE, Body::Real(|v| Ok(wilson_of(v)?.map(|l| l.1)))),
+        PlainFunction::function(
+            "byar_lower",
+            COUNT,
+            Body::Real(|v| Ok(count_and_level(v, byar)?.map(|l| l.0))),
+        ),
+        PlainFunction::function(
+            "byar_upper",
+            COUNT,
+            Body::Real(|v| Ok(count_and_level(v, byar)?.map(|l| l.1))),
+        ),
+        PlainFunction::function(
+            "poisson_exact_lower",
+            COUNT,
+            Body::Real(|v| Ok(count_and_level(v, poisson_exact)?.map(|l| l.0))),
+        ),
+        PlainFunction::function(
+            "poisson_exact_upper",
+            COUNT,
+            Body::Real(|v| Ok(count_and_level(v, poisson_exact)?.map(|l| l.1))),
+        ),
+        PlainFunction::function(
+            "rate_lower",
+            COUNT,
+            Body::Real(|v| Ok(count_and_level(v, rate_limits)?.map(|l| l.0))),
+        ),
+        PlainFunction::function(
+            "rate_upper",
+            COUNT,
+            Body::Real(|v| Ok(count_and_level(v, rate_limits)?.map(|l| l.1))),
+        ),
+        PlainFunction::function(
+            "wilson_lower",
+            SHARE,
+            Body::Real(|v| Ok(wilson_of(v)?.map(|l| l.0))),
+        ),
+        PlainFunction::function(
+            "wilson_upper",
+            SHARE,
+            Body::Real(|v| Ok(wilson_of(v)?.map(|l| l.1))),
+        ),
     ]
 }
 
@@ -141,9 +189,15 @@ mod tests {
     #[test]
     fn limits_equal_published_values() {
         check(byar(65, 0.95), (50.16318771045943, 82.84913854593984));
-        check(wilson(7, 50, 0.95), (0.0695083342701629, 0.26186193710585537));
+        check(
+            wilson(7, 50, 0.95),
+            (0.0695083342701629, 0.26186193710585537),
+        );
         let per = 100_000.0 / 12_000.0;
-        check(poisson_exact(4, 0.95).map(|(l, u)| (l * per, u * per)), (9.08221144688604, 85.34657229503078));
+        check(
+            poisson_exact(4, 0.95).map(|(l, u)| (l * per, u * per)),
+            (9.08221144688604, 85.34657229503078),
+        );
     }
 
     #[test]
@@ -151,13 +205,22 @@ mod tests {
         assert_eq!(rate_limits(9, 0.95), poisson_exact(9, 0.95));
         assert_eq!(rate_limits(10, 0.95), byar(10, 0.95));
         assert_eq!(poisson_exact(0, 0.95).unwrap().0, 0.0);
-        check(poisson_exact(0, 0.95).map(|(_, u)| (u, u)), (3.688879454113936, 3.688879454113936));
+        check(
+            poisson_exact(0, 0.95).map(|(_, u)| (u, u)),
+            (3.688879454113936, 3.688879454113936),
+        );
     }
 
     #[test]
     fn byar_and_exact_come_together_for_large_counts() {
-        let (a, b) = (byar(10_000, 0.95).unwrap(), poisson_exact(10_000, 0.95).unwrap());
-        assert!((a.0 - b.0).abs() < 0.05 && (a.1 - b.1).abs() < 0.05, "{a:?} {b:?}");
+        let (a, b) = (
+            byar(10_000, 0.95).unwrap(),
+            poisson_exact(10_000, 0.95).unwrap(),
+        );
+        assert!(
+            (a.0 - b.0).abs() < 0.05 && (a.1 - b.1).abs() < 0.05,
+            "{a:?} {b:?}"
+        );
     }
 
     #[test]

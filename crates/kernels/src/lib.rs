@@ -26,10 +26,24 @@ pub use sum_exact::ExactSum;
 
 /// Every aggregate of this crate, for a session to register.
 pub fn aggregate_functions() -> Vec<AggregateUDF> {
-    [person_set::aggregates(), day_histogram::aggregates(), sum_exact::aggregates()].into_iter().flatten().collect()
+    [
+        person_set::aggregates(),
+        day_histogram::aggregates(),
+        sum_exact::aggregates(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Every scalar function of this crate, for a session to register.
 pub fn scalar_functions() -> Vec<ScalarUDF> {
-    [person_set::scalars(), day_histogram::scalars(), intervals::scalars()].into_iter().flatten().collect()
+    [
+        person_set::scalars(),
+        day_histogram::scalars(),
+        intervals::scalars(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

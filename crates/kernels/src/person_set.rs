@@ -56,7 +56,11 @@ impl PersonSet {
 /// The pseudonyms of an encoded set; an error when the bytes are not one.
 fn decode(state: &[u8]) -> Result<impl Iterator<Item = [u8; WIDTH]> + '_> {
     let (members, rest) = state.as_chunks::<WIDTH>();
-    if rest.is_empty() { Ok(members.iter().copied()) } else { exec_err!("a set of persons has a broken state") }
+    if rest.is_empty() {
+        Ok(members.iter().copied())
+    } else {
+        exec_err!("a set of persons has a broken state")
+    }
 }
 
 impl Cell for PersonSet {
@@ -78,7 +82,11 @@ impl Cell for PersonSet {
         if self.members.is_empty() {
             self.members.extend(members.map(u128::from_be_bytes));
             // An encoded set is sorted and distinct; bytes from elsewhere may not be.
-            self.sorted = if self.members.is_sorted_by(|a, b| a < b) { self.members.len() } else { 0 };
+            self.sorted = if self.members.is_sorted_by(|a, b| a < b) {
+                self.members.len()
+            } else {
+                0
+            };
         } else {
             members.for_each(|member| self.insert(member));
         }
@@ -88,7 +96,9 @@ impl Cell for PersonSet {
     fn encode(&mut self, out: &mut Vec<u8>) {
         self.fold();
         out.reserve(self.members.len() * WIDTH);
-        self.members.iter().for_each(|member| out.extend_from_slice(&member.to_be_bytes()));
+        self.members
+            .iter()
+            .for_each(|member| out.extend_from_slice(&member.to_be_bytes()));
     }
 
     fn heap_bytes(&self) -> usize {
@@ -108,12 +118,18 @@ pub(crate) fn aggregates() -> Vec<AggregateUDF> {
 }
 
 pub(crate) fn scalars() -> Vec<ScalarUDF> {
-    vec![PlainFunction::function("person_set_count", &[InputType::Bytes], Body::Whole(count))]
+    vec![PlainFunction::function(
+        "person_set_count",
+        &[InputType::Bytes],
+        Body::Whole(count),
+    )]
 }
 
 fn count(values: &[Value<'_>]) -> Result<Option<i64>> {
     match values {
-        [Value::Bytes(state)] if state.len().is_multiple_of(WIDTH) => Ok(Some((state.len() / WIDTH) as i64)),
+        [Value::Bytes(state)] if state.len().is_multiple_of(WIDTH) => {
+            Ok(Some((state.len() / WIDTH) as i64))
+        }
         _ => exec_err!("person_set_count takes the state of a person_set"),
     }
 }
@@ -125,7 +141,9 @@ mod tests {
 
     #[test]
     fn merging_parts_in_any_order_gives_the_whole() {
-        let persons: Vec<[u8; 16]> = numbers(1_000, 300).map(|n| (u128::from(n) << 100 | u128::from(n)).to_be_bytes()).collect();
+        let persons: Vec<[u8; 16]> = numbers(1_000, 300)
+            .map(|n| (u128::from(n) << 100 | u128::from(n)).to_be_bytes())
+            .collect();
         let expected: std::collections::BTreeSet<_> = persons.iter().collect();
         let values: Vec<Value<'_>> = persons.iter().map(|person| Value::Bytes(person)).collect();
         let state = check_laws::<PersonSet>(&values);

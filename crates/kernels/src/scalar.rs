@@ -6,7 +6,9 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float64Builder, Int64Builder};
 use arrow::datatypes::DataType;
 use datafusion_common::{Result, plan_err};
-use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use datafusion_expr::{
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
 
 use crate::cell::{Column, InputType, Value};
 
@@ -29,8 +31,17 @@ pub(crate) struct PlainFunction {
 }
 
 impl PlainFunction {
-    pub(crate) fn function(name: &'static str, inputs: &'static [InputType], body: Body) -> ScalarUDF {
-        ScalarUDF::from(Self { name, inputs, body, signature: Signature::user_defined(Volatility::Immutable) })
+    pub(crate) fn function(
+        name: &'static str,
+        inputs: &'static [InputType],
+        body: Body,
+    ) -> ScalarUDF {
+        ScalarUDF::from(Self {
+            name,
+            inputs,
+            body,
+            signature: Signature::user_defined(Volatility::Immutable),
+        })
     }
 }
 
@@ -59,12 +70,23 @@ impl ScalarUDFImpl for PlainFunction {
 
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
         if given.len() != self.inputs.len() {
-            return plan_err!("{} takes {} arguments, not {}", self.name, self.inputs.len(), given.len());
+            return plan_err!(
+                "{} takes {} arguments, not {}",
+                self.name,
+                self.inputs.len(),
+                given.len()
+            );
         }
         self.inputs
             .iter()
             .zip(given)
-            .map(|(input, given)| if input.accepts(given) { Ok(input.arrow()) } else { plan_err!("{} takes {}, not {given}", self.name, input.arrow()) })
+            .map(|(input, given)| {
+                if input.accepts(given) {
+                    Ok(input.arrow())
+                } else {
+                    plan_err!("{} takes {}, not {given}", self.name, input.arrow())
+                }
+            })
             .collect()
     }
 
@@ -76,13 +98,23 @@ impl ScalarUDFImpl for PlainFunction {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let arrays: Vec<ArrayRef> = args.args.iter().map(|arg| arg.to_array(args.number_rows)).collect::<Result<_>>()?;
-        let columns: Vec<Column<'_>> = arrays.iter().map(|array| Column::of(array)).collect::<Result<_>>()?;
+        let arrays: Vec<ArrayRef> = args
+            .args
+            .iter()
+            .map(|arg| arg.to_array(args.number_rows))
+            .collect::<Result<_>>()?;
+        let columns: Vec<Column<'_>> = arrays
+            .iter()
+            .map(|array| Column::of(array))
+            .collect::<Result<_>>()?;
         match self.body {
             Body::Whole(body) => {
                 let mut out = Int64Builder::with_capacity(args.number_rows);
                 for row in 0..args.number_rows {
-                    let value = collect(&columns, row).map(|values| body(&values)).transpose()?.flatten();
+                    let value = collect(&columns, row)
+                        .map(|values| body(&values))
+                        .transpose()?
+                        .flatten();
                     out.append_option(value);
                 }
                 Ok(ColumnarValue::Array(Arc::new(out.finish())))
@@ -90,7 +122,10 @@ impl ScalarUDFImpl for PlainFunction {
             Body::Real(body) => {
                 let mut out = Float64Builder::with_capacity(args.number_rows);
                 for row in 0..args.number_rows {
-                    let value = collect(&columns, row).map(|values| body(&values)).transpose()?.flatten();
+                    let value = collect(&columns, row)
+                        .map(|values| body(&values))
+                        .transpose()?
+                        .flatten();
                     out.append_option(value);
                 }
                 Ok(ColumnarValue::Array(Arc::new(out.finish())))

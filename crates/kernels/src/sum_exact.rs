@@ -42,7 +42,11 @@ impl ExactSum {
         let bits = value.to_bits();
         let exponent = (bits >> 52) & 0x7ff;
         let fraction = bits & ((1 << 52) - 1);
-        let (significand, shift) = if exponent == 0 { (fraction, 0) } else { (fraction | 1 << 52, exponent as usize - 1) };
+        let (significand, shift) = if exponent == 0 {
+            (fraction, 0)
+        } else {
+            (fraction | 1 << 52, exponent as usize - 1)
+        };
         let wide = u128::from(significand) << (shift % 32);
         let sign = if value.is_sign_negative() { -1 } else { 1 };
         for (place, limb) in self.limbs.iter_mut().skip(shift / 32).take(3).enumerate() {
@@ -97,8 +101,13 @@ fn window(limbs: &[i64], from: usize) -> u64 {
 }
 
 fn round(limbs: &[i64]) -> f64 {
-    let Some(top_limb) = limbs.iter().rposition(|limb| *limb != 0) else { return 0.0 };
-    let top = top_limb * 32 + 63 - limbs.get(top_limb).map_or(63, |limb| limb.leading_zeros() as usize);
+    let Some(top_limb) = limbs.iter().rposition(|limb| *limb != 0) else {
+        return 0.0;
+    };
+    let top = top_limb * 32 + 63
+        - limbs
+            .get(top_limb)
+            .map_or(63, |limb| limb.leading_zeros() as usize);
     if top <= 52 {
         // Subnormal, or the smallest normal: the figure is its own bit pattern.
         return f64::from_bits(window(limbs, 0));
@@ -107,7 +116,8 @@ fn round(limbs: &[i64]) -> f64 {
     let mut significand = window(limbs, low) & ((1 << 53) - 1);
     let half = window(limbs, low - 1) & 1 == 1;
     let below_half = low - 1;
-    let sticky = limbs.iter().take(below_half / 32).any(|limb| *limb != 0) || window(limbs, below_half / 32 * 32) & ((1 << (below_half % 32)) - 1) != 0;
+    let sticky = limbs.iter().take(below_half / 32).any(|limb| *limb != 0)
+        || window(limbs, below_half / 32 * 32) & ((1 << (below_half % 32)) - 1) != 0;
     let mut exponent = low as u64 + 1;
     if half && (sticky || significand & 1 == 1) {
         significand += 1;
@@ -135,7 +145,9 @@ impl Cell for ExactSum {
 
     fn merge(&mut self, state: &[u8]) -> Result<()> {
         let (words, rest) = state.as_chunks::<8>();
-        let [count, special, limbs @ ..] = words else { return exec_err!("an exact sum has a broken state") };
+        let [count, special, limbs @ ..] = words else {
+            return exec_err!("an exact sum has a broken state");
+        };
         if !rest.is_empty() || (limbs.len() != LIMBS && !limbs.is_empty()) {
             return exec_err!("an exact sum has a broken state");
         }
@@ -146,7 +158,10 @@ impl Cell for ExactSum {
                 self.limbs = vec![0; LIMBS];
             }
             self.carry();
-            self.limbs.iter_mut().zip(limbs).for_each(|(limb, added)| *limb += i64::from_le_bytes(*added));
+            self.limbs
+                .iter_mut()
+                .zip(limbs)
+                .for_each(|(limb, added)| *limb += i64::from_le_bytes(*added));
             self.carry();
         }
         Ok(())
@@ -156,7 +171,9 @@ impl Cell for ExactSum {
         self.carry();
         out.extend_from_slice(&self.count.to_le_bytes());
         out.extend_from_slice(&self.special.to_le_bytes());
-        self.limbs.iter().for_each(|limb| out.extend_from_slice(&limb.to_le_bytes()));
+        self.limbs
+            .iter()
+            .for_each(|limb| out.extend_from_slice(&limb.to_le_bytes()));
     }
 
     fn heap_bytes(&self) -> usize {
@@ -173,7 +190,10 @@ impl Finish for ExactSum {
 }
 
 pub(crate) fn aggregates() -> Vec<AggregateUDF> {
-    vec![CellAggregate::<ExactSum>::function("sum_exact", Takes::Values(InputType::Real))]
+    vec![CellAggregate::<ExactSum>::function(
+        "sum_exact",
+        Takes::Values(InputType::Real),
+    )]
 }
 
 #[cfg(test)]
@@ -199,7 +219,10 @@ mod tests {
             (&[1.0, f64::EPSILON / 2.0], 1.0),
             (&[1.0, f64::EPSILON / 2.0, 5e-324], 1.0 + f64::EPSILON),
             (&[-0.0, 0.0], 0.0),
-            (&[2.225_073_858_507_201_4e-308, -5e-324], 2.225_073_858_507_200_9e-308),
+            (
+                &[2.225_073_858_507_201_4e-308, -5e-324],
+                2.225_073_858_507_200_9e-308,
+            ),
         ] {
             assert_eq!(sum(values), Some(expected), "{values:?}");
         }
@@ -224,7 +247,10 @@ mod tests {
 
     #[test]
     fn order_and_parts_do_not_matter_to_the_bit() {
-        let values: Vec<f64> = numbers(2_000, u64::MAX).map(|seed| f64::from_bits(seed >> 2) * if seed & 1 == 0 { 1.0 } else { -1.0 }).filter(|value| value.is_finite()).collect();
+        let values: Vec<f64> = numbers(2_000, u64::MAX)
+            .map(|seed| f64::from_bits(seed >> 2) * if seed & 1 == 0 { 1.0 } else { -1.0 })
+            .filter(|value| value.is_finite())
+            .collect();
         let given: Vec<Value<'_>> = values.iter().map(|value| Value::Real(*value)).collect();
         check_laws::<ExactSum>(&given);
     }

@@ -17,16 +17,26 @@ pub(crate) fn check_laws<C: Cell>(values: &[Value<'_>]) -> Vec<u8> {
     let whole = gather(&mut values.iter());
     assert_eq!(whole, gather(&mut values.iter().rev()), "order matters");
     for parts in [1, 2, 3, 7] {
-        let states: Vec<Vec<u8>> = (0..parts).map(|part| gather(&mut values.iter().skip(part).step_by(parts))).collect();
+        let states: Vec<Vec<u8>> = (0..parts)
+            .map(|part| gather(&mut values.iter().skip(part).step_by(parts)))
+            .collect();
         let mut merged = C::default();
         // Some go through two merges, as in a tree of partitions.
         let mut pair = C::default();
         for (place, state) in states.iter().rev().enumerate() {
-            let target = if place % 2 == 0 { &mut merged } else { &mut pair };
+            let target = if place % 2 == 0 {
+                &mut merged
+            } else {
+                &mut pair
+            };
             assert!(target.merge(state).is_ok());
         }
         assert!(merged.merge(&encode(pair)).is_ok());
-        assert_eq!(whole, encode(merged), "{parts} merged parts are not the whole");
+        assert_eq!(
+            whole,
+            encode(merged),
+            "{parts} merged parts are not the whole"
+        );
     }
     whole
 }

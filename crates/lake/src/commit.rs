@@ -28,12 +28,19 @@ pub struct Slice {
 impl Slice {
     /// A slice by integer partition columns, in the table's partition order.
     pub fn new(columns: &[(&str, i32)]) -> Slice {
-        Slice { columns: columns.iter().map(|(column, value)| ((*column).to_owned(), *value)).collect() }
+        Slice {
+            columns: columns
+                .iter()
+                .map(|(column, value)| ((*column).to_owned(), *value))
+                .collect(),
+        }
     }
 
     /// The whole table.
     pub fn whole() -> Slice {
-        Slice { columns: Vec::new() }
+        Slice {
+            columns: Vec::new(),
+        }
     }
 
     pub(crate) fn columns(&self) -> &[(String, i32)] {
@@ -42,13 +49,19 @@ impl Slice {
 
     /// The slice as a condition over partition columns; `None` for the whole table.
     fn predicate(&self) -> Option<String> {
-        let terms: Vec<_> = self.columns.iter().map(|(column, value)| format!("{column} = {value}")).collect();
+        let terms: Vec<_> = self
+            .columns
+            .iter()
+            .map(|(column, value)| format!("{column} = {value}"))
+            .collect();
         (!terms.is_empty()).then(|| terms.join(" AND "))
     }
 
     pub(crate) fn holds(&self, file: &LogicalFileView) -> bool {
         let values = file.partition_values_map();
-        self.columns.iter().all(|(column, value)| values.get(column).and_then(|text| text.as_deref()) == Some(value.to_string().as_str()))
+        self.columns.iter().all(|(column, value)| {
+            values.get(column).and_then(|text| text.as_deref()) == Some(value.to_string().as_str())
+        })
     }
 }
 
@@ -85,11 +98,23 @@ pub(crate) enum Attempt {
 }
 
 impl Lake {
-    pub(crate) async fn commit_rows(&self, name: &TableName, change: Change, info: CommitInfo) -> Result<i64, LakeError> {
+    pub(crate) async fn commit_rows(
+        &self,
+        name: &TableName,
+        change: Change,
+        info: CommitInfo,
+    ) -> Result<i64, LakeError> {
         let table = self.existing(name).await?;
         let (adds, slices) = match change {
-            Change::Append(batches) => (self.store_rows(name, &table, &Slice::whole(), batches).await?, Vec::new()),
-            Change::AppendTo(slice, batches) => (self.store_rows(name, &table, &slice, batches).await?, Vec::new()),
+            Change::Append(batches) => (
+                self.store_rows(name, &table, &Slice::whole(), batches)
+                    .await?,
+                Vec::new(),
+            ),
+            Change::AppendTo(slice, batches) => (
+                self.store_rows(name, &table, &slice, batches).await?,
+                Vec::new(),
+            ),
             Change::Replace(slices) => {
                 let mut adds = Vec::new();
                 let mut replaced = Vec::new();
@@ -112,14 +137,24 @@ impl Lake {
             }
             match self.try_commit(name, &table, &adds, &slices, &info).await? {
                 Attempt::Done(version) => return Ok(version),
-                Attempt::Unknown(error) => tracing::debug!(table = %name, error = %error, "commit met another writer"),
+                Attempt::Unknown(error) => {
+                    tracing::debug!(table = %name, error = %error, "commit met another writer")
+                }
             }
         }
-        Err(LakeError::Busy { table: name.clone() })
+        Err(LakeError::Busy {
+            table: name.clone(),
+        })
     }
 
     /// Encodes and stores rows; the files are invisible until a commit names them.
-    async fn store_rows(&self, name: &TableName, table: &DeltaTable, slice: &Slice, batches: Vec<RecordBatch>) -> Result<Vec<Add>, LakeError> {
+    async fn store_rows(
+        &self,
+        name: &TableName,
+        table: &DeltaTable,
+        slice: &Slice,
+        batches: Vec<RecordBatch>,
+    ) -> Result<Vec<Add>, LakeError> {
         let schema = self.file_schema(name, table)?;
         // An append into a partitioned table is not offered: a slice says where rows belong.
         let mut encoder = PartEncoder::new(schema, PartOptions::default());
@@ -128,7 +163,15 @@ impl Lake {
         let mut number = 0;
         let mut store = async |part: Option<EncodedPart>| -> Result<(), LakeError> {
             if let Some(part) = part {
-                adds.push(self.store_part(name, slice, &format!("part-{unique}-{number:03}.parquet"), part).await?);
+                adds.push(
+                    self.store_part(
+                        name,
+                        slice,
+                        &format!("part-{unique}-{number:03}.parquet"),
+                        part,
+                    )
+                    .await?,
+                );
                 number += 1;
             }
             Ok(())
@@ -141,25 +184,63 @@ impl Lake {
     }
 
     /// The columns of a table's files: its columns without the partition columns.
-    pub(crate) fn file_schema(&self, name: &TableName, table: &DeltaTable) -> Result<arrow::datatypes::SchemaRef, LakeError> {
+    pub(crate) fn file_schema(
+        &self,
+        name: &TableName,
+        table: &DeltaTable,
+    ) -> Result<arrow::datatypes::SchemaRef, LakeError> {
         let snapshot = Self::snapshot_of(name, table)?;
-        let partitions: Vec<String> = snapshot.metadata().partition_columns().iter().cloned().collect();
+        let partitions: Vec<String> = snapshot
+            .metadata()
+            .partition_columns()
+            .iter()
+            .cloned()
+            .collect();
         let whole = storable(&snapshot.arrow_schema());
-        let fields: Vec<_> = whole.fields().iter().filter(|field| !partitions.contains(field.name())).cloned().collect();
+        let fields: Vec<_> = whole
+            .fields()
+            .iter()
+            .filter(|field| !partitions.contains(field.name()))
+            .cloned()
+            .collect();
         Ok(std::sync::Arc::new(arrow::datatypes::Schema::new(fields)))
     }
 
     /// One attempt on one snapshot: new files in, the slices' present files out.
-    pub(crate) async fn try_commit(&self, name: &TableName, table: &DeltaTable, adds: &[Add], slices: &[Slice], info: &CommitInfo) -> Result<Attempt, LakeError> {
+    pub(crate) async fn try_commit(
+        &self,
+        name: &TableName,
+        table: &DeltaTable,
+        adds: &[Add],
+        slices: &[Slice],
+        info: &CommitInfo,
+    ) -> Result<Attempt, LakeError> {
         let snapshot = Self::snapshot_of(name, table)?;
         let mut actions: Vec<Action> = adds.iter().cloned().map(Action::Add).collect();
-        actions.extend(files_of(snapshot, slices).map(|file| Action::Remove(file.remove_action(true))));
-        let partition_by: Vec<String> = snapshot.metadata().partition_columns().iter().cloned().collect();
-        let predicates: Option<Vec<String>> = slices.iter().map(Slice::predicate).map(|p| p.map(|p| format!("({p})"))).collect();
+        actions.extend(
+            files_of(snapshot, slices).map(|file| Action::Remove(file.remove_action(true))),
+        );
+        let partition_by: Vec<String> = snapshot
+            .metadata()
+            .partition_columns()
+            .iter()
+            .cloned()
+            .collect();
+        let predicates: Option<Vec<String>> = slices
+            .iter()
+            .map(Slice::predicate)
+            .map(|p| p.map(|p| format!("({p})")))
+            .collect();
         let operation = DeltaOperation::Write {
-            mode: if slices.is_empty() { SaveMode::Append } else { SaveMode::Overwrite },
+            mode: if slices.is_empty() {
+                SaveMode::Append
+            } else {
+                SaveMode::Overwrite
+            },
             partition_by: (!partition_by.is_empty()).then_some(partition_by),
-            predicate: predicates.filter(|terms| !terms.is_empty()).map(|terms| terms.join(" OR ")),
+            predicate: predicates
+                .filter(|terms| !terms.is_empty())
+                .map(|terms| terms.join(" OR ")),
         };
         // Checkpoints and log cleaning belong to maintenance: their failure would come back as a
         // failure of a commit that was made.
@@ -168,9 +249,14 @@ impl Lake {
             .with_cleanup_expired_logs(Some(false))
             .with_metadata(info.properties.iter().cloned());
         if let Some((application, version)) = &info.transaction {
-            properties = properties.with_application_transaction(Transaction::new(application, *version));
+            properties =
+                properties.with_application_transaction(Transaction::new(application, *version));
         }
-        let commit = CommitBuilder::from(properties).with_actions(actions).build(Some(snapshot), table.log_store(), operation);
+        let commit = CommitBuilder::from(properties).with_actions(actions).build(
+            Some(snapshot),
+            table.log_store(),
+            operation,
+        );
         // The commit is made when the prepared commit is; what would follow reads the whole table
         // again and does maintenance that is not wanted here.
         match Box::pin(async move { commit.into_prepared_commit_future().await?.await }).await {
@@ -178,7 +264,10 @@ impl Lake {
             Err(error) => {
                 self.forget(name).await;
                 match error {
-                    DeltaTableError::Transaction { source: TransactionError::UnsupportedTableFeatures(_) } | DeltaTableError::SchemaMismatch { .. } => {
+                    DeltaTableError::Transaction {
+                        source: TransactionError::UnsupportedTableFeatures(_),
+                    }
+                    | DeltaTableError::SchemaMismatch { .. } => {
                         Err(LakeError::delta(name, "commit to")(error))
                     }
                     other => Ok(Attempt::Unknown(other)),
@@ -189,12 +278,22 @@ impl Lake {
 }
 
 /// The active files of any of the slices.
-pub(crate) fn files_of<'a>(snapshot: &'a EagerSnapshot, slices: &'a [Slice]) -> impl Iterator<Item = LogicalFileView> + 'a {
-    snapshot.log_data().into_iter().filter(move |file| slices.iter().any(|slice| slice.holds(file)))
+pub(crate) fn files_of<'a>(
+    snapshot: &'a EagerSnapshot,
+    slices: &'a [Slice],
+) -> impl Iterator<Item = LogicalFileView> + 'a {
+    snapshot
+        .log_data()
+        .into_iter()
+        .filter(move |file| slices.iter().any(|slice| slice.holds(file)))
 }
 
 /// The version an application last committed to this table.
-pub(crate) async fn transaction_version(name: &TableName, table: &DeltaTable, application: &str) -> Result<Option<i64>, LakeError> {
+pub(crate) async fn transaction_version(
+    name: &TableName,
+    table: &DeltaTable,
+    application: &str,
+) -> Result<Option<i64>, LakeError> {
     Lake::snapshot_of(name, table)?
         .transaction_version(table.log_store().as_ref(), application)
         .await
@@ -206,5 +305,9 @@ fn unique_part_name(batches: &[RecordBatch], now_millis: i64) -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
-    format!("{now_millis:x}-{:x}-{:x}-{rows:x}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
+    format!(
+        "{now_millis:x}-{:x}-{:x}-{rows:x}",
+        std::process::id(),
+        COUNTER.fetch_add(1, Ordering::Relaxed)
+    )
 }

@@ -83,16 +83,31 @@ pub enum LakeError {
 }
 
 impl LakeError {
-    pub(crate) fn delta(table: &TableName, what: &'static str) -> impl FnOnce(deltalake_core::DeltaTableError) -> Self {
+    pub(crate) fn delta(
+        table: &TableName,
+        what: &'static str,
+    ) -> impl FnOnce(deltalake_core::DeltaTableError) -> Self {
         let table = table.to_string();
-        move |source| LakeError::Delta { table, what, source: Box::new(source) }
+        move |source| LakeError::Delta {
+            table,
+            what,
+            source: Box::new(source),
+        }
     }
 
     pub(crate) fn storage(what: &'static str) -> impl FnOnce(object_store::Error) -> Self {
-        move |source| LakeError::Storage { what, source: Box::new(source) }
+        move |source| LakeError::Storage {
+            what,
+            source: Box::new(source),
+        }
     }
 
-    pub(crate) fn parquet(what: &'static str) -> impl FnOnce(parquet::errors::ParquetError) -> Self {
-        move |source| LakeError::Parquet { what, source: Box::new(source) }
+    pub(crate) fn parquet(
+        what: &'static str,
+    ) -> impl FnOnce(parquet::errors::ParquetError) -> Self {
+        move |source| LakeError::Parquet {
+            what,
+            source: Box::new(source),
+        }
     }
 }

@@ -175,12 +175,25 @@ impl LandingWriter {
         drop(self.encoders);
         let threads = self.threads;
         let joined = tokio::task::spawn_blocking(move || {
-            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(LakeError::Internal("an encoder died".to_owned())))).sum::<Result<u64, _>>()
+            threads
+                .into_iter()
+                .map(|thread| {
+                    thread
+                        .join()
+                        .unwrap_or_else(|_| Err(LakeError::Internal("an encoder died".to_owned())))
+                })
+                .sum::<Result<u64, _>>()
         })
         .await
         .map_err(|error| LakeError::Internal(error.to_string()))?;
-        let adds = self.storing.await.map_err(|error| LakeError::Internal(error.to_string()))??;
-        Ok(StagedRows { adds, rows: joined? })
+        let adds = self
+            .storing
+            .await
+            .map_err(|error| LakeError::Internal(error.to_string()))??;
+        Ok(StagedRows {
+            adds,
+            rows: joined?,
+        })
     }
 }
 
@@ -188,13 +201,27 @@ impl Lake {
     /// Asks to land a delivery. Completes an earlier landing of the same key that was cut off after
     /// its data commit. `schema` holds the contract's columns, without `county`, `period`,
     /// `delivery_id` and `row_no`. Needs no lock: others may land at the same time.
-    pub async fn begin_landing(&self, delivery: &Delivery, schema: &Schema, content: ContentHash, wanted: Option<i64>) -> Result<Landing, LakeError> {
+    pub async fn begin_landing(
+        &self,
+        delivery: &Delivery,
+        schema: &Schema,
+        content: ContentHash,
+        wanted: Option<i64>,
+    ) -> Result<Landing, LakeError> {
         let raw = delivery.raw_table()?;
-        self.ensure_table(&raw, raw_schema(schema), &["county", "period"]).await?;
-        self.ensure_table(&LedgerRow::table()?, LedgerRow::schema(), &["county", "period"]).await?;
+        self.ensure_table(&raw, raw_schema(schema), &["county", "period"])
+            .await?;
+        self.ensure_table(
+            &LedgerRow::table()?,
+            LedgerRow::schema(),
+            &["county", "period"],
+        )
+        .await?;
         let table = self.existing(&raw).await?;
         let mut ledger = self.ledger_rows(delivery).await?;
-        let current = self.landed_revision(delivery, &raw, &table, &ledger).await?;
+        let current = self
+            .landed_revision(delivery, &raw, &table, &ledger)
+            .await?;
         if let Some(revision) = current
             && !ledger.iter().any(|row| row.revision == revision)
         {
@@ -207,21 +234,39 @@ impl Lake {
             (Some(current), wanted) => {
                 let present = ledger.into_iter().find(|row| row.revision == current);
                 match (present, wanted) {
-                    (Some(row), _) if row.content_hash == content.to_string() => return Ok(Landing::AlreadyLanded(Box::new(row))),
+                    (Some(row), _) if row.content_hash == content.to_string() => {
+                        return Ok(Landing::AlreadyLanded(Box::new(row)));
+                    }
                     (_, None) => current + 1,
                     (_, Some(wanted)) if wanted > current => wanted,
                     (_, Some(wanted)) if wanted == current => {
-                        return Err(LakeError::RevisionTaken { delivery: delivery.key(), revision: wanted });
+                        return Err(LakeError::RevisionTaken {
+                            delivery: delivery.key(),
+                            revision: wanted,
+                        });
                     }
                     (_, Some(_)) => return Ok(Landing::Older { current }),
                 }
             }
         };
-        Ok(Landing::Go(Box::new(Ticket { delivery: delivery.clone(), revision, replaces: current, content, wanted, file_schema, read: table })))
+        Ok(Landing::Go(Box::new(Ticket {
+            delivery: delivery.clone(),
+            revision,
+            replaces: current,
+            content,
+            wanted,
+            file_schema,
+            read: table,
+        })))
     }
 
     /// Starts storing rows for a ticket on `encoders` threads.
-    pub fn landing_writer(self: &Arc<Self>, ticket: &Ticket, encoders: usize, options: PartOptions) -> Result<LandingWriter, LakeError> {
+    pub fn landing_writer(
+        self: &Arc<Self>,
+        ticket: &Ticket,
+        encoders: usize,
+        options: PartOptions,
+    ) -> Result<LandingWriter, LakeError> {
         let (parts, mut stored) = tokio::sync::mpsc::channel::<EncodedPart>(1);
         let mut senders = Vec::new();
         let mut threads = Vec::new();
@@ -232,14 +277,22 @@ impl Lake {
             let thread = std::thread::Builder::new()
                 .name("parquet".to_owned())
                 .spawn(move || encode(&batches, PartEncoder::new(schema, options), &parts))
-                .map_err(|error| LakeError::Internal(format!("cannot start an encoder: {error}")))?;
+                .map_err(|error| {
+                    LakeError::Internal(format!("cannot start an encoder: {error}"))
+                })?;
             senders.push(sender);
             threads.push(thread);
         }
         drop(parts);
         let lake = Arc::clone(self);
         let (table, slice) = (ticket.delivery.raw_table()?, ticket.delivery.slice());
-        let prefix = format!("{}{:x}-{:x}-{:x}", ticket.file_prefix(), self.now_millis(), std::process::id(), next_writer());
+        let prefix = format!(
+            "{}{:x}-{:x}-{:x}",
+            ticket.file_prefix(),
+            self.now_millis(),
+            std::process::id(),
+            next_writer()
+        );
         let storing = tokio::spawn(async move {
             let mut adds = Vec::new();
             while let Some(part) = stored.recv().await {
@@ -248,12 +301,23 @@ impl Lake {
             }
             Ok(adds)
         });
-        Ok(LandingWriter { encoders: senders, threads, storing, next: AtomicUsize::new(0) })
+        Ok(LandingWriter {
+            encoders: senders,
+            threads,
+            storing,
+            next: AtomicUsize::new(0),
+        })
     }
 
     /// Makes stored rows, their rejects and their ledger row visible, in the order of the protocol.
     /// `rejects` has the columns `row_no`, `rule`, `field`, `message`.
-    pub async fn finish_landing(&self, ticket: &Ticket, staged: &StagedRows, rejects: Vec<RecordBatch>, mut row: LedgerRow) -> Result<LandOutcome, LakeError> {
+    pub async fn finish_landing(
+        &self,
+        ticket: &Ticket,
+        staged: &StagedRows,
+        rejects: Vec<RecordBatch>,
+        mut row: LedgerRow,
+    ) -> Result<LandOutcome, LakeError> {
         failpoint::reach("land.staged");
         let raw = ticket.delivery.raw_table()?;
         self.put_pending(ticket, &row).await?;
@@ -270,7 +334,10 @@ impl Lake {
                 ("contentHash".to_owned(), ticket.content.to_string().into()),
                 ("accepted".to_owned(), row.accepted.into()),
                 ("quarantined".to_owned(), row.quarantined.into()),
-                ("engineVersion".to_owned(), row.engine_version.clone().into()),
+                (
+                    "engineVersion".to_owned(),
+                    row.engine_version.clone().into(),
+                ),
             ],
         };
         row.table_version = -1;
@@ -291,21 +358,32 @@ impl Lake {
                     if !self.holds_files(ticket, staged, &table)? {
                         // Somebody else's files of the same content: theirs is the landing.
                         self.discard(ticket, staged).await;
-                        let known = self.ledger_rows(&ticket.delivery).await?.into_iter().find(|known| known.revision == present);
+                        let known = self
+                            .ledger_rows(&ticket.delivery)
+                            .await?
+                            .into_iter()
+                            .find(|known| known.revision == present);
                         return Ok(LandOutcome::AlreadyLanded(Box::new(known.unwrap_or(row))));
                     }
                     row.table_version = table.version().unwrap_or_default() as i64;
                     break;
                 }
-                Some(present) if present > ticket.revision || Some(present) != ticket.replaces => return self.overtaken(ticket, present).await,
+                Some(present) if present > ticket.revision || Some(present) != ticket.replaces => {
+                    return self.overtaken(ticket, present).await;
+                }
                 _ => {}
             }
-            match self.try_commit(&raw, &table, &staged.adds, &slices, &info).await? {
+            match self
+                .try_commit(&raw, &table, &staged.adds, &slices, &info)
+                .await?
+            {
                 Attempt::Done(version) => {
                     row.table_version = version;
                     break;
                 }
-                Attempt::Unknown(error) => tracing::debug!(table = %raw, error = %error, "landing met another writer"),
+                Attempt::Unknown(error) => {
+                    tracing::debug!(table = %raw, error = %error, "landing met another writer")
+                }
             }
         }
         if row.table_version < 0 {
@@ -323,24 +401,53 @@ impl Lake {
     /// The Delta log knows, but asking it means reading the log. A pending receipt is written before
     /// the data and goes away after the ledger row is there, so a delivery with neither files nor
     /// ledger row nor pending receipt has never landed.
-    async fn landed_revision(&self, delivery: &Delivery, raw: &TableName, table: &DeltaTable, ledger: &[LedgerRow]) -> Result<Option<i64>, LakeError> {
+    async fn landed_revision(
+        &self,
+        delivery: &Delivery,
+        raw: &TableName,
+        table: &DeltaTable,
+        ledger: &[LedgerRow],
+    ) -> Result<Option<i64>, LakeError> {
         let slices = [delivery.slice()];
-        let untouched = ledger.is_empty() && files_of(Self::snapshot_of(raw, table)?, &slices).next().is_none() && self.pending_of(&format!("{}.", delivery.key())).await?.is_empty();
-        if untouched { Ok(None) } else { transaction_version(raw, table, &delivery.app_id()).await }
+        let untouched = ledger.is_empty()
+            && files_of(Self::snapshot_of(raw, table)?, &slices)
+                .next()
+                .is_none()
+            && self
+                .pending_of(&format!("{}.", delivery.key()))
+                .await?
+                .is_empty();
+        if untouched {
+            Ok(None)
+        } else {
+            transaction_version(raw, table, &delivery.app_id()).await
+        }
     }
 
     /// Pending receipts whose name begins with `stem`.
     async fn pending_of(&self, stem: &str) -> Result<Vec<object_store::path::Path>, LakeError> {
         let folder = self.object_path("meta/_pending")?;
-        let found: Vec<_> = self.store.list(Some(&folder)).try_collect().await.map_err(LakeError::storage("list pending receipts"))?;
-        Ok(found.into_iter().map(|object| object.location).filter(|path| path.filename().is_some_and(|name| name.starts_with(stem))).collect())
+        let found: Vec<_> = self
+            .store
+            .list(Some(&folder))
+            .try_collect()
+            .await
+            .map_err(LakeError::storage("list pending receipts"))?;
+        Ok(found
+            .into_iter()
+            .map(|object| object.location)
+            .filter(|path| path.filename().is_some_and(|name| name.starts_with(stem)))
+            .collect())
     }
 
     /// Another process landed first. If it was the same content, that is as good as ours.
     async fn overtaken(&self, ticket: &Ticket, current: i64) -> Result<LandOutcome, LakeError> {
         self.drop_pending(ticket).await;
         if ticket.wanted == Some(current) {
-            return Err(LakeError::RevisionTaken { delivery: ticket.delivery.key(), revision: current });
+            return Err(LakeError::RevisionTaken {
+                delivery: ticket.delivery.key(),
+                revision: current,
+            });
         }
         Ok(LandOutcome::Overtaken { current })
     }
@@ -348,9 +455,15 @@ impl Lake {
     /// Deletes stored rows of a landing that will not be finished. Failures only leave orphans.
     pub async fn discard(&self, ticket: &Ticket, staged: &StagedRows) {
         for add in &staged.adds {
-            let Ok(table) = ticket.delivery.raw_table() else { continue };
-            if let Ok(path) = self.object_path(&format!("{}/{}/{}", table.schema(), table.table(), add.path))
-                && let Err(error) = self.store.delete(&path).await
+            let Ok(table) = ticket.delivery.raw_table() else {
+                continue;
+            };
+            if let Ok(path) = self.object_path(&format!(
+                "{}/{}/{}",
+                table.schema(),
+                table.table(),
+                add.path
+            )) && let Err(error) = self.store.delete(&path).await
             {
                 tracing::warn!(error = %error, "an unused data file stays behind");
             }
@@ -364,28 +477,57 @@ impl Lake {
         let slices = [ticket.delivery.slice()];
         let prefix = ticket.file_prefix();
         let names: Vec<bool> = files_of(Self::snapshot_of(&raw, table)?, &slices)
-            .map(|file| file.path().rsplit('/').next().is_some_and(|name| name.starts_with(&prefix)))
+            .map(|file| {
+                file.path()
+                    .rsplit('/')
+                    .next()
+                    .is_some_and(|name| name.starts_with(&prefix))
+            })
             .collect();
         Ok(!names.is_empty() && names.iter().all(|held| *held))
     }
 
     /// True when the slice's files are the very ones this landing stored.
-    fn holds_files(&self, ticket: &Ticket, staged: &StagedRows, table: &DeltaTable) -> Result<bool, LakeError> {
+    fn holds_files(
+        &self,
+        ticket: &Ticket,
+        staged: &StagedRows,
+        table: &DeltaTable,
+    ) -> Result<bool, LakeError> {
         let raw = ticket.delivery.raw_table()?;
         let slices = [ticket.delivery.slice()];
-        Ok(files_of(Self::snapshot_of(&raw, table)?, &slices).all(|file| staged.adds.iter().any(|add| add.path == file.path())))
+        Ok(files_of(Self::snapshot_of(&raw, table)?, &slices)
+            .all(|file| staged.adds.iter().any(|add| add.path == file.path())))
     }
 
-    async fn land_rejects(&self, ticket: &Ticket, rejects: Vec<RecordBatch>) -> Result<(), LakeError> {
+    async fn land_rejects(
+        &self,
+        ticket: &Ticket,
+        rejects: Vec<RecordBatch>,
+    ) -> Result<(), LakeError> {
         let name = ticket.delivery.reject_table()?;
         let rows: Vec<RecordBatch> = rejects
             .iter()
             .map(|batch| {
                 let count = batch.num_rows();
                 let mut columns: Vec<arrow::array::ArrayRef> = vec![
-                    Arc::new(arrow::array::StringArray::from(vec![ticket.delivery_id(); count])),
-                    Arc::new(arrow::array::StringArray::from(vec![ticket.content.to_string(); count])),
-                    Arc::new(arrow::array::StringArray::from(vec![ticket.delivery.contract.clone(); count])),
+                    Arc::new(arrow::array::StringArray::from(vec![
+                        ticket.delivery_id();
+                        count
+                    ])),
+                    Arc::new(arrow::array::StringArray::from(vec![
+                        ticket
+                            .content
+                            .to_string();
+                        count
+                    ])),
+                    Arc::new(arrow::array::StringArray::from(vec![
+                        ticket
+                            .delivery
+                            .contract
+                            .clone();
+                        count
+                    ])),
                 ];
                 columns.extend(batch.columns().iter().cloned());
                 let mut fields = vec![
@@ -393,23 +535,51 @@ impl Lake {
                     Field::new("content_hash", DataType::Utf8, true),
                     Field::new("contract", DataType::Utf8, true),
                 ];
-                fields.extend(batch.schema().fields().iter().map(|field| field.as_ref().clone()));
-                RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|error| LakeError::Internal(error.to_string()))
+                fields.extend(
+                    batch
+                        .schema()
+                        .fields()
+                        .iter()
+                        .map(|field| field.as_ref().clone()),
+                );
+                RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+                    .map_err(|error| LakeError::Internal(error.to_string()))
             })
             .collect::<Result<_, _>>()?;
-        self.ensure_table(&name, reject_schema(), &["county", "period", "attempt"]).await?;
-        let slice = Slice::new(&[("county", ticket.delivery.county), ("period", ticket.delivery.period), ("attempt", ticket.attempt())]);
-        self.replace_slices(&name, vec![crate::SliceRows { slice, batches: rows }], CommitInfo::default()).await?;
+        self.ensure_table(&name, reject_schema(), &["county", "period", "attempt"])
+            .await?;
+        let slice = Slice::new(&[
+            ("county", ticket.delivery.county),
+            ("period", ticket.delivery.period),
+            ("attempt", ticket.attempt()),
+        ]);
+        self.replace_slices(
+            &name,
+            vec![crate::SliceRows {
+                slice,
+                batches: rows,
+            }],
+            CommitInfo::default(),
+        )
+        .await?;
         Ok(())
     }
 
     fn pending_path(&self, ticket: &Ticket) -> Result<object_store::path::Path, LakeError> {
-        self.object_path(&format!("meta/_pending/{}.{}.json", ticket.delivery_id(), ticket.content.short()))
+        self.object_path(&format!(
+            "meta/_pending/{}.{}.json",
+            ticket.delivery_id(),
+            ticket.content.short()
+        ))
     }
 
     async fn put_pending(&self, ticket: &Ticket, row: &LedgerRow) -> Result<(), LakeError> {
-        let bytes = serde_json::to_vec(row).map_err(|error| LakeError::Internal(error.to_string()))?;
-        self.store.put(&self.pending_path(ticket)?, PutPayload::from(bytes)).await.map_err(LakeError::storage("write a pending receipt"))?;
+        let bytes =
+            serde_json::to_vec(row).map_err(|error| LakeError::Internal(error.to_string()))?;
+        self.store
+            .put(&self.pending_path(ticket)?, PutPayload::from(bytes))
+            .await
+            .map_err(LakeError::storage("write a pending receipt"))?;
         Ok(())
     }
 
@@ -423,20 +593,42 @@ impl Lake {
 
     /// The data of `revision` is in place and the ledger does not know: the process that landed it
     /// died in between. Its pending receipt becomes the ledger row.
-    async fn complete_ledger(&self, delivery: &Delivery, table: &DeltaTable, revision: i64) -> Result<LedgerRow, LakeError> {
+    async fn complete_ledger(
+        &self,
+        delivery: &Delivery,
+        table: &DeltaTable,
+        revision: i64,
+    ) -> Result<LedgerRow, LakeError> {
         let raw = delivery.raw_table()?;
         let slices = [delivery.slice()];
-        let landed: Vec<String> = files_of(Self::snapshot_of(&raw, table)?, &slices).map(|file| file.path().into_owned()).collect();
+        let landed: Vec<String> = files_of(Self::snapshot_of(&raw, table)?, &slices)
+            .map(|file| file.path().into_owned())
+            .collect();
         let stem = format!("{}.", delivery.id(revision));
         for location in self.pending_of(&stem).await? {
-            let Some(short) = location.filename().and_then(|name| name.strip_prefix(&stem)?.strip_suffix(".json").map(str::to_owned)) else { continue };
+            let Some(short) = location.filename().and_then(|name| {
+                name.strip_prefix(&stem)?
+                    .strip_suffix(".json")
+                    .map(str::to_owned)
+            }) else {
+                continue;
+            };
             let marker = format!("part-r{revision:06}-{short}-");
             if !landed.is_empty() && !landed.iter().all(|path| path.contains(&marker)) {
                 continue;
             }
-            let read = self.store.get(&location).await.map_err(LakeError::storage("read a pending receipt"))?;
-            let bytes = read.bytes().await.map_err(LakeError::storage("read a pending receipt"))?;
-            let mut row: LedgerRow = serde_json::from_slice(&bytes).map_err(|error| LakeError::Internal(format!("a pending receipt cannot be read: {error}")))?;
+            let read = self
+                .store
+                .get(&location)
+                .await
+                .map_err(LakeError::storage("read a pending receipt"))?;
+            let bytes = read
+                .bytes()
+                .await
+                .map_err(LakeError::storage("read a pending receipt"))?;
+            let mut row: LedgerRow = serde_json::from_slice(&bytes).map_err(|error| {
+                LakeError::Internal(format!("a pending receipt cannot be read: {error}"))
+            })?;
             row.table_version = table.version().unwrap_or_default() as i64;
             self.append_ledger(delivery, &row).await?;
             if let Err(error) = self.store.delete(&location).await {
@@ -451,12 +643,27 @@ impl Lake {
     }
 
     /// Adds rows to a slice of a partitioned table.
-    pub async fn append_slice(&self, name: &TableName, slice: &Slice, batches: Vec<RecordBatch>, info: CommitInfo) -> Result<i64, LakeError> {
-        self.commit_rows(name, crate::commit::Change::AppendTo(slice.clone(), batches), info).await
+    pub async fn append_slice(
+        &self,
+        name: &TableName,
+        slice: &Slice,
+        batches: Vec<RecordBatch>,
+        info: CommitInfo,
+    ) -> Result<i64, LakeError> {
+        self.commit_rows(
+            name,
+            crate::commit::Change::AppendTo(slice.clone(), batches),
+            info,
+        )
+        .await
     }
 }
 
-fn encode(batches: &Receiver<RecordBatch>, mut encoder: PartEncoder, parts: &tokio::sync::mpsc::Sender<EncodedPart>) -> Result<u64, LakeError> {
+fn encode(
+    batches: &Receiver<RecordBatch>,
+    mut encoder: PartEncoder,
+    parts: &tokio::sync::mpsc::Sender<EncodedPart>,
+) -> Result<u64, LakeError> {
     let gone = || LakeError::Internal("storing data files stopped".to_owned());
     let mut rows = 0;
     for batch in batches {

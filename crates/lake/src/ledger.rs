@@ -5,8 +5,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, Date32Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Date32Type, Field, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use arrow::array::{
+    Array, AsArray, Date32Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
+};
+use arrow::datatypes::{
+    DataType, Date32Type, Field, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit,
+    TimestampMicrosecondType,
+};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::{Deserialize, Serialize};
@@ -97,7 +103,11 @@ impl LedgerRow {
             int("key_version"),
             text("status"),
             long("table_version"),
-            Field::new("landed_at", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true),
+            Field::new(
+                "landed_at",
+                DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+                true,
+            ),
             text("engine_version"),
             text("findings"),
         ]))
@@ -156,19 +166,46 @@ impl LedgerRow {
             text(engine_version),
             text(findings),
         ];
-        RecordBatch::try_new(Self::schema(), columns).map_err(|error| LakeError::Internal(error.to_string()))
+        RecordBatch::try_new(Self::schema(), columns)
+            .map_err(|error| LakeError::Internal(error.to_string()))
     }
 
     /// Rows of a batch of ledger files; the slice tells county and period.
     fn from_batch(batch: &RecordBatch, delivery: &Delivery) -> Vec<LedgerRow> {
         let text = |name: &str, row: usize| -> String {
-            batch.column_by_name(name).and_then(|c| c.as_string_opt::<i32>()).map(|c| c.value(row).to_owned()).unwrap_or_default()
+            batch
+                .column_by_name(name)
+                .and_then(|c| c.as_string_opt::<i32>())
+                .map(|c| c.value(row).to_owned())
+                .unwrap_or_default()
         };
-        let long = |name: &str, row: usize| batch.column_by_name(name).and_then(|c| c.as_primitive_opt::<Int64Type>()).map(|c| c.value(row)).unwrap_or_default();
-        let date = |name: &str, row: usize| batch.column_by_name(name).and_then(|c| c.as_primitive_opt::<Date32Type>()).map(|c| c.value(row)).unwrap_or_default();
-        let int = |name: &str, row: usize| batch.column_by_name(name).and_then(|c| c.as_primitive_opt::<Int32Type>()).map(|c| c.value(row)).unwrap_or_default();
+        let long = |name: &str, row: usize| {
+            batch
+                .column_by_name(name)
+                .and_then(|c| c.as_primitive_opt::<Int64Type>())
+                .map(|c| c.value(row))
+                .unwrap_or_default()
+        };
+        let date = |name: &str, row: usize| {
+            batch
+                .column_by_name(name)
+                .and_then(|c| c.as_primitive_opt::<Date32Type>())
+                .map(|c| c.value(row))
+                .unwrap_or_default()
+        };
+        let int = |name: &str, row: usize| {
+            batch
+                .column_by_name(name)
+                .and_then(|c| c.as_primitive_opt::<Int32Type>())
+                .map(|c| c.value(row))
+                .unwrap_or_default()
+        };
         let moment = |name: &str, row: usize| {
-            batch.column_by_name(name).and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>()).map(|c| c.value(row)).unwrap_or_default()
+            batch
+                .column_by_name(name)
+                .and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>())
+                .map(|c| c.value(row))
+                .unwrap_or_default()
         };
         (0..batch.num_rows())
             .map(|row| LedgerRow {
@@ -205,21 +242,38 @@ impl Lake {
         let name = LedgerRow::table()?;
         let mut rows = Vec::new();
         self.read(&name, &delivery.slice(), None, None, &mut |batch| {
-            rows.extend(LedgerRow::from_batch(batch, delivery).into_iter().filter(|row| row.contract == delivery.contract));
+            rows.extend(
+                LedgerRow::from_batch(batch, delivery)
+                    .into_iter()
+                    .filter(|row| row.contract == delivery.contract),
+            );
         })
         .await?;
         rows.sort_by_key(|row| row.revision);
         Ok(rows)
     }
 
-    pub(crate) async fn append_ledger(&self, delivery: &Delivery, row: &LedgerRow) -> Result<(), LakeError> {
+    pub(crate) async fn append_ledger(
+        &self,
+        delivery: &Delivery,
+        row: &LedgerRow,
+    ) -> Result<(), LakeError> {
         let name = LedgerRow::table()?;
         // Two processes may complete the same landing; the row is written once.
-        if self.ledger_rows(delivery).await?.iter().any(|known| known.revision == row.revision) {
+        if self
+            .ledger_rows(delivery)
+            .await?
+            .iter()
+            .any(|known| known.revision == row.revision)
+        {
             return Ok(());
         }
-        let info = CommitInfo { transaction: Some((format!("ledger/{}", delivery.app_id()), row.revision)), properties: Vec::new() };
-        self.append_slice(&name, &delivery.slice(), vec![row.to_batch()?], info).await?;
+        let info = CommitInfo {
+            transaction: Some((format!("ledger/{}", delivery.app_id()), row.revision)),
+            properties: Vec::new(),
+        };
+        self.append_slice(&name, &delivery.slice(), vec![row.to_batch()?], info)
+            .await?;
         Ok(())
     }
 
@@ -233,20 +287,43 @@ impl Lake {
         columns: Option<&[&str]>,
         each: &mut (dyn FnMut(&RecordBatch) + Send),
     ) -> Result<(), LakeError> {
-        let Some(table) = self.newest(name).await? else { return Ok(()) };
+        let Some(table) = self.newest(name).await? else {
+            return Ok(());
+        };
         let slices = [within.clone()];
-        let files: Vec<_> = files_of(Self::snapshot_of(name, &table)?, &slices).filter(|file| !except.is_some_and(|slice| slice.holds(file))).collect();
+        let files: Vec<_> = files_of(Self::snapshot_of(name, &table)?, &slices)
+            .filter(|file| !except.is_some_and(|slice| slice.holds(file)))
+            .collect();
         for file in files {
-            let path = self.object_path(&format!("{}/{}/{}", name.schema(), name.table(), file.path()))?;
-            let found = self.store.get(&path).await.map_err(LakeError::storage("read a data file"))?;
-            let bytes = found.bytes().await.map_err(LakeError::storage("read a data file"))?;
-            let mut builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(LakeError::parquet("open a data file"))?;
+            let path = self.object_path(&format!(
+                "{}/{}/{}",
+                name.schema(),
+                name.table(),
+                file.path()
+            ))?;
+            let found = self
+                .store
+                .get(&path)
+                .await
+                .map_err(LakeError::storage("read a data file"))?;
+            let bytes = found
+                .bytes()
+                .await
+                .map_err(LakeError::storage("read a data file"))?;
+            let mut builder = ParquetRecordBatchReaderBuilder::try_new(bytes)
+                .map_err(LakeError::parquet("open a data file"))?;
             if let Some(columns) = columns {
-                let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
+                let mask =
+                    ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
                 builder = builder.with_projection(mask);
             }
-            for batch in builder.build().map_err(LakeError::parquet("open a data file"))? {
-                each(&batch.map_err(|error| LakeError::Internal(format!("a data file of `{name}` cannot be read: {error}")))?);
+            for batch in builder
+                .build()
+                .map_err(LakeError::parquet("open a data file"))?
+            {
+                each(&batch.map_err(|error| {
+                    LakeError::Internal(format!("a data file of `{name}` cannot be read: {error}"))
+                })?);
             }
         }
         Ok(())

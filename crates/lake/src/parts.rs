@@ -33,7 +33,11 @@ pub struct PartOptions {
 
 impl Default for PartOptions {
     fn default() -> Self {
-        Self { row_group_rows: 256 * 1024, file_bytes: 64 << 20, text_statistics: true }
+        Self {
+            row_group_rows: 256 * 1024,
+            file_bytes: 64 << 20,
+            text_statistics: true,
+        }
     }
 }
 
@@ -52,7 +56,11 @@ pub(crate) struct PartEncoder {
 
 impl PartEncoder {
     pub(crate) fn new(schema: SchemaRef, options: PartOptions) -> Self {
-        Self { schema, options, writer: None }
+        Self {
+            schema,
+            options,
+            writer: None,
+        }
     }
 
     /// Encodes a batch; gives back the file when this batch filled it.
@@ -62,21 +70,35 @@ impl PartEncoder {
             Some(writer) => writer,
             empty => {
                 let properties = properties(&batch, self.options);
-                let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&self.schema), Some(properties))
-                    .map_err(LakeError::parquet("begin a file"))?;
+                let writer =
+                    ArrowWriter::try_new(Vec::new(), Arc::clone(&self.schema), Some(properties))
+                        .map_err(LakeError::parquet("begin a file"))?;
                 empty.insert(writer)
             }
         };
-        writer.write(&batch).map_err(LakeError::parquet("encode rows"))?;
-        if writer.bytes_written() + writer.in_progress_size() >= self.options.file_bytes { self.finish() } else { Ok(None) }
+        writer
+            .write(&batch)
+            .map_err(LakeError::parquet("encode rows"))?;
+        if writer.bytes_written() + writer.in_progress_size() >= self.options.file_bytes {
+            self.finish()
+        } else {
+            Ok(None)
+        }
     }
 
     /// Closes the file in progress, if any.
     pub(crate) fn finish(&mut self) -> Result<Option<EncodedPart>, LakeError> {
-        let Some(mut writer) = self.writer.take() else { return Ok(None) };
-        let metadata = writer.finish().map_err(LakeError::parquet("close a file"))?;
+        let Some(mut writer) = self.writer.take() else {
+            return Ok(None);
+        };
+        let metadata = writer
+            .finish()
+            .map_err(LakeError::parquet("close a file"))?;
         let bytes = std::mem::take(writer.inner_mut());
-        Ok(Some(EncodedPart { bytes: bytes.into(), metadata }))
+        Ok(Some(EncodedPart {
+            bytes: bytes.into(),
+            metadata,
+        }))
     }
 }
 
@@ -91,7 +113,9 @@ const SAMPLE_ROWS: usize = 1024;
 /// True when nearly every text of the first rows is another: a dictionary would only be filled,
 /// row group after row group, until it is given up.
 fn is_distinct_text(column: &dyn Array) -> bool {
-    let Some(texts) = column.as_string_opt::<i32>() else { return false };
+    let Some(texts) = column.as_string_opt::<i32>() else {
+        return false;
+    };
     let sample = texts.len().min(SAMPLE_ROWS);
     let distinct: HashSet<&str> = texts.iter().take(sample).flatten().collect();
     sample == SAMPLE_ROWS && distinct.len() * 100 >= sample * 98
@@ -107,10 +131,14 @@ fn properties(first: &RecordBatch, options: PartOptions) -> WriterProperties {
     for (field, values) in first.schema_ref().fields().iter().zip(first.columns()) {
         let column = ColumnPath::from(field.name().as_str());
         if field.name() == "row_no" {
-            builder = builder.set_column_dictionary_enabled(column.clone(), false).set_column_encoding(column.clone(), Encoding::DELTA_BINARY_PACKED);
+            builder = builder
+                .set_column_dictionary_enabled(column.clone(), false)
+                .set_column_encoding(column.clone(), Encoding::DELTA_BINARY_PACKED);
         }
         if is_distinct_text(values.as_ref()) {
-            builder = builder.set_column_dictionary_enabled(column.clone(), false).set_column_encoding(column.clone(), Encoding::DELTA_BYTE_ARRAY);
+            builder = builder
+                .set_column_dictionary_enabled(column.clone(), false)
+                .set_column_encoding(column.clone(), Encoding::DELTA_BYTE_ARRAY);
         }
         let text = !options.text_statistics && matches!(field.data_type(), DataType::Utf8);
         if text || is_private(field.name(), field.data_type()) {
@@ -130,26 +158,52 @@ pub(crate) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordB
         .iter()
         .map(|field| match batch.column_by_name(field.name()) {
             Some(column) if column.data_type() == field.data_type() => Ok(Arc::clone(column)),
-            Some(column) => cast(column, field.data_type())
-                .map_err(|_| LakeError::Internal(format!("column `{}` cannot be stored as {}", field.name(), field.data_type()))),
-            None => Ok(arrow::array::new_null_array(field.data_type(), batch.num_rows())),
+            Some(column) => cast(column, field.data_type()).map_err(|_| {
+                LakeError::Internal(format!(
+                    "column `{}` cannot be stored as {}",
+                    field.name(),
+                    field.data_type()
+                ))
+            }),
+            None => Ok(arrow::array::new_null_array(
+                field.data_type(),
+                batch.num_rows(),
+            )),
         })
         .collect::<Result<Vec<_>, _>>()?;
     let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options).map_err(|error| LakeError::Internal(error.to_string()))
+    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
+        .map_err(|error| LakeError::Internal(error.to_string()))
 }
 
 impl Lake {
     /// Stores an encoded file of a table and gives the action that would make it part of the table.
-    pub(crate) async fn store_part(&self, table: &TableName, slice: &Slice, file_name: &str, part: EncodedPart) -> Result<Add, LakeError> {
-        let folder: String = slice.columns().iter().map(|(column, value)| format!("{column}={value}/")).collect();
+    pub(crate) async fn store_part(
+        &self,
+        table: &TableName,
+        slice: &Slice,
+        file_name: &str,
+        part: EncodedPart,
+    ) -> Result<Add, LakeError> {
+        let folder: String = slice
+            .columns()
+            .iter()
+            .map(|(column, value)| format!("{column}={value}/"))
+            .collect();
         let relative = format!("{folder}{file_name}");
         let path = self.object_path(&format!("{}/{}/{relative}", table.schema(), table.table()))?;
         let size = part.bytes.len() as i64;
-        self.store.put(&path, PutPayload::from_bytes(part.bytes)).await.map_err(LakeError::storage("store a data file"))?;
+        self.store
+            .put(&path, PutPayload::from_bytes(part.bytes))
+            .await
+            .map_err(LakeError::storage("store a data file"))?;
         Ok(Add {
             path: relative,
-            partition_values: slice.columns().iter().map(|(column, value)| (column.clone(), Some(value.to_string()))).collect::<HashMap<_, _>>(),
+            partition_values: slice
+                .columns()
+                .iter()
+                .map(|(column, value)| (column.clone(), Some(value.to_string())))
+                .collect::<HashMap<_, _>>(),
             size,
             modification_time: self.now_millis(),
             data_change: true,
@@ -171,28 +225,66 @@ fn log_statistics(metadata: &ParquetMetaData) -> String {
     let mut nulls = Map::new();
     let schema = metadata.file_metadata().schema_descr();
     for (index, column) in schema.columns().iter().enumerate() {
-        let chunks: Option<Vec<&Statistics>> = metadata.row_groups().iter().map(|group| group.column(index).statistics()).collect();
+        let chunks: Option<Vec<&Statistics>> = metadata
+            .row_groups()
+            .iter()
+            .map(|group| group.column(index).statistics())
+            .collect();
         let Some(chunks) = chunks else { continue };
-        let is_date = matches!(column.logical_type_ref(), Some(parquet::basic::LogicalType::Date));
-        let plain_integer = matches!(column.logical_type_ref(), None | Some(parquet::basic::LogicalType::Integer { .. }));
+        let is_date = matches!(
+            column.logical_type_ref(),
+            Some(parquet::basic::LogicalType::Date)
+        );
+        let plain_integer = matches!(
+            column.logical_type_ref(),
+            None | Some(parquet::basic::LogicalType::Integer { .. })
+        );
         if !is_date && !plain_integer {
             continue;
         }
         let bounds: Option<Vec<(i64, i64)>> = chunks
             .iter()
             .filter_map(|chunk| match chunk {
-                Statistics::Int32(values) => Some(values.min_opt().zip(values.max_opt()).map(|(a, b)| (i64::from(*a), i64::from(*b)))),
-                Statistics::Int64(values) => Some(values.min_opt().zip(values.max_opt()).map(|(a, b)| (*a, *b))),
+                Statistics::Int32(values) => Some(
+                    values
+                        .min_opt()
+                        .zip(values.max_opt())
+                        .map(|(a, b)| (i64::from(*a), i64::from(*b))),
+                ),
+                Statistics::Int64(values) => Some(
+                    values
+                        .min_opt()
+                        .zip(values.max_opt())
+                        .map(|(a, b)| (*a, *b)),
+                ),
                 _ => None,
             })
             // A chunk of nulls alone has no bounds and does not widen the file's.
             .filter(|bounds| bounds.is_some())
             .collect();
-        let Some(bounds) = bounds.filter(|bounds| !bounds.is_empty()) else { continue };
-        let Some(null_count) = chunks.iter().map(|chunk| chunk.null_count_opt()).sum::<Option<u64>>() else { continue };
+        let Some(bounds) = bounds.filter(|bounds| !bounds.is_empty()) else {
+            continue;
+        };
+        let Some(null_count) = chunks
+            .iter()
+            .map(|chunk| chunk.null_count_opt())
+            .sum::<Option<u64>>()
+        else {
+            continue;
+        };
         let low = bounds.iter().map(|(low, _)| *low).min().unwrap_or_default();
-        let high = bounds.iter().map(|(_, high)| *high).max().unwrap_or_default();
-        let shown = |value: i64| if is_date { day_text(value).map(Value::from) } else { Some(json!(value)) };
+        let high = bounds
+            .iter()
+            .map(|(_, high)| *high)
+            .max()
+            .unwrap_or_default();
+        let shown = |value: i64| {
+            if is_date {
+                day_text(value).map(Value::from)
+            } else {
+                Some(json!(value))
+            }
+        };
         if let (Some(low), Some(high)) = (shown(low), shown(high)) {
             minimum.insert(column.name().to_owned(), low);
             maximum.insert(column.name().to_owned(), high);
@@ -205,5 +297,8 @@ fn log_statistics(metadata: &ParquetMetaData) -> String {
 /// `yyyy-mm-dd` of a day number counted from 1970-01-01.
 fn day_text(day: i64) -> Option<String> {
     let epoch = jiff::civil::Date::constant(1970, 1, 1);
-    epoch.checked_add(jiff::Span::new().try_days(day).ok()?).ok().map(|date| date.to_string())
+    epoch
+        .checked_add(jiff::Span::new().try_days(day).ok()?)
+        .ok()
+        .map(|date| date.to_string())
 }

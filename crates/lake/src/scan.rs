@@ -46,7 +46,9 @@ struct PinnedFile {
 
 impl std::fmt::Debug for PinnedTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PinnedTable").field("files", &self.files.len()).finish()
+        f.debug_struct("PinnedTable")
+            .field("files", &self.files.len())
+            .finish()
     }
 }
 
@@ -70,10 +72,32 @@ impl PinnedTable {
         files: impl Iterator<Item = LogicalFileView>,
         place: impl Fn(&str) -> Option<StorePath>,
     ) -> Option<PinnedTable> {
-        let is_partition = |field: &Field| partition_columns.iter().any(|column| column == field.name());
-        let file_schema = Arc::new(Schema::new(schema.fields().iter().filter(|field| !is_partition(field)).map(|field| viewed(field)).collect::<Vec<_>>()));
-        let partitions: Vec<Arc<Field>> = partition_columns.iter().map(|column| schema.field_with_name(column).ok().map(|field| Arc::new(field.clone()))).collect::<Option<_>>()?;
-        if partitions.iter().any(|field| *field.data_type() != DataType::Int32) {
+        let is_partition = |field: &Field| {
+            partition_columns
+                .iter()
+                .any(|column| column == field.name())
+        };
+        let file_schema = Arc::new(Schema::new(
+            schema
+                .fields()
+                .iter()
+                .filter(|field| !is_partition(field))
+                .map(|field| viewed(field))
+                .collect::<Vec<_>>(),
+        ));
+        let partitions: Vec<Arc<Field>> = partition_columns
+            .iter()
+            .map(|column| {
+                schema
+                    .field_with_name(column)
+                    .ok()
+                    .map(|field| Arc::new(field.clone()))
+            })
+            .collect::<Option<_>>()?;
+        if partitions
+            .iter()
+            .any(|field| *field.data_type() != DataType::Int32)
+        {
             return None;
         }
         let mut found: Vec<(Vec<Option<i32>>, PinnedFile)> = Vec::new();
@@ -82,41 +106,105 @@ impl PinnedTable {
                 return None;
             }
             let values = file.partition_values_map();
-            let values = partition_columns.iter().map(|column| values.get(column).and_then(|text| text.as_ref()?.parse().ok())).collect();
-            found.push((values, PinnedFile { path: place(&file.path())?, bytes: u64::try_from(file.size()).ok()?, rows: file.num_records() }));
+            let values = partition_columns
+                .iter()
+                .map(|column| {
+                    values
+                        .get(column)
+                        .and_then(|text| text.as_ref()?.parse().ok())
+                })
+                .collect();
+            found.push((
+                values,
+                PinnedFile {
+                    path: place(&file.path())?,
+                    bytes: u64::try_from(file.size()).ok()?,
+                    rows: file.num_records(),
+                },
+            ));
         }
         // The log's order is the order of commits; names make the plan the same every time.
         found.sort_by(|a, b| a.1.path.cmp(&b.1.path));
-        let columns: Vec<ArrayRef> = (0..partitions.len()).map(|place| Arc::new(found.iter().map(|(values, _)| values.get(place).copied().flatten()).collect::<Int32Array>()) as ArrayRef).collect();
+        let columns: Vec<ArrayRef> = (0..partitions.len())
+            .map(|place| {
+                Arc::new(
+                    found
+                        .iter()
+                        .map(|(values, _)| values.get(place).copied().flatten())
+                        .collect::<Int32Array>(),
+                ) as ArrayRef
+            })
+            .collect();
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(found.len()));
-        let values = RecordBatch::try_new_with_options(Arc::new(Schema::new(partitions.clone())), columns, &options).ok()?;
-        let all: Vec<Arc<Field>> = file_schema.fields().iter().cloned().chain(partitions.iter().cloned()).collect();
-        Some(PinnedTable { store, store_url, file_schema, partitions, table_schema: Arc::new(Schema::new(all)), files: found.into_iter().map(|(_, file)| file).collect(), values })
+        let values = RecordBatch::try_new_with_options(
+            Arc::new(Schema::new(partitions.clone())),
+            columns,
+            &options,
+        )
+        .ok()?;
+        let all: Vec<Arc<Field>> = file_schema
+            .fields()
+            .iter()
+            .cloned()
+            .chain(partitions.iter().cloned())
+            .collect();
+        Some(PinnedTable {
+            store,
+            store_url,
+            file_schema,
+            partitions,
+            table_schema: Arc::new(Schema::new(all)),
+            files: found.into_iter().map(|(_, file)| file).collect(),
+            values,
+        })
     }
 
     fn about_partitions(&self, filter: &Expr) -> bool {
         let columns = filter.column_refs();
-        !columns.is_empty() && columns.iter().all(|column| self.partitions.iter().any(|field| *field.name() == column.name))
+        !columns.is_empty()
+            && columns.iter().all(|column| {
+                self.partitions
+                    .iter()
+                    .any(|field| *field.name() == column.name)
+            })
     }
 
     /// Which files can hold rows that pass the filters over partition columns.
     fn chosen(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<usize>> {
         let mut kept = vec![true; self.files.len()];
         let schema = DFSchema::try_from(Arc::clone(self.values.schema_ref()))?;
-        for filter in filters.iter().filter(|filter| self.about_partitions(filter)) {
+        for filter in filters
+            .iter()
+            .filter(|filter| self.about_partitions(filter))
+        {
             // A filter names its table; here there is only one.
-            let bare = datafusion::common::tree_node::TreeNode::transform(filter.clone(), |part| match part {
-                Expr::Column(column) => Ok(datafusion::common::tree_node::Transformed::yes(Expr::Column(datafusion::common::Column::new_unqualified(column.name)))),
-                other => Ok(datafusion::common::tree_node::Transformed::no(other)),
-            })?
+            let bare = datafusion::common::tree_node::TreeNode::transform(
+                filter.clone(),
+                |part| match part {
+                    Expr::Column(column) => Ok(datafusion::common::tree_node::Transformed::yes(
+                        Expr::Column(datafusion::common::Column::new_unqualified(column.name)),
+                    )),
+                    other => Ok(datafusion::common::tree_node::Transformed::no(other)),
+                },
+            )?
             .data;
-            let passes = state.create_physical_expr(bare, &schema)?.evaluate(&self.values)?.into_array(self.files.len())?;
-            let passes: &BooleanArray = passes.as_boolean_opt().ok_or_else(|| DataFusionError::Internal("a filter is not true or false".to_owned()))?;
+            let passes = state
+                .create_physical_expr(bare, &schema)?
+                .evaluate(&self.values)?
+                .into_array(self.files.len())?;
+            let passes: &BooleanArray = passes.as_boolean_opt().ok_or_else(|| {
+                DataFusionError::Internal("a filter is not true or false".to_owned())
+            })?;
             for (kept, passes) in kept.iter_mut().zip(passes.iter()) {
                 *kept &= passes.unwrap_or(false);
             }
         }
-        Ok(kept.iter().enumerate().filter(|(_, kept)| **kept).map(|(index, _)| index).collect())
+        Ok(kept
+            .iter()
+            .enumerate()
+            .filter(|(_, kept)| **kept)
+            .map(|(index, _)| index)
+            .collect())
     }
 }
 
@@ -130,14 +218,37 @@ impl TableProvider for PinnedTable {
         TableType::Base
     }
 
-    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        Ok(filters.iter().map(|filter| if self.about_partitions(filter) { TableProviderFilterPushDown::Exact } else { TableProviderFilterPushDown::Inexact }).collect())
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(filters
+            .iter()
+            .map(|filter| {
+                if self.about_partitions(filter) {
+                    TableProviderFilterPushDown::Exact
+                } else {
+                    TableProviderFilterPushDown::Inexact
+                }
+            })
+            .collect())
     }
 
-    async fn scan(&self, state: &dyn Session, projection: Option<&Vec<usize>>, filters: &[Expr], limit: Option<usize>) -> Result<Arc<dyn ExecutionPlan>> {
-        state.runtime_env().register_object_store(self.store_url.as_ref(), Arc::clone(&self.store));
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        state
+            .runtime_env()
+            .register_object_store(self.store_url.as_ref(), Arc::clone(&self.store));
         let chosen = self.chosen(state, filters)?;
-        let files: Vec<&PinnedFile> = chosen.iter().filter_map(|index| self.files.get(*index)).collect();
+        let files: Vec<&PinnedFile> = chosen
+            .iter()
+            .filter_map(|index| self.files.get(*index))
+            .collect();
         let rows: Option<usize> = files.iter().map(|file| file.rows).sum();
         let bytes: u64 = files.iter().map(|file| file.bytes).sum();
         let listed: Vec<PartitionedFile> = chosen
@@ -154,11 +265,16 @@ impl TableProvider for PinnedTable {
             })
             .collect();
         if listed.len() != chosen.len() {
-            return Err(DataFusionError::Internal("a file of the snapshot was lost".to_owned()));
+            return Err(DataFusionError::Internal(
+                "a file of the snapshot was lost".to_owned(),
+            ));
         }
         let groups = FileGroup::new(listed).split_files(state.config().target_partitions());
-        let schema = TableSchema::builder(Arc::clone(&self.file_schema)).with_table_partition_cols(self.partitions.clone()).build();
-        let source = ParquetSource::new(schema).with_table_parquet_options(state.table_options().parquet.clone());
+        let schema = TableSchema::builder(Arc::clone(&self.file_schema))
+            .with_table_partition_cols(self.partitions.clone())
+            .build();
+        let source = ParquetSource::new(schema)
+            .with_table_parquet_options(state.table_options().parquet.clone());
         let statistics = Statistics {
             num_rows: rows.map_or(Precision::Absent, Precision::Inexact),
             total_byte_size: Precision::Inexact(usize::try_from(bytes).unwrap_or(usize::MAX)),

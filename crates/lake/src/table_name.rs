@@ -16,12 +16,17 @@ impl TableName {
     pub fn new(schema: &str, table: &str) -> Result<TableName, LakeError> {
         for part in [schema, table] {
             let first = part.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
-            let rest = part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+            let rest = part
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
             if !first || !rest || part.len() > 63 {
                 return Err(LakeError::TableName(part.to_owned()));
             }
         }
-        Ok(TableName { schema: schema.to_owned(), table: table.to_owned() })
+        Ok(TableName {
+            schema: schema.to_owned(),
+            table: table.to_owned(),
+        })
     }
 
     /// The schema part.
@@ -47,8 +52,18 @@ mod tests {
 
     #[test]
     fn only_plain_names_become_folders() {
-        for (schema, table, good) in [("raw", "hr_absence", true), ("Raw", "x", false), ("raw", "", false), ("raw", "../x", false), ("raw", "1x", false)] {
-            assert_eq!(TableName::new(schema, table).is_ok(), good, "{schema}.{table}");
+        for (schema, table, good) in [
+            ("raw", "hr_absence", true),
+            ("Raw", "x", false),
+            ("raw", "", false),
+            ("raw", "../x", false),
+            ("raw", "1x", false),
+        ] {
+            assert_eq!(
+                TableName::new(schema, table).is_ok(),
+                good,
+                "{schema}.{table}"
+            );
         }
     }
 }

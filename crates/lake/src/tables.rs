@@ -39,23 +39,40 @@ pub struct Lake {
 
 impl std::fmt::Debug for Lake {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Lake").field("url", &self.url.as_str()).finish()
+        f.debug_struct("Lake")
+            .field("url", &self.url.as_str())
+            .finish()
     }
 }
 
 impl Lake {
     /// Opens a folder as a lake, making it when it is not there.
     pub fn open(root: &Path, clock: Arc<dyn Clock>) -> Result<Lake, LakeError> {
-        let place = |reason: String| LakeError::Place { place: root.display().to_string(), reason };
+        let place = |reason: String| LakeError::Place {
+            place: root.display().to_string(),
+            reason,
+        };
         std::fs::create_dir_all(root).map_err(|error| place(error.to_string()))?;
-        let absolute = root.canonicalize().map_err(|error| place(error.to_string()))?;
-        let url = Url::from_directory_path(&absolute).map_err(|()| place("the path cannot be written as an address".to_owned()))?;
-        Ok(Self::with_store(Arc::new(LocalFileSystem::new()), url, clock))
+        let absolute = root
+            .canonicalize()
+            .map_err(|error| place(error.to_string()))?;
+        let url = Url::from_directory_path(&absolute)
+            .map_err(|()| place("the path cannot be written as an address".to_owned()))?;
+        Ok(Self::with_store(
+            Arc::new(LocalFileSystem::new()),
+            url,
+            clock,
+        ))
     }
 
     /// Opens a lake on any object store. `store` is rooted at `/`; `url` ends with `/`.
     pub fn with_store(store: Arc<dyn ObjectStore>, url: Url, clock: Arc<dyn Clock>) -> Lake {
-        Lake { store, url, clock, open: Mutex::new(HashMap::new()) }
+        Lake {
+            store,
+            url,
+            clock,
+            open: Mutex::new(HashMap::new()),
+        }
     }
 
     /// The address of the lake's folder.
@@ -75,8 +92,12 @@ impl Lake {
 
     /// Path of an object of this lake, from the root of the store.
     pub(crate) fn object_path(&self, relative: &str) -> Result<StorePath, LakeError> {
-        let url = self.url.join(relative).map_err(|error| LakeError::Internal(format!("address of `{relative}`: {error}")))?;
-        StorePath::from_url_path(url.path()).map_err(|error| LakeError::Internal(format!("path of `{relative}`: {error}")))
+        let url = self
+            .url
+            .join(relative)
+            .map_err(|error| LakeError::Internal(format!("address of `{relative}`: {error}")))?;
+        StorePath::from_url_path(url.path())
+            .map_err(|error| LakeError::Internal(format!("path of `{relative}`: {error}")))
     }
 
     fn unopened(&self, name: &TableName) -> Result<DeltaTable, LakeError> {
@@ -96,13 +117,20 @@ impl Lake {
             Some(table) => table,
             None => {
                 let table = self.unopened(name)?;
-                if !table.verify_deltatable_existence().await.map_err(LakeError::delta(name, "open"))? {
+                if !table
+                    .verify_deltatable_existence()
+                    .await
+                    .map_err(LakeError::delta(name, "open"))?
+                {
                     return Ok(None);
                 }
                 table
             }
         };
-        table.update_state().await.map_err(LakeError::delta(name, "read the log of"))?;
+        table
+            .update_state()
+            .await
+            .map_err(LakeError::delta(name, "read the log of"))?;
         self.open.lock().await.insert(name.clone(), table.clone());
         Ok(Some(table))
     }
@@ -110,8 +138,15 @@ impl Lake {
     /// True when the log holds no commit after the table's version. Versions are consecutive, so one
     /// look at the next one's place tells, where reading the log anew costs as much as it is long.
     async fn is_newest(&self, name: &TableName, table: &DeltaTable) -> Result<bool, LakeError> {
-        let Some(version) = table.version() else { return Ok(false) };
-        let next = self.object_path(&format!("{}/{}/_delta_log/{:020}.json", name.schema(), name.table(), version + 1))?;
+        let Some(version) = table.version() else {
+            return Ok(false);
+        };
+        let next = self.object_path(&format!(
+            "{}/{}/_delta_log/{:020}.json",
+            name.schema(),
+            name.table(),
+            version + 1
+        ))?;
         match self.store.head(&next).await {
             Ok(_) => Ok(false),
             Err(object_store::Error::NotFound { .. }) => Ok(true),
@@ -120,11 +155,20 @@ impl Lake {
     }
 
     pub(crate) async fn existing(&self, name: &TableName) -> Result<DeltaTable, LakeError> {
-        self.newest(name).await?.ok_or_else(|| LakeError::NotFound { table: name.clone(), version: None })
+        self.newest(name).await?.ok_or_else(|| LakeError::NotFound {
+            table: name.clone(),
+            version: None,
+        })
     }
 
-    pub(crate) fn snapshot_of<'a>(name: &TableName, table: &'a DeltaTable) -> Result<&'a EagerSnapshot, LakeError> {
-        Ok(table.snapshot().map_err(LakeError::delta(name, "read the log of"))?.snapshot())
+    pub(crate) fn snapshot_of<'a>(
+        name: &TableName,
+        table: &'a DeltaTable,
+    ) -> Result<&'a EagerSnapshot, LakeError> {
+        Ok(table
+            .snapshot()
+            .map_err(LakeError::delta(name, "read the log of"))?
+            .snapshot())
     }
 
     /// True when the table exists.
@@ -134,7 +178,11 @@ impl Lake {
 
     /// The newest version of a table, or `None` when it does not exist.
     pub async fn version(&self, name: &TableName) -> Result<Option<i64>, LakeError> {
-        Ok(self.newest(name).await?.and_then(|table| table.version()).map(|version| version as i64))
+        Ok(self
+            .newest(name)
+            .await?
+            .and_then(|table| table.version())
+            .map(|version| version as i64))
     }
 
     /// The columns of a table at its newest version, partition columns included.
@@ -146,7 +194,9 @@ impl Lake {
                     .schema()
                     .as_ref()
                     .try_into_arrow()
-                    .map_err(|error| LakeError::Internal(format!("columns of `{name}`: {error}")))?;
+                    .map_err(|error| {
+                        LakeError::Internal(format!("columns of `{name}`: {error}"))
+                    })?;
                 Ok(Some(Arc::new(schema)))
             }
         }
@@ -156,12 +206,24 @@ impl Lake {
     pub async fn tables(&self) -> Result<Vec<TableName>, LakeError> {
         let root = self.object_path("")?;
         let mut names = Vec::new();
-        let schemas = self.store.list_with_delimiter(Some(&root)).await.map_err(LakeError::storage("list the lake"))?;
+        let schemas = self
+            .store
+            .list_with_delimiter(Some(&root))
+            .await
+            .map_err(LakeError::storage("list the lake"))?;
         for schema in schemas.common_prefixes {
-            let Some(schema_name) = schema.filename().map(str::to_owned) else { continue };
-            let tables = self.store.list_with_delimiter(Some(&schema)).await.map_err(LakeError::storage("list a schema"))?;
+            let Some(schema_name) = schema.filename().map(str::to_owned) else {
+                continue;
+            };
+            let tables = self
+                .store
+                .list_with_delimiter(Some(&schema))
+                .await
+                .map_err(LakeError::storage("list a schema"))?;
             for table in tables.common_prefixes {
-                let name = table.filename().and_then(|table_name| TableName::new(&schema_name, table_name).ok());
+                let name = table
+                    .filename()
+                    .and_then(|table_name| TableName::new(&schema_name, table_name).ok());
                 if let Some(name) = name
                     && self.exists(&name).await?
                 {
@@ -177,11 +239,19 @@ impl Lake {
     /// processes may do this at once.
     ///
     /// Partition columns are integers or dates: other types meet encoding faults in readers.
-    pub async fn ensure_table(&self, name: &TableName, schema: SchemaRef, partition_columns: &[&str]) -> Result<(), LakeError> {
+    pub async fn ensure_table(
+        &self,
+        name: &TableName,
+        schema: SchemaRef,
+        partition_columns: &[&str],
+    ) -> Result<(), LakeError> {
         let wanted: StructType = storable(&schema)
             .as_ref()
             .try_into_kernel()
-            .map_err(|error| LakeError::Schema { table: name.clone(), detail: format!("a column type cannot be stored: {error}") })?;
+            .map_err(|error| LakeError::Schema {
+                table: name.clone(),
+                detail: format!("a column type cannot be stored: {error}"),
+            })?;
         let Some(table) = self.newest(name).await? else {
             let created = CreateBuilder::new()
                 .with_log_store(self.unopened(name)?.log_store())
@@ -215,39 +285,75 @@ impl Lake {
                 Some(found) => {
                     return Err(LakeError::Schema {
                         table: name.clone(),
-                        detail: format!("column `{}` is {} and cannot become {}", field.name(), found.data_type(), field.data_type()),
+                        detail: format!(
+                            "column `{}` is {} and cannot become {}",
+                            field.name(),
+                            found.data_type(),
+                            field.data_type()
+                        ),
                     });
                 }
-                None => missing.push(StructField::nullable(field.name(), field.data_type().clone())),
+                None => missing.push(StructField::nullable(
+                    field.name(),
+                    field.data_type().clone(),
+                )),
             }
         }
         if !missing.is_empty() {
-            let changed = table.add_columns().with_fields(missing).await.map_err(LakeError::delta(name, "add columns to"))?;
+            let changed = table
+                .add_columns()
+                .with_fields(missing)
+                .await
+                .map_err(LakeError::delta(name, "add columns to"))?;
             self.open.lock().await.insert(name.clone(), changed);
         }
         Ok(())
     }
 
     /// The table as something that can be queried, pinned at a version (the newest when `None`).
-    pub async fn provider(&self, name: &TableName, version: Option<i64>) -> Result<Arc<dyn TableProvider>, LakeError> {
+    pub async fn provider(
+        &self,
+        name: &TableName,
+        version: Option<i64>,
+    ) -> Result<Arc<dyn TableProvider>, LakeError> {
         let newest = self.existing(name).await?;
         let table = match version {
             None => newest,
             Some(version) if newest.version().map(|v| v as i64) == Some(version) => newest,
             Some(version) => {
-                let missing = || LakeError::NotFound { table: name.clone(), version: Some(version) };
+                let missing = || LakeError::NotFound {
+                    table: name.clone(),
+                    version: Some(version),
+                };
                 let mut table = self.unopened(name)?;
-                table.load_version(version.try_into().map_err(|_| missing())?).await.map_err(|_| missing())?;
+                table
+                    .load_version(version.try_into().map_err(|_| missing())?)
+                    .await
+                    .map_err(|_| missing())?;
                 table
             }
         };
         let snapshot = Self::snapshot_of(name, &table)?;
         let partition_columns: Vec<String> = snapshot.metadata().partition_columns().to_vec();
-        let place = |file: &str| self.object_path(&format!("{}/{}/{file}", name.schema(), name.table())).ok();
-        let root = self.url.join("/").map_err(|error| LakeError::Internal(error.to_string()))?;
-        let store_url = ObjectStoreUrl::parse(root.as_str().trim_end_matches('/').to_owned() + "/").map_err(|error| LakeError::Internal(error.to_string()))?;
+        let place = |file: &str| {
+            self.object_path(&format!("{}/{}/{file}", name.schema(), name.table()))
+                .ok()
+        };
+        let root = self
+            .url
+            .join("/")
+            .map_err(|error| LakeError::Internal(error.to_string()))?;
+        let store_url = ObjectStoreUrl::parse(root.as_str().trim_end_matches('/').to_owned() + "/")
+            .map_err(|error| LakeError::Internal(error.to_string()))?;
         let files = snapshot.log_data().into_iter();
-        if let Some(pinned) = PinnedTable::new(Arc::clone(&self.store), store_url, &snapshot.arrow_schema(), &partition_columns, files, place) {
+        if let Some(pinned) = PinnedTable::new(
+            Arc::clone(&self.store),
+            store_url,
+            &snapshot.arrow_schema(),
+            &partition_columns,
+            files,
+            place,
+        ) {
             return Ok(Arc::new(pinned));
         }
         let scan = table
@@ -259,45 +365,95 @@ impl Lake {
     }
 
     /// Adds rows to a table. The table must exist.
-    pub async fn append(&self, name: &TableName, batches: Vec<arrow::array::RecordBatch>, info: CommitInfo) -> Result<i64, LakeError> {
-        self.commit_rows(name, crate::commit::Change::Append(batches), info).await
+    pub async fn append(
+        &self,
+        name: &TableName,
+        batches: Vec<arrow::array::RecordBatch>,
+        info: CommitInfo,
+    ) -> Result<i64, LakeError> {
+        self.commit_rows(name, crate::commit::Change::Append(batches), info)
+            .await
     }
 
     /// Replaces whole slices of a table in one commit: the rows of each slice take the place of
     /// what was there, and a slice without rows becomes empty.
-    pub async fn replace_slices(&self, name: &TableName, slices: Vec<crate::SliceRows>, info: CommitInfo) -> Result<i64, LakeError> {
-        self.commit_rows(name, crate::commit::Change::Replace(slices), info).await
+    pub async fn replace_slices(
+        &self,
+        name: &TableName,
+        slices: Vec<crate::SliceRows>,
+        info: CommitInfo,
+    ) -> Result<i64, LakeError> {
+        self.commit_rows(name, crate::commit::Change::Replace(slices), info)
+            .await
     }
 
     /// Replaces all rows of a table in one commit.
-    pub async fn overwrite(&self, name: &TableName, batches: Vec<arrow::array::RecordBatch>, info: CommitInfo) -> Result<i64, LakeError> {
-        let whole = crate::SliceRows { slice: crate::Slice::whole(), batches };
-        self.commit_rows(name, crate::commit::Change::Replace(vec![whole]), info).await
+    pub async fn overwrite(
+        &self,
+        name: &TableName,
+        batches: Vec<arrow::array::RecordBatch>,
+        info: CommitInfo,
+    ) -> Result<i64, LakeError> {
+        let whole = crate::SliceRows {
+            slice: crate::Slice::whole(),
+            batches,
+        };
+        self.commit_rows(name, crate::commit::Change::Replace(vec![whole]), info)
+            .await
     }
 
     /// The last value of a user property of the newest commit that has it (see [`CommitInfo`]).
-    pub async fn last_commit_property(&self, name: &TableName, key: &str) -> Result<Option<String>, LakeError> {
+    pub async fn last_commit_property(
+        &self,
+        name: &TableName,
+        key: &str,
+    ) -> Result<Option<String>, LakeError> {
         use futures::TryStreamExt;
-        let Some(table) = self.newest(name).await? else { return Ok(None) };
-        let history: Vec<_> = table.history(Some(20)).try_collect().await.map_err(LakeError::delta(name, "read the history of"))?;
-        Ok(history.iter().find_map(|commit| commit.info.get(key).and_then(|value| value.as_str().map(str::to_owned))))
+        let Some(table) = self.newest(name).await? else {
+            return Ok(None);
+        };
+        let history: Vec<_> = table
+            .history(Some(20))
+            .try_collect()
+            .await
+            .map_err(LakeError::delta(name, "read the history of"))?;
+        Ok(history.iter().find_map(|commit| {
+            commit
+                .info
+                .get(key)
+                .and_then(|value| value.as_str().map(str::to_owned))
+        }))
     }
 
     /// Folds a long log into a checkpoint so that opening the table stays quick.
     pub async fn maintain(&self, name: &TableName) -> Result<(), LakeError> {
-        let Some(table) = self.newest(name).await? else { return Ok(()) };
+        let Some(table) = self.newest(name).await? else {
+            return Ok(());
+        };
         let version = table.version().unwrap_or_default();
-        let log = self.object_path(&format!("{}/{}/_delta_log/_last_checkpoint", name.schema(), name.table()))?;
+        let log = self.object_path(&format!(
+            "{}/{}/_delta_log/_last_checkpoint",
+            name.schema(),
+            name.table()
+        ))?;
         let folded = match self.store.get(&log).await {
             Ok(found) => {
-                let bytes = found.bytes().await.map_err(LakeError::storage("read a checkpoint pointer"))?;
-                serde_json::from_slice::<serde_json::Value>(&bytes).ok().and_then(|value| value.get("version")?.as_u64()).unwrap_or_default()
+                let bytes = found
+                    .bytes()
+                    .await
+                    .map_err(LakeError::storage("read a checkpoint pointer"))?;
+                serde_json::from_slice::<serde_json::Value>(&bytes)
+                    .ok()
+                    .and_then(|value| value.get("version")?.as_u64())
+                    .unwrap_or_default()
             }
             Err(object_store::Error::NotFound { .. }) => 0,
             Err(error) => return Err(LakeError::storage("read a checkpoint pointer")(error)),
         };
         if version >= folded + CHECKPOINT_EVERY {
-            deltalake_core::checkpoints::create_checkpoint(&table, None).await.map_err(LakeError::delta(name, "checkpoint"))?;
+            deltalake_core::checkpoints::create_checkpoint(&table, None)
+                .await
+                .map_err(LakeError::delta(name, "checkpoint"))?;
         }
         Ok(())
     }
@@ -320,7 +476,9 @@ pub(crate) fn storable(schema: &Schema) -> SchemaRef {
                     DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
                     other => other.clone(),
                 },
-                DataType::Timestamp(_, Some(_)) => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+                DataType::Timestamp(_, Some(_)) => {
+                    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+                }
                 DataType::UInt8 | DataType::UInt16 => DataType::Int32,
                 DataType::UInt32 | DataType::UInt64 => DataType::Int64,
                 DataType::Null => DataType::Utf8,

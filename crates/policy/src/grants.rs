@@ -7,7 +7,15 @@ pub const INFORMATION_SCHEMA: &str = "information_schema";
 
 /// Every schema of a warehouse. A schema that is missing here exists for nobody.
 pub const SCHEMAS: [&str; 9] = [
-    "raw", "reject", "staging", "conformed", "component", "result", "reference", "published", "meta",
+    "raw",
+    "reject",
+    "staging",
+    "conformed",
+    "component",
+    "result",
+    "reference",
+    "published",
+    "meta",
 ];
 
 /// How much of a schema a role sees.
@@ -44,7 +52,10 @@ impl Decision {
 /// The schemas of which the role sees at least one table, `information_schema` not among them:
 /// every role has it, over what it sees.
 pub fn visible_schemas(role: Role) -> Vec<&'static str> {
-    SCHEMAS.into_iter().filter(|schema| visibility(role, schema) != Visibility::Hidden).collect()
+    SCHEMAS
+        .into_iter()
+        .filter(|schema| visibility(role, schema) != Visibility::Hidden)
+        .collect()
 }
 
 /// May the principal see this table?
@@ -150,7 +161,11 @@ mod tests {
                     .into_iter()
                     .map(|role| {
                         let who = Principal::new("u", role).unwrap();
-                        if decide(&who, schema, table).is_allowed() { "x" } else { "." }
+                        if decide(&who, schema, table).is_allowed() {
+                            "x"
+                        } else {
+                            "."
+                        }
                     })
                     .collect();
                 format!("{} {schema}.{table}\n", marks.join(" "))
@@ -193,7 +208,10 @@ mod tests {
                 for table in ["indicator", "run", "delivery", "anything"] {
                     let stronger = decide(&Principal::new("s", stronger).unwrap(), schema, table);
                     let weaker = decide(&Principal::new("w", weaker).unwrap(), schema, table);
-                    assert!(stronger.is_allowed() || !weaker.is_allowed(), "{schema}.{table}");
+                    assert!(
+                        stronger.is_allowed() || !weaker.is_allowed(),
+                        "{schema}.{table}"
+                    );
                 }
             }
         }
@@ -202,20 +220,36 @@ mod tests {
     #[test]
     fn a_schema_is_listed_only_when_something_in_it_is_visible() {
         assert_eq!(visible_schemas(Role::Admin), SCHEMAS.to_vec());
-        assert_eq!(visible_schemas(Role::Reader), ["reference", "published", "meta"]);
+        assert_eq!(
+            visible_schemas(Role::Reader),
+            ["reference", "published", "meta"]
+        );
         assert_eq!(
             visible_schemas(Role::Analyst),
-            ["staging", "conformed", "result", "reference", "published", "meta"]
+            [
+                "staging",
+                "conformed",
+                "result",
+                "reference",
+                "published",
+                "meta"
+            ]
         );
     }
 
     #[test]
     fn a_reader_learns_less_than_an_analyst() {
-        assert_eq!(hidden_columns(Role::Reader, "meta", "run"), ["table_versions"]);
+        assert_eq!(
+            hidden_columns(Role::Reader, "meta", "run"),
+            ["table_versions"]
+        );
         assert!(hidden_columns(Role::Analyst, "meta", "run").is_empty());
         assert!(hidden_columns(Role::Reader, "published", "indicator_value").is_empty());
         let grants = |role| (sees_contributions(role), sees_measurements(role));
-        assert_eq!(Role::ALL.map(grants), [(true, true), (true, true), (false, false)]);
+        assert_eq!(
+            Role::ALL.map(grants),
+            [(true, true), (true, true), (false, false)]
+        );
     }
 
     #[test]

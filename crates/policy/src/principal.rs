@@ -74,7 +74,9 @@ impl Principal {
     pub fn new(name: impl Into<String>, role: Role) -> Result<Self, InvalidPrincipal> {
         let name = name.into();
         let length = name.chars().count();
-        let plain = name.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '@'));
+        let plain = name
+            .chars()
+            .all(|c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '@'));
         if length == 0 || length > 64 || !plain {
             return Err(InvalidPrincipal);
         }
@@ -84,12 +86,18 @@ impl Principal {
     /// The person at the keyboard of the machine that holds the warehouse files. Whoever can read
     /// the files already has what the administrator sees.
     pub fn local_admin() -> Self {
-        Self { name: "local".to_owned(), role: Role::Admin }
+        Self {
+            name: "local".to_owned(),
+            role: Role::Admin,
+        }
     }
 
     /// The warehouse itself, when it computes indicators.
     pub fn system() -> Self {
-        Self { name: "system".to_owned(), role: Role::Admin }
+        Self {
+            name: "system".to_owned(),
+            role: Role::Admin,
+        }
     }
 
     /// The name in logs and user lists.
@@ -118,7 +126,10 @@ mod tests {
         for role in Role::ALL {
             assert_eq!(role.to_string().parse::<Role>(), Ok(role));
         }
-        assert_eq!("Admin".parse::<Role>(), Err(UnknownRole("Admin".to_owned())));
+        assert_eq!(
+            "Admin".parse::<Role>(),
+            Err(UnknownRole("Admin".to_owned()))
+        );
         assert_eq!("".parse::<Role>(), Err(UnknownRole(String::new())));
     }
 

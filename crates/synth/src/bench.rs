@@ -48,7 +48,11 @@ pub fn bench_care_events(rows: u64, seed: u64, out: &mut impl Write) -> io::Resu
         bytes.extend_from_slice(draw.pick(&[(b"LHOI;", 78), (b"HOIT;", 22)]));
         bytes.extend_from_slice(b"KOTIHOITOTIIMI-");
         push_padded(&mut bytes, u64::from(draw.below(40) + 1), 3);
-        bytes.extend_from_slice(draw.pick(&[(b";1;;K\n".as_slice(), 79), (b";1;;E\n", 3), (b";3;9070001-8;K\n", 18)]));
+        bytes.extend_from_slice(draw.pick(&[
+            (b";1;;K\n".as_slice(), 79),
+            (b";1;;E\n", 3),
+            (b";3;9070001-8;K\n", 18),
+        ]));
         if bytes.len() > 1 << 16 {
             out.write_all(&bytes)?;
             bytes.clear();

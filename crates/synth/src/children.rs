@@ -55,10 +55,24 @@ pub(crate) fn notifications(people: &People, year: i32) -> Vec<Notification> {
         for _ in 0..draw.geometric(more, 30) {
             let month = Month::new(year, draw.pick(&months));
             let on = draw.office_day(month.first, month.last);
-            let notifier = draw.pick(&[(1, 22), (2, 12), (3, 18), (4, 20), (5, 4), (6, 3), (7, 9), (8, 12)]);
+            let notifier = draw.pick(&[
+                (1, 22),
+                (2, 12),
+                (3, 18),
+                (4, 20),
+                (5, 4),
+                (6, 3),
+                (7, 9),
+                (8, 12),
+            ]);
             let voided = draw.chance(0.01);
             if person.lives_here_on(on) && age_on(person.birth(), on) < 18 {
-                list.push(Notification { on, child: id, notifier, voided });
+                list.push(Notification {
+                    on,
+                    child: id,
+                    notifier,
+                    voided,
+                });
             }
         }
     }
@@ -87,7 +101,14 @@ pub(crate) fn matters(people: &People, year: i32, today: Day) -> Vec<Matter> {
     let mut list = Vec::new();
     for notification in notifications(people, year) {
         if !notification.voided && draw.chance(0.36) {
-            list.push(matter(people, notification.child, CHILD_WELFARE, notification.on, today, &mut draw));
+            list.push(matter(
+                people,
+                notification.child,
+                CHILD_WELFARE,
+                notification.on,
+                today,
+                &mut draw,
+            ));
         }
     }
     let months: Vec<(i32, u32)> = (1..).zip(MATTER_SEASON).collect();
@@ -117,7 +138,14 @@ pub(crate) fn matters(people: &People, year: i32, today: Day) -> Vec<Matter> {
     list
 }
 
-fn matter(people: &People, person: u32, task: u8, initiated: Day, today: Day, draw: &mut Draw) -> Matter {
+fn matter(
+    people: &People,
+    person: u32,
+    task: u8,
+    initiated: Day,
+    today: Day,
+    draw: &mut Draw,
+) -> Matter {
     let urgent = draw.chance(if task == CHILD_WELFARE { 0.12 } else { 0.06 });
     let in_time = 0.925 * people.county_factor(tag::ASSESSMENT, 0.05);
     let started = if draw.chance(0.008) {
@@ -125,10 +153,26 @@ fn matter(people: &People, person: u32, task: u8, initiated: Day, today: Day, dr
     } else if urgent {
         Some(initiated + draw.between(0, 1))
     } else if draw.chance(in_time.min(0.99)) {
-        let days = draw.pick(&[(0, 16), (1, 16), (2, 14), (3, 12), (4, 11), (5, 10), (6, 10), (7, 11)]);
-        Some(if days == 0 { initiated } else { add_working_days(initiated, days) })
+        let days = draw.pick(&[
+            (0, 16),
+            (1, 16),
+            (2, 14),
+            (3, 12),
+            (4, 11),
+            (5, 10),
+            (6, 10),
+            (7, 11),
+        ]);
+        Some(if days == 0 {
+            initiated
+        } else {
+            add_working_days(initiated, days)
+        })
     } else {
-        Some(add_working_days(initiated, 7 + draw.geometric(0.85, 50) as i32))
+        Some(add_working_days(
+            initiated,
+            7 + draw.geometric(0.85, 50) as i32,
+        ))
     };
     let limit = add_months(initiated, 3);
     let completed = started.and_then(|started| {
@@ -145,7 +189,15 @@ fn matter(people: &People, person: u32, task: u8, initiated: Day, today: Day, dr
     let known = |on: &Day| *on <= today;
     let started = started.filter(known);
     let completed = completed.filter(known).filter(|_| started.is_some());
-    Matter { initiated, person, task, started, completed, urgent, unit: draw.below(3) as u8 + 1 }
+    Matter {
+        initiated,
+        person,
+        task,
+        started,
+        completed,
+        urgent,
+        unit: draw.below(3) as u8 + 1,
+    }
 }
 
 /// One placement of a child or young person outside the home.
@@ -182,7 +234,13 @@ struct Placed {
 }
 
 /// The placements of the plan's years.
-pub(crate) fn placements(people: &People, reference: &Reference, providers: &Providers, first_year: i32, last_year: i32) -> Vec<Placement> {
+pub(crate) fn placements(
+    people: &People,
+    reference: &Reference,
+    providers: &Providers,
+    first_year: i32,
+    last_year: i32,
+) -> Vec<Placement> {
     let mut draw = people.stream(tag::PLACEMENT, &[]);
     let mut pools = candidates(people, &mut draw);
     let target = |year: i32| reference.placed_children(people.county, year);
@@ -191,34 +249,58 @@ pub(crate) fn placements(people: &People, reference: &Reference, providers: &Pro
     let mut placed: Vec<Placed> = Vec::new();
     let stock = (f64::from(target(first_year)) * STAYING).round() as u32;
     for _ in 0..stock {
-        let age = pick_age(&mut draw, &[(0..=6, 12), (7..=12, 24), (13..=17, 40), (18..=22, 24)]);
-        let Some(person) = take(&mut pools, first_year - 1 - age) else { break };
+        let age = pick_age(
+            &mut draw,
+            &[(0..=6, 12), (7..=12, 24), (13..=17, 40), (18..=22, 24)],
+        );
+        let Some(person) = take(&mut pools, first_year - 1 - age) else {
+            break;
+        };
         let birth = people.person(person).birth();
         // Placed as a child, at the latest on the eve of the 18th birthday.
         let latest = (start - 2).min(add_months(birth, 18 * 12) - 1);
-        let from = (latest - draw.exponential(1_000.0).min(5_000.0) as i32).max(birth + 2).min(latest);
-        placed.push(Placed { person, from, to: OPEN });
+        let from = (latest - draw.exponential(1_000.0).min(5_000.0) as i32)
+            .max(birth + 2)
+            .min(latest);
+        placed.push(Placed {
+            person,
+            from,
+            to: OPEN,
+        });
     }
     for year in first_year..=last_year {
         let (first, last) = (day(year, 1, 1), day(year, 12, 31));
         let here = placed.iter().filter(|placed| placed.to == OPEN).count() as u32;
         for _ in here..target(year) {
             let age = pick_age(&mut draw, &[(0..=6, 19), (7..=12, 25), (13..=17, 56)]);
-            let Some(person) = take(&mut pools, year - age) else { break };
+            let Some(person) = take(&mut pools, year - age) else {
+                break;
+            };
             let birth = people.person(person).birth();
             let from = draw.day(first, last).max(birth + 1).min(last);
-            placed.push(Placed { person, from, to: OPEN });
+            placed.push(Placed {
+                person,
+                from,
+                to: OPEN,
+            });
         }
         // Those who grow too old leave, then others at random, until the next year's stock is left.
-        let mut open: Vec<usize> = (0..placed.len()).filter(|i| placed[*i].to == OPEN).collect();
+        let mut open: Vec<usize> = (0..placed.len())
+            .filter(|i| placed[*i].to == OPEN)
+            .collect();
         draw.shuffle(&mut open);
         open.sort_by_key(|i| people.person(placed[*i].person).age_in(year) < AFTER_CARE_ENDS);
         let stay = (f64::from(target(year + 1)) * STAYING).round() as usize;
-        let too_old = open.partition_point(|i| people.person(placed[*i].person).age_in(year) >= AFTER_CARE_ENDS);
+        let too_old = open
+            .partition_point(|i| people.person(placed[*i].person).age_in(year) >= AFTER_CARE_ENDS);
         let leaving = open.len().saturating_sub(stay).max(too_old);
         for i in open.into_iter().take(leaving) {
             let earliest = (placed[i].from + 3).max(first + 1);
-            placed[i].to = if earliest >= last { last } else { draw.day(earliest, last) };
+            placed[i].to = if earliest >= last {
+                last
+            } else {
+                draw.day(earliest, last)
+            };
         }
     }
 
@@ -238,7 +320,10 @@ pub(crate) fn placements(people: &People, reference: &Reference, providers: &Pro
 fn candidates(people: &People, draw: &mut Draw) -> BTreeMap<i32, Vec<u32>> {
     let mut pools: BTreeMap<i32, Vec<u32>> = BTreeMap::new();
     for (id, person) in people.iter() {
-        if person.to() == OPEN && (person.from() == 0 || person.from() == person.birth()) && person.birth() > day(1990, 1, 1) {
+        if person.to() == OPEN
+            && (person.from() == 0 || person.from() == person.birth())
+            && person.birth() > day(1990, 1, 1)
+        {
             pools.entry(civil(person.birth()).0).or_default().push(id);
         }
     }
@@ -249,19 +334,31 @@ fn candidates(people: &People, draw: &mut Draw) -> BTreeMap<i32, Vec<u32>> {
 }
 
 fn pick_age(draw: &mut Draw, groups: &[(std::ops::RangeInclusive<i32>, u32)]) -> i32 {
-    let choices: Vec<((i32, i32), u32)> = groups.iter().map(|(ages, weight)| ((*ages.start(), *ages.end()), *weight)).collect();
+    let choices: Vec<((i32, i32), u32)> = groups
+        .iter()
+        .map(|(ages, weight)| ((*ages.start(), *ages.end()), *weight))
+        .collect();
     let (youngest, oldest) = draw.pick(&choices);
     draw.between(youngest, oldest)
 }
 
 /// Someone born in the year, or in the nearest earlier year that has anyone left.
 fn take(pools: &mut BTreeMap<i32, Vec<u32>>, birth_year: i32) -> Option<u32> {
-    pools.range_mut(..=birth_year).rev().find_map(|(_, pool)| pool.pop())
+    pools
+        .range_mut(..=birth_year)
+        .rev()
+        .find_map(|(_, pool)| pool.pop())
 }
 
 /// Cuts one person's time into placements: emergency first, after-care from the age of 18, and
 /// sometimes another form in between.
-fn cut(people: &People, providers: &Providers, placed: &Placed, draw: &mut Draw, list: &mut Vec<Placement>) {
+fn cut(
+    people: &People,
+    providers: &Providers,
+    placed: &Placed,
+    draw: &mut Draw,
+    list: &mut Vec<Placement>,
+) {
     let adult = add_months(people.person(placed.person).birth(), 18 * 12);
     let mut basis = draw.pick(&[(EMERGENCY, 40), (OPEN_CARE, 45), (CUSTODY, 15)]);
     let mut form = draw.pick(&[(1, 44), (2, 10), (3, 42), (4, 4)]);
@@ -284,9 +381,26 @@ fn cut(people: &People, providers: &Providers, placed: &Placed, draw: &mut Draw,
             3 => draw.pick(&[(Mode::Own, 25), (Mode::Public, 5), (Mode::Private, 70)]),
             _ => Mode::Own,
         };
-        let provider = if mode == Mode::Own { NO_PROVIDER } else { providers.pick(Field::Children, mode, draw) };
-        let mode = if provider == NO_PROVIDER { Mode::Own } else { mode };
-        list.push(Placement { number: 0, person: placed.person, form, basis, from, to, mode, provider });
+        let provider = if mode == Mode::Own {
+            NO_PROVIDER
+        } else {
+            providers.pick(Field::Children, mode, draw)
+        };
+        let mode = if provider == NO_PROVIDER {
+            Mode::Own
+        } else {
+            mode
+        };
+        list.push(Placement {
+            number: 0,
+            person: placed.person,
+            form,
+            basis,
+            from,
+            to,
+            mode,
+            provider,
+        });
         if last || to >= OPEN {
             return;
         }

@@ -18,7 +18,11 @@ const SHIFT: i32 = 693_901;
 
 /// The day of a calendar date.
 pub(crate) fn day(year: i32, month: i32, day_of_month: i32) -> Day {
-    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let (y, m) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
     365 * y + y / 4 - y / 100 + y / 400 + (m * 306 + 5) / 10 + day_of_month - 1 - SHIFT
 }
 
@@ -31,12 +35,20 @@ pub(crate) fn civil(day: Day) -> (i32, i32, i32) {
     let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
     let mp = (5 * doy + 2) / 153;
     let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    (yoe + era * 400 + i32::from(month <= 2), month, doy - (153 * mp + 2) / 5 + 1)
+    (
+        yoe + era * 400 + i32::from(month <= 2),
+        month,
+        doy - (153 * mp + 2) / 5 + 1,
+    )
 }
 
 /// The day of a date of the calendar crate.
 pub(crate) fn from_date(date: Date) -> Day {
-    day(i32::from(date.year()), i32::from(date.month()), i32::from(date.day()))
+    day(
+        i32::from(date.year()),
+        i32::from(date.month()),
+        i32::from(date.day()),
+    )
 }
 
 /// Completed years of age on a day.
@@ -59,8 +71,17 @@ pub(crate) struct Month {
 
 impl Month {
     pub(crate) fn new(year: i32, month: i32) -> Month {
-        let (next_year, next_month) = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
-        Month { year, month, first: day(year, month, 1), last: day(next_year, next_month, 1) - 1 }
+        let (next_year, next_month) = if month == 12 {
+            (year + 1, 1)
+        } else {
+            (year, month + 1)
+        };
+        Month {
+            year,
+            month,
+            first: day(year, month, 1),
+            last: day(next_year, next_month, 1) - 1,
+        }
     }
 
     /// `yyyymm`.
@@ -107,7 +128,10 @@ pub(crate) fn is_working_day(on: Day) -> bool {
     }
     let (year, month, day_of_month) = civil(on);
     let from_easter = on - easter(year);
-    let fixed = matches!((month, day_of_month), (1, 1) | (1, 6) | (5, 1) | (12, 6) | (12, 24) | (12, 25) | (12, 26));
+    let fixed = matches!(
+        (month, day_of_month),
+        (1, 1) | (1, 6) | (5, 1) | (12, 6) | (12, 24) | (12, 25) | (12, 26)
+    );
     // Good Friday, Easter Monday, Ascension Day.
     let movable = matches!(from_easter, -2 | 1 | 39);
     // Midsummer Eve is the Friday of 19 to 25 June.
@@ -153,7 +177,11 @@ mod tests {
 
     #[test]
     fn ages_are_completed_years() {
-        for (birth, on, age) in [((2000, 2, 29), (2018, 2, 28), 17), ((2000, 2, 29), (2018, 3, 1), 18), ((1950, 5, 5), (2025, 5, 5), 75)] {
+        for (birth, on, age) in [
+            ((2000, 2, 29), (2018, 2, 28), 17),
+            ((2000, 2, 29), (2018, 3, 1), 18),
+            ((1950, 5, 5), (2025, 5, 5), 75),
+        ] {
             let day = |(y, m, d)| day(y, m, d);
             assert_eq!(age_on(day(birth), day(on)), age);
         }

@@ -24,13 +24,36 @@ pub(crate) struct Defect {
 }
 
 /// A defect for any row.
-pub(crate) const fn defect(kind: &'static str, field: &'static str, fault: Fault, rule: &'static str) -> Defect {
-    Defect { kind, field, fault, rule, without: None }
+pub(crate) const fn defect(
+    kind: &'static str,
+    field: &'static str,
+    fault: Fault,
+    rule: &'static str,
+) -> Defect {
+    Defect {
+        kind,
+        field,
+        fault,
+        rule,
+        without: None,
+    }
 }
 
 /// A defect for rows in which the column `without` is empty or open.
-pub(crate) const fn defect_without(kind: &'static str, field: &'static str, fault: Fault, rule: &'static str, without: &'static str) -> Defect {
-    Defect { kind, field, fault, rule, without: Some(without) }
+pub(crate) const fn defect_without(
+    kind: &'static str,
+    field: &'static str,
+    fault: Fault,
+    rule: &'static str,
+    without: &'static str,
+) -> Defect {
+    Defect {
+        kind,
+        field,
+        fault,
+        rule,
+        without: Some(without),
+    }
 }
 
 /// What is done to the cell.
@@ -106,7 +129,13 @@ impl Defect {
     }
 
     /// The changed cells, or `None` when the row does not suit.
-    pub(crate) fn alter(&self, dataset: &Dataset, row: &RowBuffer, column: usize, around: &Surroundings) -> Option<Altered> {
+    pub(crate) fn alter(
+        &self,
+        dataset: &Dataset,
+        row: &RowBuffer,
+        column: usize,
+        around: &Surroundings,
+    ) -> Option<Altered> {
         let cell = row.cell(column);
         if let Some(other) = self.without
             && !matches!(row.cell(dataset.column(other)?), b"" | b"31.12.9999")
@@ -117,11 +146,21 @@ impl Defect {
             Fault::Repeat => return Some(Altered::Repeated),
             Fault::ShortRow => return Some(Altered::Shortened),
             // Codes that have lost their zero stay as they are.
-            Fault::HetuControl | Fault::HetuDate | Fault::HetuSign if cell.len() != 11 => return None,
+            Fault::HetuControl | Fault::HetuDate | Fault::HetuSign if cell.len() != 11 => {
+                return None;
+            }
             Fault::HetuControl => {
                 let (last, code) = cell.split_last()?;
                 // Every character of the alphabet but the right one is wrong.
-                [code, if last.eq_ignore_ascii_case(&b'5') { b"6" } else { b"5" }].concat()
+                [
+                    code,
+                    if last.eq_ignore_ascii_case(&b'5') {
+                        b"6"
+                    } else {
+                        b"5"
+                    },
+                ]
+                .concat()
             }
             Fault::HetuDate => [b"3102", cell.get(4..)?].concat(),
             Fault::HetuSign => [cell.get(..6)?, b"Z", cell.get(7..)?].concat(),
@@ -135,7 +174,11 @@ impl Defect {
             Fault::EndedMunicipality => format!("{:03}", around.ended_municipality?).into_bytes(),
             Fault::NoLeapDay => {
                 let (year, _, _) = civil(around.first);
-                let year = if day(year, 3, 1) - day(year, 2, 28) == 2 { year - 1 } else { year };
+                let year = if day(year, 3, 1) - day(year, 2, 28) == 2 {
+                    year - 1
+                } else {
+                    year
+                };
                 format!("29.02.{year}").into_bytes()
             }
             Fault::Future => date(around.today + 3650),
@@ -153,7 +196,10 @@ impl Defect {
                 push_decimal(&mut bytes, read_decimal(cell)? + 100);
                 bytes
             }
-            Fault::Point => cell.iter().map(|byte| if *byte == b',' { b'.' } else { *byte }).collect(),
+            Fault::Point => cell
+                .iter()
+                .map(|byte| if *byte == b',' { b'.' } else { *byte })
+                .collect(),
         };
         // A blank cell stays what it was, unless the fault writes its own text.
         let suits = !cell.is_empty() || matches!(self.fault, Fault::Text(_));

@@ -13,7 +13,9 @@ use crate::days::{Day, weekday};
 
 /// Hashes a seed with the parts of a stream's name.
 pub(crate) fn mix(seed: u64, parts: &[u64]) -> u64 {
-    parts.iter().fold(scramble(seed), |state, part| scramble(state ^ scramble(part.wrapping_add(0xA076_1D64_78BD_642F))))
+    parts.iter().fold(scramble(seed), |state, part| {
+        scramble(state ^ scramble(part.wrapping_add(0xA076_1D64_78BD_642F)))
+    })
 }
 
 /// The finaliser of SplitMix64 after its increment.
@@ -152,7 +154,12 @@ mod tests {
             (0..4).map(|_| draw.below(1_000_000)).collect::<Vec<_>>()
         };
         assert_eq!(numbers(1, &[2, 3]), numbers(1, &[2, 3]));
-        for other in [numbers(2, &[2, 3]), numbers(1, &[3, 2]), numbers(1, &[2]), numbers(1, &[2, 3, 0])] {
+        for other in [
+            numbers(2, &[2, 3]),
+            numbers(1, &[3, 2]),
+            numbers(1, &[2]),
+            numbers(1, &[2, 3, 0]),
+        ] {
             assert_ne!(numbers(1, &[2, 3]), other);
         }
     }
@@ -177,10 +184,20 @@ mod tests {
     #[test]
     fn weights_are_followed_and_ranges_kept() {
         let mut draw = Draw::stream(7, &[2]);
-        let picked = (0..100_000).filter(|_| draw.pick(&[('a', 3), ('b', 1), ('c', 0)]) == 'a').count();
+        let picked = (0..100_000)
+            .filter(|_| draw.pick(&[('a', 3), ('b', 1), ('c', 0)]) == 'a')
+            .count();
         assert!((74_000..76_000).contains(&picked), "{picked}");
-        assert!((0..10_000).map(|_| draw.between(-2, 2)).all(|n| (-2..=2).contains(&n)));
-        assert!((0..10_000).map(|_| draw.geometric(0.9, 5)).all(|n| (1..=5).contains(&n)));
+        assert!(
+            (0..10_000)
+                .map(|_| draw.between(-2, 2))
+                .all(|n| (-2..=2).contains(&n))
+        );
+        assert!(
+            (0..10_000)
+                .map(|_| draw.geometric(0.9, 5))
+                .all(|n| (1..=5).contains(&n))
+        );
         let mut items: Vec<u32> = (0..100).collect();
         draw.shuffle(&mut items);
         assert_ne!(items, (0..100).collect::<Vec<_>>());

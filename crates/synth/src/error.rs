@@ -20,7 +20,9 @@ pub enum SynthError {
         message: String,
     },
     /// There are more people of one sex and birth year in a county than artificial identity codes.
-    #[error("the artificial identity codes of county {county} run out for people born in {year}: leave the county out or plan fewer years")]
+    #[error(
+        "the artificial identity codes of county {county} run out for people born in {year}: leave the county out or plan fewer years"
+    )]
     IdentityCodes {
         /// The county's code.
         county: String,
@@ -37,6 +39,8 @@ pub enum SynthError {
         source: std::io::Error,
     },
     /// The progress callback asked to stop. Files already written stay.
-    #[error("stopped before all extracts were written: the folder is incomplete, remove it or run again")]
+    #[error(
+        "stopped before all extracts were written: the folder is incomplete, remove it or run again"
+    )]
     Stopped,
 }

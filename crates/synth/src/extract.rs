@@ -64,7 +64,11 @@ pub(crate) struct RowBuffer {
 impl RowBuffer {
     /// The bytes of the n-th cell.
     pub(crate) fn cell(&self, n: usize) -> &[u8] {
-        let start = if n == 0 { 0 } else { self.ends[n - 1] as usize + 1 };
+        let start = if n == 0 {
+            0
+        } else {
+            self.ends[n - 1] as usize + 1
+        };
         &self.bytes[start..self.ends[n] as usize]
     }
 
@@ -102,7 +106,10 @@ impl Extract {
         defects: Vec<&'static Defect>,
         defect_gap: u64,
     ) -> Result<Extract, SynthError> {
-        let file = File::create(&path).map_err(|source| SynthError::Write { path: path.clone(), source })?;
+        let file = File::create(&path).map_err(|source| SynthError::Write {
+            path: path.clone(),
+            source,
+        })?;
         let mut extract = Extract {
             dataset,
             path,
@@ -130,7 +137,12 @@ impl Extract {
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), SynthError> {
         self.entry.bytes += bytes.len() as u64;
-        self.out.write_all(bytes).map_err(|source| SynthError::Write { path: self.path.clone(), source })
+        self.out
+            .write_all(bytes)
+            .map_err(|source| SynthError::Write {
+                path: self.path.clone(),
+                source,
+            })
     }
 
     /// Ends the cell.
@@ -150,7 +162,10 @@ impl Extract {
             self.row.bytes.extend_from_slice(text.as_bytes());
         } else {
             // Texts of the generators stay inside ISO-8859-1.
-            self.row.bytes.extend(text.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')));
+            self.row.bytes.extend(
+                text.chars()
+                    .map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')),
+            );
         }
     }
 
@@ -167,7 +182,9 @@ impl Extract {
                 let lower = code.to_ascii_lowercase();
                 self.row.bytes.extend_from_slice(&lower);
             }
-            Form::Latin1 if row % 61 == 17 && code[0] == b'0' => self.row.bytes.extend_from_slice(&code[1..]),
+            Form::Latin1 if row % 61 == 17 && code[0] == b'0' => {
+                self.row.bytes.extend_from_slice(&code[1..])
+            }
             _ => self.row.bytes.extend_from_slice(code),
         }
         self.close();
@@ -252,7 +269,12 @@ impl Extract {
 
     /// Writes the row; a defect that waits for such a row is planted in it.
     pub(crate) fn end_row(&mut self) -> Result<(), SynthError> {
-        debug_assert_eq!(self.row.cells, self.dataset.columns.len(), "{}", self.dataset.name);
+        debug_assert_eq!(
+            self.row.cells,
+            self.dataset.columns.len(),
+            "{}",
+            self.dataset.name
+        );
         let row_no = self.entry.rows + 2;
         if row_no >= self.next_defect_row
             && let Some(defect) = self.waiting.last().copied()
@@ -286,7 +308,11 @@ impl Extract {
     fn planted(&mut self, defect: &Defect, row: u64) {
         self.waiting.pop();
         self.next_defect_row = row + self.defect_gap;
-        let column = self.dataset.columns.iter().find(|column| column.name == defect.field && !defect.is_of_the_row());
+        let column = self
+            .dataset
+            .columns
+            .iter()
+            .find(|column| column.name == defect.field && !defect.is_of_the_row());
         self.entry.defects.push(PlantedDefect {
             row,
             field: column.map_or("", |column| column.name).to_owned(),
@@ -303,11 +329,18 @@ impl Extract {
         }
         // The separator after the last cell gives way to the line end.
         self.row.bytes.pop();
-        self.row.bytes.extend_from_slice(line_end(self.dataset.form));
+        self.row
+            .bytes
+            .extend_from_slice(line_end(self.dataset.form));
         self.entry.rows += 1;
         self.entry.accepted += 1;
         self.entry.bytes += self.row.bytes.len() as u64;
-        self.out.write_all(&self.row.bytes).map_err(|source| SynthError::Write { path: self.path.clone(), source })
+        self.out
+            .write_all(&self.row.bytes)
+            .map_err(|source| SynthError::Write {
+                path: self.path.clone(),
+                source,
+            })
     }
 
     /// Writes the first `count` cells of the row, some of them changed.
@@ -329,10 +362,15 @@ impl Extract {
 
     /// Flushes the file and gives its entry in the manifest.
     pub(crate) fn finish(mut self) -> Result<FileEntry, SynthError> {
-        self.out.flush().map_err(|source| SynthError::Write { path: self.path.clone(), source })?;
+        self.out.flush().map_err(|source| SynthError::Write {
+            path: self.path.clone(),
+            source,
+        })?;
         for (column, sum) in self.dataset.columns.iter().zip(&self.sums) {
             if let Some(sum) = sum {
-                self.entry.sums.insert(column.name.to_owned(), decimal_text(*sum, 2));
+                self.entry
+                    .sums
+                    .insert(column.name.to_owned(), decimal_text(*sum, 2));
             }
         }
         Ok(self.entry)
@@ -373,7 +411,8 @@ pub(crate) fn push_padded(bytes: &mut Vec<u8>, n: u64, width: usize) {
 pub(crate) fn push_date(bytes: &mut Vec<u8>, on: Day) {
     let (year, month, day) = civil(on);
     let two = |n: i32| [b'0' + (n / 10) as u8, b'0' + (n % 10) as u8];
-    let ([d1, d2], [m1, m2], [y1, y2], [y3, y4]) = (two(day), two(month), two(year / 100), two(year % 100));
+    let ([d1, d2], [m1, m2], [y1, y2], [y3, y4]) =
+        (two(day), two(month), two(year / 100), two(year % 100));
     bytes.extend_from_slice(&[d1, d2, b'.', m1, m2, b'.', y1, y2, y3, y4]);
 }
 
@@ -400,13 +439,30 @@ mod tests {
 
     #[test]
     fn numbers_dates_and_decimals_have_finnish_forms() {
-        for (n, text) in [(0, "0"), (7, "7"), (10, "10"), (u64::MAX, "18446744073709551615")] {
+        for (n, text) in [
+            (0, "0"),
+            (7, "7"),
+            (10, "10"),
+            (u64::MAX, "18446744073709551615"),
+        ] {
             assert_eq!(pushed(|b| push_number(b, n)), text);
         }
-        for (n, width, text) in [(0, 3, "000"), (9, 3, "009"), (99, 3, "099"), (100, 3, "100"), (1234, 3, "1234")] {
+        for (n, width, text) in [
+            (0, 3, "000"),
+            (9, 3, "009"),
+            (99, 3, "099"),
+            (100, 3, "100"),
+            (1234, 3, "1234"),
+        ] {
             assert_eq!(pushed(|b| push_padded(b, n, width)), text);
         }
-        for (hundredths, text) in [(0, "0,00"), (5, "0,05"), (-5, "-0,05"), (123_456, "1234,56"), (-100, "-1,00")] {
+        for (hundredths, text) in [
+            (0, "0,00"),
+            (5, "0,05"),
+            (-5, "-0,05"),
+            (123_456, "1234,56"),
+            (-100, "-1,00"),
+        ] {
             assert_eq!(pushed(|b| push_decimal(b, hundredths)), text);
         }
         assert_eq!(pushed(|b| push_date(b, day(2024, 2, 29))), "29.02.2024");

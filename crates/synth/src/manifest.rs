@@ -126,7 +126,12 @@ mod tests {
 
     #[test]
     fn sums_are_written_with_a_point_and_all_decimals() {
-        for (unscaled, scale, text) in [(0, 2, "0.00"), (-5, 2, "-0.05"), (123_456, 3, "123.456"), (-123_456, 2, "-1234.56")] {
+        for (unscaled, scale, text) in [
+            (0, 2, "0.00"),
+            (-5, 2, "-0.05"),
+            (123_456, 3, "123.456"),
+            (-123_456, 2, "-1234.56"),
+        ] {
             assert_eq!(decimal_text(unscaled, scale), text);
         }
     }

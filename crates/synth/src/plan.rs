@@ -46,18 +46,31 @@ pub struct SynthPlan {
 const PERSON_YEARS: f64 = 600_000.0;
 
 /// The order in which counties are added from scale 0.8 on.
-const ORDER: [i32; 22] = [9, 7, 10, 12, 6, 14, 16, 13, 15, 8, 5, 19, 21, 17, 11, 1, 2, 4, 3, 90, 20, 18];
+const ORDER: [i32; 22] = [
+    9, 7, 10, 12, 6, 14, 16, 13, 15, 8, 5, 19, 21, 17, 11, 1, 2, 4, 3, 90, 20, 18,
+];
 
 impl SynthPlan {
     /// A plan with the counties and years of the scale, with defects, on two threads.
     pub fn new(scale: f64, seed: u64, today: Date) -> SynthPlan {
-        SynthPlan { scale, seed, years: None, counties: None, defects: true, today, threads: 2 }
+        SynthPlan {
+            scale,
+            seed,
+            years: None,
+            counties: None,
+            defects: true,
+            today,
+            threads: 2,
+        }
     }
 
     /// The counties and years that the plan comes to.
     pub(crate) fn scope(&self, reference: &Reference) -> Result<Scope, SynthError> {
         if !(self.scale.is_finite() && self.scale > 0.0) {
-            return Err(SynthError::Plan(format!("the scale `{}` is not a number above 0: 0.1 is a small county, 1 a county of 200 000 for three years", self.scale)));
+            return Err(SynthError::Plan(format!(
+                "the scale `{}` is not a number above 0: 0.1 is a small county, 1 a county of 200 000 for three years",
+                self.scale
+            )));
         }
         let years = match &self.years {
             Some(years) => i32::from(*years.start())..=i32::from(*years.end()),
@@ -65,7 +78,10 @@ impl SynthPlan {
             None if self.scale < 46.0 => 2023..=2025,
             None => 2021..=2025,
         };
-        let (known_from, known_to) = (*reference.years().start() + 1, (*reference.years().end()).min(2030));
+        let (known_from, known_to) = (
+            *reference.years().start() + 1,
+            (*reference.years().end()).min(2030),
+        );
         if years.is_empty() || *years.start() < known_from || *years.end() > known_to {
             return Err(SynthError::Plan(format!(
                 "the years `{}`–`{}` cannot be made: give a first and last year from {known_from} to {known_to}",
@@ -74,8 +90,13 @@ impl SynthPlan {
             )));
         }
         let today_year = i32::from(self.today.year());
-        if *years.start() > today_year || (*years.start() == today_year && self.today.month() == 1) {
-            return Err(SynthError::Plan(format!("no month of {} is over on {}: give earlier years", years.start(), self.today)));
+        if *years.start() > today_year || (*years.start() == today_year && self.today.month() == 1)
+        {
+            return Err(SynthError::Plan(format!(
+                "no month of {} is over on {}: give earlier years",
+                years.start(),
+                self.today
+            )));
         }
         let counties = match &self.counties {
             Some(chosen) => {
@@ -83,7 +104,9 @@ impl SynthPlan {
                 counties.sort_unstable();
                 counties.dedup();
                 if counties.is_empty() || counties.contains(&County::NATIONAL) {
-                    return Err(SynthError::Plan("give at least one of the 22 organisers, 01 to 21 or 90".to_owned()));
+                    return Err(SynthError::Plan(
+                        "give at least one of the 22 organisers, 01 to 21 or 90".to_owned(),
+                    ));
                 }
                 counties
             }
@@ -130,8 +153,17 @@ mod tests {
 
     fn scope(scale: f64) -> (Vec<i32>, RangeInclusive<i32>) {
         let reference = Reference::parse(&testdata::inputs()).unwrap();
-        let scope = SynthPlan::new(scale, 1, Date::constant(2026, 3, 1)).scope(&reference).unwrap();
-        (scope.counties.iter().map(|county| county.number()).collect(), scope.years)
+        let scope = SynthPlan::new(scale, 1, Date::constant(2026, 3, 1))
+            .scope(&reference)
+            .unwrap();
+        (
+            scope
+                .counties
+                .iter()
+                .map(|county| county.number())
+                .collect(),
+            scope.years,
+        )
     }
 
     #[test]
@@ -165,10 +197,16 @@ mod tests {
             (plan(&|p| p.scale = 0.0), "scale"),
             (plan(&|p| p.scale = f64::NAN), "scale"),
             (plan(&|p| p.years = Some(2010..=2012)), "2020 to 2030"),
-            (plan(&|p| p.years = Some(RangeInclusive::new(2025, 2024))), "first and last"),
+            (
+                plan(&|p| p.years = Some(RangeInclusive::new(2025, 2024))),
+                "first and last",
+            ),
             (plan(&|p| p.years = Some(2027..=2027)), "earlier years"),
             (plan(&|p| p.counties = Some(vec![])), "at least one"),
-            (plan(&|p| p.counties = Some(vec![County::NATIONAL])), "at least one"),
+            (
+                plan(&|p| p.counties = Some(vec![County::NATIONAL])),
+                "at least one",
+            ),
         ] {
             assert!(message.contains(word), "{message}");
         }

@@ -86,9 +86,19 @@ pub(crate) struct People {
 
 impl People {
     /// The people of a county from 31.12. before the first year to 31.12. of the last year.
-    pub(crate) fn build(reference: &Reference, county: County, first_year: i32, last_year: i32, seed: u64) -> Result<People, SynthError> {
+    pub(crate) fn build(
+        reference: &Reference,
+        county: County,
+        first_year: i32,
+        last_year: i32,
+        seed: u64,
+    ) -> Result<People, SynthError> {
         let (first_slot, slots) = slots_of(reference, county);
-        let mut codes = Codes { county, slots, used: Vec::new() };
+        let mut codes = Codes {
+            county,
+            slots,
+            used: Vec::new(),
+        };
         let mut draw = Draw::stream(seed, &[tag::POPULATION, county.number() as u64]);
         let municipalities = reference.municipalities(county).to_vec();
         let mut persons = Vec::new();
@@ -100,8 +110,13 @@ impl People {
             for sex in 0..2 {
                 for age in 0..=OLDEST {
                     for _ in 0..target[sex][age] {
-                        let age = if age == OLDEST { age as i32 - 1 + draw.geometric(0.4, 6) as i32 } else { age as i32 };
-                        let person = codes.newcomer(first_year - 1 - age, m as u8, sex as u8, &mut draw)?;
+                        let age = if age == OLDEST {
+                            age as i32 - 1 + draw.geometric(0.4, 6) as i32
+                        } else {
+                            age as i32
+                        };
+                        let person =
+                            codes.newcomer(first_year - 1 - age, m as u8, sex as u8, &mut draw)?;
                         living[m * 2 + sex].push(persons.len() as u32);
                         persons.push(Person { from: 0, ..person });
                     }
@@ -113,18 +128,36 @@ impl People {
                 let target = reference.people(*code, year);
                 for sex in 0..2 {
                     let here = &mut living[m * 2 + sex];
-                    one_year(&mut persons, here, &target[sex], year, (m as u8, sex as u8), &mut codes, &mut draw)?;
+                    one_year(
+                        &mut persons,
+                        here,
+                        &target[sex],
+                        year,
+                        (m as u8, sex as u8),
+                        &mut codes,
+                        &mut draw,
+                    )?;
                 }
             }
         }
         let successors = municipalities
             .iter()
             .map(|code| {
-                let ended = (first_year..=last_year).find(|year| reference.municipality_in(*code, *year) != *code);
-                ended.map_or((*code, i32::MAX), |year| (reference.municipality_in(*code, year), year))
+                let ended = (first_year..=last_year)
+                    .find(|year| reference.municipality_in(*code, *year) != *code);
+                ended.map_or((*code, i32::MAX), |year| {
+                    (reference.municipality_in(*code, year), year)
+                })
             })
             .collect();
-        Ok(People { county, municipalities, successors, persons, first_slot, seed })
+        Ok(People {
+            county,
+            municipalities,
+            successors,
+            persons,
+            first_slot,
+            seed,
+        })
     }
 
     pub(crate) fn len(&self) -> u32 {
@@ -164,7 +197,10 @@ impl People {
 
     /// A number in 0..1 that belongs to the person and the purpose.
     pub(crate) fn latent(&self, id: u32, purpose: u64) -> f64 {
-        latent(self.seed, &[purpose, self.county.number() as u64, u64::from(id)])
+        latent(
+            self.seed,
+            &[purpose, self.county.number() as u64, u64::from(id)],
+        )
     }
 
     /// A stream that belongs to the county and the named thing.
@@ -227,7 +263,10 @@ fn one_year(
     for _ in 0..target[0] {
         let person = codes.newcomer(year, municipality, sex, draw)?;
         living.push(persons.len() as u32);
-        persons.push(Person { from: person.birth, ..person });
+        persons.push(Person {
+            from: person.birth,
+            ..person
+        });
     }
     let mut here = [0u32; GROUPS.len()];
     for id in living.iter() {
@@ -239,11 +278,14 @@ fn one_year(
     let wanted: [u32; GROUPS.len()] = std::array::from_fn(|group| target[ages(group)].iter().sum());
 
     // Too many of a group: some move away, each equally likely.
-    let mut leaving: [u32; GROUPS.len()] = std::array::from_fn(|group| here[group].saturating_sub(wanted[group]));
+    let mut leaving: [u32; GROUPS.len()] =
+        std::array::from_fn(|group| here[group].saturating_sub(wanted[group]));
     let mut candidates = here;
     living.retain(|id| {
         let person = &mut persons[*id as usize];
-        let Some(group) = group_of(person.age_in(year)) else { return true };
+        let Some(group) = group_of(person.age_in(year)) else {
+            return true;
+        };
         let leaves = draw.below(candidates[group]) < leaving[group];
         candidates[group] -= 1;
         if leaves {
@@ -265,7 +307,10 @@ fn one_year(
                 .unwrap_or(GROUPS[group]);
             let person = codes.newcomer(year - age as i32, municipality, sex, draw)?;
             living.push(persons.len() as u32);
-            persons.push(Person { from: draw.day(first, last) as u16, ..person });
+            persons.push(Person {
+                from: draw.day(first, last) as u16,
+                ..person
+            });
         }
     }
     Ok(())
@@ -278,14 +323,24 @@ fn group_of(age: i32) -> Option<usize> {
 /// The chance of dying during the year in which the age is reached: Gompertz's law with Finnish
 /// levels (about 1 % at 67 for men and 72 for women, 20 % at 93 and 94).
 fn mortality(age: i32, sex: u8) -> f64 {
-    let (level, slope) = if sex == 0 { (7.0e-6, 0.110) } else { (2.5e-5, 0.097) };
+    let (level, slope) = if sex == 0 {
+        (7.0e-6, 0.110)
+    } else {
+        (2.5e-5, 0.097)
+    };
     (level * (slope * f64::from(age.max(0))).exp()).min(0.6)
 }
 
 /// A county's share of the codes of a birth date and sex: its first one and their number.
 fn slots_of(reference: &Reference, county: County) -> (u32, u8) {
-    let counties: Vec<(County, u64)> = County::all().map(|county| (county, reference.residents(county))).collect();
-    let total: u64 = counties.iter().map(|(_, residents)| residents).sum::<u64>().max(1);
+    let counties: Vec<(County, u64)> = County::all()
+        .map(|county| (county, reference.residents(county)))
+        .collect();
+    let total: u64 = counties
+        .iter()
+        .map(|(_, residents)| residents)
+        .sum::<u64>()
+        .max(1);
     let mut before = 0;
     for (other, residents) in counties {
         let (first, end) = (before * CODES / total, (before + residents) * CODES / total);
@@ -308,7 +363,13 @@ struct Codes {
 
 impl Codes {
     /// A person born on some day of the year, who has no residence yet.
-    fn newcomer(&mut self, birth_year: i32, municipality: u8, sex: u8, draw: &mut Draw) -> Result<Person, SynthError> {
+    fn newcomer(
+        &mut self,
+        birth_year: i32,
+        municipality: u8,
+        sex: u8,
+        draw: &mut Draw,
+    ) -> Result<Person, SynthError> {
         let year = birth_year.max(FIRST_YEAR);
         let (first, last) = (day(year, 1, 1), day(year, 12, 31));
         let origin = day(FIRST_YEAR, 1, 1);
@@ -324,10 +385,20 @@ impl Codes {
             if *used < self.slots {
                 let slot = *used;
                 *used += 1;
-                return Ok(Person { birth: birth as u16, from: 0, to: OPEN as u16, municipality, sex, slot });
+                return Ok(Person {
+                    birth: birth as u16,
+                    from: 0,
+                    to: OPEN as u16,
+                    municipality,
+                    sex,
+                    slot,
+                });
             }
         }
-        Err(SynthError::IdentityCodes { county: self.county.code(), year })
+        Err(SynthError::IdentityCodes {
+            county: self.county.code(),
+            year,
+        })
     }
 }
 
@@ -341,7 +412,8 @@ mod tests {
 
     fn build(code: &str, seed: u64) -> (Reference, People) {
         let reference = Reference::parse(&testdata::inputs()).unwrap();
-        let people = People::build(&reference, County::parse(code).unwrap(), 2023, 2025, seed).unwrap();
+        let people =
+            People::build(&reference, County::parse(code).unwrap(), 2023, 2025, seed).unwrap();
         (reference, people)
     }
 
@@ -357,8 +429,15 @@ mod tests {
                         let here = people
                             .persons
                             .iter()
-                            .filter(|p| usize::from(p.municipality) == place && usize::from(p.sex) == sex && p.lives_here_on(on))
-                            .filter(|p| (from..to).contains(&p.age_in(year)) || (to == 101 && p.age_in(year) > 100))
+                            .filter(|p| {
+                                usize::from(p.municipality) == place
+                                    && usize::from(p.sex) == sex
+                                    && p.lives_here_on(on)
+                            })
+                            .filter(|p| {
+                                (from..to).contains(&p.age_in(year))
+                                    || (to == 101 && p.age_in(year) > 100)
+                            })
                             .count();
                         let wanted: u32 = target[sex][from as usize..to as usize].iter().sum();
                         assert_eq!(here as u32, wanted, "{code} {year} {sex} {from}-{to}");
@@ -405,16 +484,31 @@ mod tests {
     fn moves_are_a_small_part_of_the_people() {
         let (_, people) = build("20", 1);
         let residents = people.persons.iter().filter(|p| p.from == 0).count();
-        let moved_in = people.persons.iter().filter(|p| p.from > 0 && p.from != p.birth).count();
-        assert!(moved_in * 12 < residents, "{moved_in} of {residents} in three years");
+        let moved_in = people
+            .persons
+            .iter()
+            .filter(|p| p.from > 0 && p.from != p.birth)
+            .count();
+        assert!(
+            moved_in * 12 < residents,
+            "{moved_in} of {residents} in three years"
+        );
         let died_or_left = people.persons.iter().filter(|p| p.to() != OPEN).count();
-        assert!((residents / 40..residents / 7).contains(&died_or_left), "{died_or_left} of {residents}");
+        assert!(
+            (residents / 40..residents / 7).contains(&died_or_left),
+            "{died_or_left} of {residents}"
+        );
     }
 
     #[test]
     fn a_municipality_that_ends_gives_way_to_its_successor() {
         let (_, people) = build("12", 1);
-        let homes = |year| people.iter().map(|(id, _)| people.municipality(id, year)).collect::<HashSet<u16>>();
+        let homes = |year| {
+            people
+                .iter()
+                .map(|(id, _)| people.municipality(id, year))
+                .collect::<HashSet<u16>>()
+        };
         assert!(homes(2024).contains(&588) && homes(2024).contains(&507));
         assert!(!homes(2025).contains(&588) && homes(2025).contains(&507));
         assert_eq!(homes(2024).len(), homes(2025).len() + 1);

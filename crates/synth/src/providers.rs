@@ -66,17 +66,34 @@ pub(crate) struct Providers {
 /// No provider: the county's own production.
 pub(crate) const NO_PROVIDER: u16 = u16::MAX;
 
-const HOUSING_NAMES: [&str; 6] = ["Testikoti", "Testipalvelukoti", "Testihoiva", "Testikartano", "Testitupa", "Testiranta"];
+const HOUSING_NAMES: [&str; 6] = [
+    "Testikoti",
+    "Testipalvelukoti",
+    "Testihoiva",
+    "Testikartano",
+    "Testitupa",
+    "Testiranta",
+];
 const CHILDREN_NAMES: [&str; 3] = ["Testilastenkoti", "Testiperhekoti", "Testinuorisokoti"];
 const HOME_NAMES: [&str; 3] = ["Testikotihoito", "Testikotipalvelu", "Testiapu"];
 
 impl Providers {
-    pub(crate) fn build(reference: &Reference, county: County, first_year: i32, last_year: i32, seed: u64) -> Providers {
+    pub(crate) fn build(
+        reference: &Reference,
+        county: County,
+        first_year: i32,
+        last_year: i32,
+        seed: u64,
+    ) -> Providers {
         let mut draw = Draw::stream(seed, &[tag::PROVIDER, county.number() as u64]);
         let mut base = 9_000_000 + county.number() as u32 * 10_000;
         let municipalities = reference.municipalities(county);
         let largest = municipalities.iter().copied().max_by_key(|code| {
-            reference.people(*code, first_year - 1).iter().flatten().sum::<u32>()
+            reference
+                .people(*code, first_year - 1)
+                .iter()
+                .flatten()
+                .sum::<u32>()
         });
         let mut list = vec![Provider {
             id: next_id(&mut base),
@@ -117,11 +134,22 @@ impl Providers {
             let from = draw.day(day(2012, 1, 1), day(first_year - 1, 12, 31));
             list.push(Provider {
                 id: next_id(&mut base),
-                name: format!("{} {:03} {form}", names[draw.below(names.len() as u32) as usize], n + 1),
+                name: format!(
+                    "{} {:03} {form}",
+                    names[draw.below(names.len() as u32) as usize],
+                    n + 1
+                ),
                 sector,
-                municipality: municipalities.get(draw.below(municipalities.len() as u32) as usize).copied().unwrap_or(0),
+                municipality: municipalities
+                    .get(draw.below(municipalities.len() as u32) as usize)
+                    .copied()
+                    .unwrap_or(0),
                 from,
-                to: if stopped { draw.day(day(first_year, 1, 1), end) } else { OPEN },
+                to: if stopped {
+                    draw.day(day(first_year, 1, 1), end)
+                } else {
+                    OPEN
+                },
                 field,
                 price: draw.around_one(0.16),
             });
@@ -148,14 +176,28 @@ impl Providers {
             let sector = match mode {
                 Mode::Own => false,
                 Mode::Public => provider.sector == Sector::Public,
-                Mode::Private | Mode::Voucher => matches!(provider.sector, Sector::Private | Sector::NonProfit),
+                Mode::Private | Mode::Voucher => {
+                    matches!(provider.sector, Sector::Private | Sector::NonProfit)
+                }
             };
             // Public providers are few and sell everything.
             sector && provider.to == OPEN && (provider.field == field || mode == Mode::Public)
         };
-        let suitable: Vec<u16> = (0u16..).zip(&self.list).filter(|(_, provider)| suits(provider)).map(|(n, _)| n).collect();
-        let choices: Vec<(u16, u32)> = suitable.iter().enumerate().map(|(rank, n)| (*n, 12_000 / (rank as u32 + 3))).collect();
-        if choices.is_empty() { NO_PROVIDER } else { draw.pick(&choices) }
+        let suitable: Vec<u16> = (0u16..)
+            .zip(&self.list)
+            .filter(|(_, provider)| suits(provider))
+            .map(|(n, _)| n)
+            .collect();
+        let choices: Vec<(u16, u32)> = suitable
+            .iter()
+            .enumerate()
+            .map(|(rank, n)| (*n, 12_000 / (rank as u32 + 3)))
+            .collect();
+        if choices.is_empty() {
+            NO_PROVIDER
+        } else {
+            draw.pick(&choices)
+        }
     }
 }
 

@@ -68,13 +68,36 @@ impl Sink<'_> {
     }
 
     /// Starts a file of a county.
-    pub(crate) fn extract(&self, reference: &Reference, dataset: &'static Dataset, county: County, period: Period) -> Result<Extract, SynthError> {
+    pub(crate) fn extract(
+        &self,
+        reference: &Reference,
+        dataset: &'static Dataset,
+        county: County,
+        period: Period,
+    ) -> Result<Extract, SynthError> {
         let (first, last) = period.bounds();
         let (year, _, _) = civil(first);
         let ended_municipality = reference.ended_municipality(year);
-        let surroundings = Surroundings { first, last, today: self.today, ended_municipality };
-        let key = mix(self.seed, &[tag::DEFECT, county.number() as u64, period.number() as u64, name_hash(dataset.name)]);
-        let defects = if self.defects { self.choose(dataset, county, period) } else { Vec::new() };
+        let surroundings = Surroundings {
+            first,
+            last,
+            today: self.today,
+            ended_municipality,
+        };
+        let key = mix(
+            self.seed,
+            &[
+                tag::DEFECT,
+                county.number() as u64,
+                period.number() as u64,
+                name_hash(dataset.name),
+            ],
+        );
+        let defects = if self.defects {
+            self.choose(dataset, county, period)
+        } else {
+            Vec::new()
+        };
         let entry = self.entry(dataset.name, county, period);
         let path = self.path(&entry.path)?;
         Extract::create(path, dataset, entry, surroundings, defects, 3 + key % 17)
@@ -82,7 +105,12 @@ impl Sink<'_> {
 
     /// The defects of a file: consecutive files of a dataset take the next ones of its list, and
     /// counties begin at different places.
-    fn choose(&self, dataset: &'static Dataset, county: County, period: Period) -> Vec<&'static Defect> {
+    fn choose(
+        &self,
+        dataset: &'static Dataset,
+        county: County,
+        period: Period,
+    ) -> Vec<&'static Defect> {
         let count = dataset.defects_per_file.min(dataset.defects.len());
         if count == 0 {
             return Vec::new();
@@ -92,7 +120,9 @@ impl Sink<'_> {
             Period::Year(year) => year - self.first_year,
         };
         let start = county.number() as usize * 5 + turn.max(0) as usize * count;
-        (start..start + count).map(|n| &dataset.defects[n % dataset.defects.len()]).collect()
+        (start..start + count)
+            .map(|n| &dataset.defects[n % dataset.defects.len()])
+            .collect()
     }
 
     /// An entry with the path that the file's name asks for.
@@ -113,7 +143,10 @@ impl Sink<'_> {
         if let Some(folder) = path.parent() {
             let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
             if !folders.contains(folder) {
-                fs::create_dir_all(folder).map_err(|source| SynthError::Write { path: folder.to_owned(), source })?;
+                fs::create_dir_all(folder).map_err(|source| SynthError::Write {
+                    path: folder.to_owned(),
+                    source,
+                })?;
                 folders.insert(folder.to_owned());
             }
         }
@@ -128,7 +161,10 @@ impl Sink<'_> {
     /// Notes a file that is complete.
     pub(crate) fn finished(&self, entry: FileEntry) -> Result<(), SynthError> {
         let go_on = (self.progress)(&entry);
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+        self.entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(entry);
         match go_on {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(SynthError::Stopped),
@@ -137,5 +173,6 @@ impl Sink<'_> {
 }
 
 fn name_hash(name: &str) -> u64 {
-    name.bytes().fold(0, |hash, byte| mix(hash, &[u64::from(byte)]))
+    name.bytes()
+        .fold(0, |hash, byte| mix(hash, &[u64::from(byte)]))
 }

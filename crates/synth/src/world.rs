@@ -31,7 +31,13 @@ pub(crate) struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    pub(crate) fn build(reference: &'a Reference, county: County, years: RangeInclusive<i32>, today: Day, seed: u64) -> Result<World<'a>, SynthError> {
+    pub(crate) fn build(
+        reference: &'a Reference,
+        county: County,
+        years: RangeInclusive<i32>,
+        today: Day,
+        seed: u64,
+    ) -> Result<World<'a>, SynthError> {
         let (first, last) = years.into_inner();
         let people = People::build(reference, county, first, last, seed)?;
         let providers = Providers::build(reference, county, first, last, seed);
@@ -39,6 +45,17 @@ impl<'a> World<'a> {
         let placements = placements(&people, reference, &providers, first, last);
         let staff = Staff::build(&people, reference.residents(county), first, last);
         let absences = staff.absences(&people, first, last);
-        Ok(World { county, reference, people, providers, care, placements, staff, absences, first_year: first, today })
+        Ok(World {
+            county,
+            reference,
+            people,
+            providers,
+            care,
+            placements,
+            staff,
+            absences,
+            first_year: first,
+            today,
+        })
     }
 }

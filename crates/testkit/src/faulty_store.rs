@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
 /// When the chosen write fails.
@@ -31,7 +32,12 @@ pub struct FaultyStore {
 impl FaultyStore {
     /// Fails at write number `fails_at` (from 0), and at every write after it before it takes effect.
     pub fn new(inner: Arc<dyn ObjectStore>, fails_at: usize, fault: Fault) -> Self {
-        Self { inner, fails_at, fault, writes: AtomicUsize::new(0) }
+        Self {
+            inner,
+            fails_at,
+            fault,
+            writes: AtomicUsize::new(0),
+        }
     }
 
     /// The number of writes asked for so far.
@@ -40,7 +46,10 @@ impl FaultyStore {
     }
 
     fn lost(&self) -> object_store::Error {
-        object_store::Error::Generic { store: "faulty", source: "the connection was lost on purpose".into() }
+        object_store::Error::Generic {
+            store: "faulty",
+            source: "the connection was lost on purpose".into(),
+        }
     }
 }
 
@@ -52,16 +61,29 @@ impl std::fmt::Display for FaultyStore {
 
 #[async_trait]
 impl ObjectStore for FaultyStore {
-    async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        opts: PutOptions,
+    ) -> Result<PutResult> {
         let number = self.writes.fetch_add(1, Ordering::SeqCst);
         if number > self.fails_at || (number == self.fails_at && self.fault == Fault::Before) {
             return Err(self.lost());
         }
         let done = self.inner.put_opts(location, payload, opts).await?;
-        if number == self.fails_at { Err(self.lost()) } else { Ok(done) }
+        if number == self.fails_at {
+            Err(self.lost())
+        } else {
+            Ok(done)
+        }
     }
 
-    async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        opts: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
         self.inner.put_multipart_opts(location, opts).await
     }
 
@@ -69,7 +91,10 @@ impl ObjectStore for FaultyStore {
         self.inner.get_opts(location, options).await
     }
 
-    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
         self.inner.delete_stream(locations)
     }
 

@@ -1,6 +1,11 @@
 //! A landing whose storage fails at any write, before or after the effect, leaves old or new; and
 //! the next try lands exactly once.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests stop at the first surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests stop at the first surprise"
+)]
 
 use std::sync::Arc;
 
@@ -8,7 +13,9 @@ use arrow::array::{Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use object_store::local::LocalFileSystem;
 use tietopohja_domain::{ContentHash, FixedClock, Timestamp};
-use tietopohja_lake::{Delivery, Lake, LakeError, LandOutcome, Landing, LedgerRow, PartOptions, TableName};
+use tietopohja_lake::{
+    Delivery, Lake, LakeError, LandOutcome, Landing, LedgerRow, PartOptions, TableName,
+};
 use tietopohja_testkit::{Fault, FaultyStore};
 use url::Url;
 
@@ -17,7 +24,12 @@ fn contract() -> Schema {
 }
 
 fn delivery() -> Delivery {
-    Delivery { contract: "sample".to_owned(), county: 9, county_code: "09".to_owned(), period: 202401 }
+    Delivery {
+        contract: "sample".to_owned(),
+        county: 9,
+        county_code: "09".to_owned(),
+        period: 202401,
+    }
 }
 
 fn content(number: u8) -> ContentHash {
@@ -53,7 +65,10 @@ fn ledger_row(ticket: &tietopohja_lake::Ticket, number: u8, rows: i64) -> Ledger
 
 /// Lands `rows` rows of content `number`; tells how it ended.
 async fn land(lake: &Arc<Lake>, number: u8, rows: i64) -> Result<&'static str, LakeError> {
-    let ticket = match lake.begin_landing(&delivery(), &contract(), content(number), None).await? {
+    let ticket = match lake
+        .begin_landing(&delivery(), &contract(), content(number), None)
+        .await?
+    {
         Landing::AlreadyLanded(_) => return Ok("already"),
         Landing::Older { .. } => return Ok("older"),
         Landing::Go(ticket) => ticket,
@@ -68,9 +83,19 @@ async fn land(lake: &Arc<Lake>, number: u8, rows: i64) -> Result<&'static str, L
         ],
     )
     .expect("a batch");
-    let writer = tokio::task::spawn_blocking(move || writer.write(batch).map(|()| writer)).await.expect("a thread")?;
+    let writer = tokio::task::spawn_blocking(move || writer.write(batch).map(|()| writer))
+        .await
+        .expect("a thread")?;
     let staged = writer.finish().await?;
-    match lake.finish_landing(&ticket, &staged, Vec::new(), ledger_row(&ticket, number, rows)).await? {
+    match lake
+        .finish_landing(
+            &ticket,
+            &staged,
+            Vec::new(),
+            ledger_row(&ticket, number, rows),
+        )
+        .await?
+    {
         LandOutcome::Landed(_) => Ok("landed"),
         LandOutcome::AlreadyLanded(_) => Ok("already"),
         LandOutcome::Overtaken { .. } => Ok("overtaken"),
@@ -80,7 +105,15 @@ async fn land(lake: &Arc<Lake>, number: u8, rows: i64) -> Result<&'static str, L
 async fn rows(lake: &Lake) -> i64 {
     let mut count = 0;
     let slice = tietopohja_lake::Slice::new(&[("county", 9), ("period", 202401)]);
-    lake.read(&TableName::new("raw", "sample").expect("a name"), &slice, None, Some(&["row_no"]), &mut |batch| count += batch.num_rows() as i64).await.expect("rows");
+    lake.read(
+        &TableName::new("raw", "sample").expect("a name"),
+        &slice,
+        None,
+        Some(&["row_no"]),
+        &mut |batch| count += batch.num_rows() as i64,
+    )
+    .await
+    .expect("rows");
     count
 }
 
@@ -91,11 +124,25 @@ async fn storage_that_fails_at_any_write_leaves_old_or_new() {
     for fault in [Fault::Before, Fault::After] {
         for fails_at in 0..20 {
             let folder = tempfile::tempdir().expect("a folder");
-            let url = Url::from_directory_path(folder.path().canonicalize().expect("a path")).expect("an address");
-            let sound = || Arc::new(Lake::with_store(Arc::new(LocalFileSystem::new()), url.clone(), clock.clone()));
-            assert_eq!(land(&sound(), 1, 3).await.expect("the first lands"), "landed");
+            let url = Url::from_directory_path(folder.path().canonicalize().expect("a path"))
+                .expect("an address");
+            let sound = || {
+                Arc::new(Lake::with_store(
+                    Arc::new(LocalFileSystem::new()),
+                    url.clone(),
+                    clock.clone(),
+                ))
+            };
+            assert_eq!(
+                land(&sound(), 1, 3).await.expect("the first lands"),
+                "landed"
+            );
 
-            let store = Arc::new(FaultyStore::new(Arc::new(LocalFileSystem::new()), fails_at, fault));
+            let store = Arc::new(FaultyStore::new(
+                Arc::new(LocalFileSystem::new()),
+                fails_at,
+                fault,
+            ));
             let broken = Arc::new(Lake::with_store(store.clone(), url.clone(), clock.clone()));
             let outcome = land(&broken, 2, 2).await;
             failed += usize::from(outcome.is_err());
@@ -104,10 +151,21 @@ async fn storage_that_fails_at_any_write_leaves_old_or_new() {
             let seen = rows(&sound()).await;
             assert!(seen == 3 || seen == 2, "{fault:?} {fails_at}: {seen} rows");
             let again = land(&sound(), 2, 2).await.expect("a retry");
-            assert_eq!(again, if seen == 2 { "already" } else { "landed" }, "{fault:?} {fails_at} {outcome:?}");
+            assert_eq!(
+                again,
+                if seen == 2 { "already" } else { "landed" },
+                "{fault:?} {fails_at} {outcome:?}"
+            );
             assert_eq!(rows(&sound()).await, 2, "{fault:?} {fails_at}");
             let ledger = sound().ledger_rows(&delivery()).await.expect("a ledger");
-            assert_eq!(ledger.iter().map(|row| (row.revision, row.accepted)).collect::<Vec<_>>(), [(1, 3), (2, 2)], "{fault:?} {fails_at}");
+            assert_eq!(
+                ledger
+                    .iter()
+                    .map(|row| (row.revision, row.accepted))
+                    .collect::<Vec<_>>(),
+                [(1, 3), (2, 2)],
+                "{fault:?} {fails_at}"
+            );
             if outcome.is_ok() && store.writes() < fails_at {
                 break;
             }

@@ -38,13 +38,21 @@ impl Plan {
             .map(|step| {
                 let reason = match step.reason {
                     tietopohja_engine::StaleReason::NeverComputed => "never computed",
-                    tietopohja_engine::StaleReason::Changed => "its definition or its data has changed",
+                    tietopohja_engine::StaleReason::Changed => {
+                        "its definition or its data has changed"
+                    }
                 };
                 vec![step.id.clone(), reason.to_owned()]
             })
             .collect();
         let mut text = Vec::new();
-        text_grid(&mut text, &["indicator".into(), "why".into()], &[], &rows, false)?;
+        text_grid(
+            &mut text,
+            &["indicator".into(), "why".into()],
+            &[],
+            &rows,
+            false,
+        )?;
         print(&String::from_utf8_lossy(&text))
     }
 }
@@ -69,29 +77,50 @@ pub(crate) struct Calc {
 impl Calc {
     pub(crate) async fn run(self, folder: &Path) -> Result<(), Failure> {
         if self.dry_run {
-            return Box::pin(Plan { ids: self.ids, json: self.json }.run(folder)).await;
+            return Box::pin(
+                Plan {
+                    ids: self.ids,
+                    json: self.json,
+                }
+                .run(folder),
+            )
+            .await;
         }
         let engine = Warehouse::open(folder)?.engine().await?;
-        let request = CalcRequest { ids: self.ids, full: self.full, trigger: "manual".to_owned() };
+        let request = CalcRequest {
+            ids: self.ids,
+            full: self.full,
+            trigger: "manual".to_owned(),
+        };
         let report = Box::pin(compute(&engine, &request)).await?;
         if self.json {
             print_json(&report)?;
         } else {
             print(&report_text(&report)?)?;
         }
-        if report.failed() > 0 { Err(Failure::Reported) } else { Ok(()) }
+        if report.failed() > 0 {
+            Err(Failure::Reported)
+        } else {
+            Ok(())
+        }
     }
 }
 
 /// Loads reference data that changed, then computes.
-pub(crate) async fn compute(engine: &std::sync::Arc<tietopohja_engine::Engine>, request: &CalcRequest) -> Result<CalcReport, Failure> {
+pub(crate) async fn compute(
+    engine: &std::sync::Arc<tietopohja_engine::Engine>,
+    request: &CalcRequest,
+) -> Result<CalcReport, Failure> {
     engine.load_reference().await?;
     let watcher = Watcher(spinner("computing"));
     let report = Box::pin(engine.calc(request, &watcher)).await?;
     watcher.0.finish_and_clear();
     for result in &report.indicators {
         if let IndicatorOutcome::Failed { message } = &result.outcome {
-            say(&format!("error: indicator `{}` was not computed: {message}", result.id));
+            say(&format!(
+                "error: indicator `{}` was not computed: {message}",
+                result.id
+            ));
         }
     }
     Ok(report)
@@ -118,9 +147,23 @@ pub(crate) fn report_text(report: &CalcReport) -> Result<String, Failure> {
             ]
         })
         .collect();
-    let names = ["indicator", "outcome", "components", "values", "hidden", "seconds"].map(str::to_owned);
+    let names = [
+        "indicator",
+        "outcome",
+        "components",
+        "values",
+        "hidden",
+        "seconds",
+    ]
+    .map(str::to_owned);
     let mut text = Vec::new();
-    text_grid(&mut text, &names, &[false, false, true, true, true, true], &rows, false)?;
+    text_grid(
+        &mut text,
+        &names,
+        &[false, false, true, true, true, true],
+        &rows,
+        false,
+    )?;
     let mut text = String::from_utf8_lossy(&text).into_owned();
     text.push_str(&format!(
         "{} computed, {} unchanged, {} failed; {:.1} s\n",

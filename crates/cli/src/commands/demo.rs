@@ -18,7 +18,12 @@ use crate::warehouse::Warehouse;
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
     /// The warehouse folder to make
-    #[arg(long = "dir", id = "demo_dir", value_name = "DIR", default_value = "demo")]
+    #[arg(
+        long = "dir",
+        id = "demo_dir",
+        value_name = "DIR",
+        default_value = "demo"
+    )]
     folder: PathBuf,
     /// 1 is one county of 200 000 residents for three years
     #[arg(long, default_value_t = 0.1)]
@@ -38,7 +43,10 @@ impl Demo {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let started = SystemClock.now();
         let files = init::make(&self.folder)?;
-        print(&format!("1 warehouse   `{}`, {files} files", self.folder.display()))?;
+        print(&format!(
+            "1 warehouse   `{}`, {files} files",
+            self.folder.display()
+        ))?;
 
         let extracts = self.folder.join("extracts");
         let plan = SynthPlan::new(self.scale, self.seed, TODAY);
@@ -60,12 +68,29 @@ impl Demo {
         let step = SystemClock.now();
         let engine = warehouse.engine().await?;
         let reference = Box::pin(engine.load_reference()).await?;
-        print(&format!("4 reference   {} tables, {} rows; {:.1} s", reference.tables.len(), reference.rows(), seconds_since(step)))?;
+        print(&format!(
+            "4 reference   {} tables, {} rows; {:.1} s",
+            reference.tables.len(),
+            reference.rows(),
+            seconds_since(step)
+        ))?;
 
-        let request = CalcRequest { ids: Vec::new(), full: false, trigger: "demo".to_owned() };
+        let request = CalcRequest {
+            ids: Vec::new(),
+            full: false,
+            trigger: "demo".to_owned(),
+        };
         let report = Box::pin(calc::compute(&engine, &request)).await?;
-        let values: u64 = report.indicators.iter().map(|result| result.value_rows).sum();
-        let hidden: u64 = report.indicators.iter().map(|result| result.suppressed).sum();
+        let values: u64 = report
+            .indicators
+            .iter()
+            .map(|result| result.value_rows)
+            .sum();
+        let hidden: u64 = report
+            .indicators
+            .iter()
+            .map(|result| result.suppressed)
+            .sum();
         print(&format!(
             "5 indicators  {} computed, {} unchanged, {} failed: {values} values, {hidden} hidden; {:.1} s",
             report.computed(),
@@ -80,7 +105,9 @@ impl Demo {
             print(title)?;
             let rows = Box::pin(session.query(query)).await?;
             let schema = rows.schema();
-            let rows = futures::StreamExt::map(rows, |batch| batch.map_err(tietopohja_engine::EngineError::from_datafusion));
+            let rows = futures::StreamExt::map(rows, |batch| {
+                batch.map_err(tietopohja_engine::EngineError::from_datafusion)
+            });
             Box::pin(write_stream(schema, rows, Form::Table)).await?;
             print("")?;
         }
@@ -88,17 +115,30 @@ impl Demo {
         if report.failed() > 0 {
             return Err(Failure::Reported);
         }
-        if self.once { Ok(()) } else { Box::pin(serve::Serve::default().run(&self.folder)).await }
+        if self.once {
+            Ok(())
+        } else {
+            Box::pin(serve::Serve::default().run(&self.folder)).await
+        }
     }
 }
 
 /// Lands every file of a manifest, contract by contract.
-async fn land_manifest(warehouse: &Warehouse, manifest: &Manifest, extracts: &Path, step: tietopohja_domain::Timestamp) -> Result<(), Failure> {
+async fn land_manifest(
+    warehouse: &Warehouse,
+    manifest: &Manifest,
+    extracts: &Path,
+    step: tietopohja_domain::Timestamp,
+) -> Result<(), Failure> {
     let mut requests = Vec::new();
     for file in &manifest.files {
         requests.push(LandRequest {
             identity_codes: warehouse.settings.landing.identity_codes.into(),
-            ..LandRequest::new(warehouse.contract(&file.dataset)?, warehouse.lists.clone(), extracts.join(&file.path))
+            ..LandRequest::new(
+                warehouse.contract(&file.dataset)?,
+                warehouse.lists.clone(),
+                extracts.join(&file.path),
+            )
         });
     }
     let results = Box::pin(land::land_all(warehouse, requests, None)).await?;
@@ -122,7 +162,11 @@ async fn land_manifest(warehouse: &Warehouse, manifest: &Manifest, extracts: &Pa
         results.len() - refused,
         seconds_since(step)
     ))?;
-    if refused > 0 { Err(Failure::expected(format!("{refused} files were refused"))) } else { Ok(()) }
+    if refused > 0 {
+        Err(Failure::expected(format!("{refused} files were refused")))
+    } else {
+        Ok(())
+    }
 }
 
 const GLIMPSES: &[(&str, &str)] = &[

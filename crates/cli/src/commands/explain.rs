@@ -35,7 +35,9 @@ pub(crate) struct Explain {
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
-    text.split_once('=').map(|(name, code)| (name.to_owned(), code.to_owned())).ok_or_else(|| "write NAME=CODE, such as sex=female".to_owned())
+    text.split_once('=')
+        .map(|(name, code)| (name.to_owned(), code.to_owned()))
+        .ok_or_else(|| "write NAME=CODE, such as sex=female".to_owned())
 }
 
 impl Explain {
@@ -50,7 +52,11 @@ impl Explain {
             breakdowns: self.by,
         };
         let explanation = Box::pin(engine.explain(&Principal::local_admin(), &request)).await?;
-        if self.json { print_json(&explanation) } else { print(&text(&explanation)?) }
+        if self.json {
+            print_json(&explanation)
+        } else {
+            print(&text(&explanation)?)
+        }
     }
 }
 
@@ -68,7 +74,10 @@ fn table(names: &[&str], right: &[bool], rows: &[Vec<String>]) -> Result<String,
 fn text(explanation: &Explanation) -> Result<String, Failure> {
     let mut text = format!(
         "{} ({}), area {}, {}\ndefinition {} version {}\n\nvalues\n",
-        explanation.title_fi.as_deref().unwrap_or(&explanation.indicator),
+        explanation
+            .title_fi
+            .as_deref()
+            .unwrap_or(&explanation.indicator),
         explanation.indicator,
         explanation.area,
         explanation.period,
@@ -79,7 +88,11 @@ fn text(explanation: &Explanation) -> Result<String, Failure> {
         .values
         .iter()
         .map(|row| {
-            let by: Vec<String> = row.breakdowns.iter().map(|(name, code)| format!("{name}={code}")).collect();
+            let by: Vec<String> = row
+                .breakdowns
+                .iter()
+                .map(|(name, code)| format!("{name}={code}"))
+                .collect();
             vec![
                 row.output.clone(),
                 by.join(" "),
@@ -94,17 +107,35 @@ fn text(explanation: &Explanation) -> Result<String, Failure> {
             ]
         })
         .collect();
-    text.push_str(&table(&["output", "by", "value", "numerator", "denominator", "lower", "upper", "unit", "status", "run"], &[false, false, true, true, true, true, true], &values)?);
+    text.push_str(&table(
+        &[
+            "output",
+            "by",
+            "value",
+            "numerator",
+            "denominator",
+            "lower",
+            "upper",
+            "unit",
+            "status",
+            "run",
+        ],
+        &[false, false, true, true, true, true, true],
+        &values,
+    )?);
     if !explanation.contributions.is_empty() {
         text.push_str("\ncomponents by delivery\n");
         let rows: Vec<Vec<String>> = explanation
             .contributions
             .iter()
             .map(|row| {
-                let whole = |value: Option<i64>| value.map_or_else(String::new, |value| value.to_string());
+                let whole =
+                    |value: Option<i64>| value.map_or_else(String::new, |value| value.to_string());
                 vec![
                     row.component.clone(),
-                    row.delivery_id.clone().unwrap_or_else(|| "(reference data)".to_owned()),
+                    row.delivery_id
+                        .clone()
+                        .unwrap_or_else(|| "(reference data)".to_owned()),
                     whole(row.n),
                     whole(row.persons),
                     whole(row.waits),
@@ -112,7 +143,11 @@ fn text(explanation: &Explanation) -> Result<String, Failure> {
                 ]
             })
             .collect();
-        text.push_str(&table(&["component", "delivery", "n", "persons", "waits", "x"], &[false, false, true, true, true, true], &rows)?);
+        text.push_str(&table(
+            &["component", "delivery", "n", "persons", "waits", "x"],
+            &[false, false, true, true, true, true],
+            &rows,
+        )?);
     }
     if !explanation.deliveries.is_empty() {
         text.push_str("\ndeliveries\n");
@@ -131,7 +166,19 @@ fn text(explanation: &Explanation) -> Result<String, Failure> {
                 ]
             })
             .collect();
-        text.push_str(&table(&["delivery", "file", "sha-256", "received", "accepted", "quarantined", "landed"], &[false, false, false, true, true, true], &rows)?);
+        text.push_str(&table(
+            &[
+                "delivery",
+                "file",
+                "sha-256",
+                "received",
+                "accepted",
+                "quarantined",
+                "landed",
+            ],
+            &[false, false, false, true, true, true],
+            &rows,
+        )?);
     }
     Ok(text)
 }

@@ -66,7 +66,12 @@ struct Summary<'a> {
 
 impl<'a> Summary<'a> {
     fn of(indicator: &'a Definition) -> Self {
-        let title = |language| indicator.text(language).map(|text| text.title.as_str()).unwrap_or_default();
+        let title = |language| {
+            indicator
+                .text(language)
+                .map(|text| text.title.as_str())
+                .unwrap_or_default()
+        };
         Self {
             id: indicator.id(),
             version: indicator.version(),
@@ -75,12 +80,35 @@ impl<'a> Summary<'a> {
             title_fi: title(Language::Fi),
             title_sv: title(Language::Sv),
             title_en: title(Language::En),
-            definition_fi: indicator.text(Language::Fi).and_then(|text| text.definition.as_deref()).unwrap_or_default(),
-            outputs: indicator.outputs().iter().map(|output| output.name()).collect(),
-            units: indicator.outputs().iter().map(|output| output.unit()).collect(),
-            levels: indicator.levels().iter().map(|level| level.as_str().to_owned()).collect(),
-            grains: indicator.grains().iter().map(|grain| grain.as_str().to_owned()).collect(),
-            breakdowns: indicator.breakdowns().iter().map(|breakdown| breakdown.name.as_str()).collect(),
+            definition_fi: indicator
+                .text(Language::Fi)
+                .and_then(|text| text.definition.as_deref())
+                .unwrap_or_default(),
+            outputs: indicator
+                .outputs()
+                .iter()
+                .map(|output| output.name())
+                .collect(),
+            units: indicator
+                .outputs()
+                .iter()
+                .map(|output| output.unit())
+                .collect(),
+            levels: indicator
+                .levels()
+                .iter()
+                .map(|level| level.as_str().to_owned())
+                .collect(),
+            grains: indicator
+                .grains()
+                .iter()
+                .map(|grain| grain.as_str().to_owned())
+                .collect(),
+            breakdowns: indicator
+                .breakdowns()
+                .iter()
+                .map(|breakdown| breakdown.name.as_str())
+                .collect(),
             tables: indicator.tables(),
             contracts: indicator.contracts(),
             disclosure: indicator.disclosure_profile(),
@@ -95,24 +123,42 @@ impl Indicator {
         let catalogue = engine.catalogue().await?;
         let find = |id: &str| {
             catalogue.get(id).ok_or_else(|| {
-                let close = catalogue.suggest(id).map(|close| format!("; did you mean `{close}`?")).unwrap_or_default();
-                Failure::expected(format!("there is no indicator `{id}`{close} (`tietopohja indicator list` shows all)"))
+                let close = catalogue
+                    .suggest(id)
+                    .map(|close| format!("; did you mean `{close}`?"))
+                    .unwrap_or_default();
+                Failure::expected(format!(
+                    "there is no indicator `{id}`{close} (`tietopohja indicator list` shows all)"
+                ))
             })
         };
         match self {
             Indicator::List { json } => {
-                let all: Vec<Summary<'_>> = catalogue.indicators().iter().map(Summary::of).collect();
-                if json { print_json(&all) } else { print(&list(&all)?) }
+                let all: Vec<Summary<'_>> =
+                    catalogue.indicators().iter().map(Summary::of).collect();
+                if json {
+                    print_json(&all)
+                } else {
+                    print(&list(&all)?)
+                }
             }
             Indicator::Show { id, json } => {
                 let summary = Summary::of(find(&id)?);
-                if json { print_json(&summary) } else { print(&show(&summary)) }
+                if json {
+                    print_json(&summary)
+                } else {
+                    print(&show(&summary))
+                }
             }
             Indicator::Sql { id } => {
                 let compiled = catalogue.compile(find(&id)?);
                 let mut text = String::new();
                 for component in &compiled.components {
-                    text.push_str(&format!("-- component {}\n{};\n\n", component.name, component.sql.trim_end()));
+                    text.push_str(&format!(
+                        "-- component {}\n{};\n\n",
+                        component.name,
+                        component.sql.trim_end()
+                    ));
                 }
                 text.push_str(&format!("-- values\n{};\n", compiled.value_sql.trim_end()));
                 print(&text)
@@ -136,9 +182,24 @@ impl Indicator {
                             ]
                         })
                         .collect();
-                    let names = ["indicator", "check", "compared", "different", "missing", "unexpected", "seconds"].map(str::to_owned);
+                    let names = [
+                        "indicator",
+                        "check",
+                        "compared",
+                        "different",
+                        "missing",
+                        "unexpected",
+                        "seconds",
+                    ]
+                    .map(str::to_owned);
                     let mut text = Vec::new();
-                    text_grid(&mut text, &names, &[false, false, true, true, true, true, true], &rows, false)?;
+                    text_grid(
+                        &mut text,
+                        &names,
+                        &[false, false, true, true, true, true, true],
+                        &rows,
+                        false,
+                    )?;
                     print(&String::from_utf8_lossy(&text))?;
                 }
                 for outcome in outcomes.iter().filter(|outcome| !outcome.agrees()) {
@@ -146,12 +207,25 @@ impl Indicator {
                         say(&format!("{}: {message}", outcome.indicator));
                     }
                     for found in &outcome.mismatches {
-                        let show = |value: Option<f64>| value.map_or_else(|| "nothing".to_owned(), |value| value.to_string());
-                        say(&format!("{}: {} {}: computed {}, check says {}", outcome.indicator, found.key, found.column, show(found.computed), show(found.expected)));
+                        let show = |value: Option<f64>| {
+                            value.map_or_else(|| "nothing".to_owned(), |value| value.to_string())
+                        };
+                        say(&format!(
+                            "{}: {} {}: computed {}, check says {}",
+                            outcome.indicator,
+                            found.key,
+                            found.column,
+                            show(found.computed),
+                            show(found.expected)
+                        ));
                     }
                 }
                 let good = |status: CheckStatus| status == CheckStatus::Agrees;
-                if outcomes.iter().all(|outcome| good(outcome.status)) { Ok(()) } else { Err(Failure::Reported) }
+                if outcomes.iter().all(|outcome| good(outcome.status)) {
+                    Ok(())
+                } else {
+                    Err(Failure::Reported)
+                }
             }
         }
     }
@@ -160,7 +234,15 @@ impl Indicator {
 fn list(all: &[Summary<'_>]) -> Result<String, Failure> {
     let rows: Vec<Vec<String>> = all
         .iter()
-        .map(|summary| vec![summary.id.to_owned(), summary.codes.join(" "), summary.kind.clone(), summary.grains.join(" "), summary.title_en.to_owned()])
+        .map(|summary| {
+            vec![
+                summary.id.to_owned(),
+                summary.codes.join(" "),
+                summary.kind.clone(),
+                summary.grains.join(" "),
+                summary.title_en.to_owned(),
+            ]
+        })
         .collect();
     let names = ["indicator", "code", "kind", "periods", "title"].map(str::to_owned);
     let mut text = Vec::new();
@@ -169,8 +251,19 @@ fn list(all: &[Summary<'_>]) -> Result<String, Failure> {
 }
 
 fn show(summary: &Summary<'_>) -> String {
-    let line = |name: &str, text: String| if text.is_empty() { String::new() } else { format!("{name:<12} {text}\n") };
-    let outputs: Vec<String> = summary.outputs.iter().zip(&summary.units).map(|(name, unit)| format!("{name} ({unit})")).collect();
+    let line = |name: &str, text: String| {
+        if text.is_empty() {
+            String::new()
+        } else {
+            format!("{name:<12} {text}\n")
+        }
+    };
+    let outputs: Vec<String> = summary
+        .outputs
+        .iter()
+        .zip(&summary.units)
+        .map(|(name, unit)| format!("{name} ({unit})"))
+        .collect();
     [
         format!("{} {}\n\n", summary.id, summary.version),
         line("fi", summary.title_fi.to_owned()),

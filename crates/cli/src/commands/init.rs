@@ -24,8 +24,14 @@ pub(crate) struct Init {
 impl Init {
     pub(crate) fn run(self) -> Result<(), Failure> {
         if self.dry_run {
-            let missing = shipped::FILES.iter().filter(|(name, _)| !self.folder.join(name).exists()).count();
-            return print(&format!("would make `{}` with {missing} files, settings, a pseudonym key and an empty lake", self.folder.display()));
+            let missing = shipped::FILES
+                .iter()
+                .filter(|(name, _)| !self.folder.join(name).exists())
+                .count();
+            return print(&format!(
+                "would make `{}` with {missing} files, settings, a pseudonym key and an empty lake",
+                self.folder.display()
+            ));
         }
         let made = make(&self.folder)?;
         print(&format!(
@@ -40,7 +46,9 @@ impl Init {
 /// Makes what is missing in a warehouse folder; gives the number of files written. Files that are
 /// there are never changed: definitions and SQL belong to the analysts of the warehouse.
 pub(crate) fn make(folder: &Path) -> Result<usize, Failure> {
-    let problem = |path: &Path, error: std::io::Error| Failure::expected(format!("cannot write `{}`: {error}", path.display()));
+    let problem = |path: &Path, error: std::io::Error| {
+        Failure::expected(format!("cannot write `{}`: {error}", path.display()))
+    };
     let mut written = 0;
     let mut put = |path: &Path, bytes: &[u8]| -> Result<(), Failure> {
         if path.exists() {
@@ -64,7 +72,9 @@ pub(crate) fn make(folder: &Path) -> Result<usize, Failure> {
             std::fs::create_dir_all(parent).map_err(|error| problem(parent, error))?;
         }
         KeyRing::create(&key).map_err(|error| Failure::expected(chain(&error)))?;
-        say("a new pseudonym key was made: keep a copy of keys/pseudonym.key in a safe place, without it new deliveries cannot be joined to old ones");
+        say(
+            "a new pseudonym key was made: keep a copy of keys/pseudonym.key in a safe place, without it new deliveries cannot be joined to old ones",
+        );
         written += 1;
     }
     Ok(written)

@@ -78,25 +78,57 @@ impl Land {
         if self.json {
             print_json(&receipts)?;
         } else {
-            receipts.iter().try_for_each(|receipt| print(&receipt.to_string()))?;
+            receipts
+                .iter()
+                .try_for_each(|receipt| print(&receipt.to_string()))?;
         }
-        if refused > 0 { Err(Failure::Reported) } else { Ok(()) }
+        if refused > 0 {
+            Err(Failure::Reported)
+        } else {
+            Ok(())
+        }
     }
 }
 
 /// Lands requests with a bound on how many run at once, shows progress, and keeps the logs short.
-pub(crate) async fn land_all(warehouse: &Warehouse, requests: Vec<LandRequest>, at_once: Option<usize>) -> Result<Vec<Result<Receipt, LandError>>, Failure> {
+pub(crate) async fn land_all(
+    warehouse: &Warehouse,
+    requests: Vec<LandRequest>,
+    at_once: Option<usize>,
+) -> Result<Vec<Result<Receipt, LandError>>, Failure> {
     let keys = warehouse.keys()?;
     let at_once = at_once.unwrap_or(warehouse.settings.landing.at_once).max(1);
-    let tables: std::collections::BTreeSet<String> = requests.iter().filter(|request| !request.dry_run).map(|request| request.contract.name().to_owned()).collect();
+    let tables: std::collections::BTreeSet<String> = requests
+        .iter()
+        .filter(|request| !request.dry_run)
+        .map(|request| request.contract.name().to_owned())
+        .collect();
     let bars = Bars::new(requests.len());
-    let results = Box::pin(land_many(&warehouse.lake, &keys, warehouse.clock.as_ref(), requests, at_once, &LandLimits::default(), &bars)).await;
+    let results = Box::pin(land_many(
+        &warehouse.lake,
+        &keys,
+        warehouse.clock.as_ref(),
+        requests,
+        at_once,
+        &LandLimits::default(),
+        &bars,
+    ))
+    .await;
     bars.finish();
     for table in tables {
-        warehouse.lake.maintain(&TableName::new("raw", &table)?).await?;
-        warehouse.lake.maintain(&TableName::new("reject", &table)?).await?;
+        warehouse
+            .lake
+            .maintain(&TableName::new("raw", &table)?)
+            .await?;
+        warehouse
+            .lake
+            .maintain(&TableName::new("reject", &table)?)
+            .await?;
     }
-    warehouse.lake.maintain(&TableName::new("meta", "delivery")?).await?;
+    warehouse
+        .lake
+        .maintain(&TableName::new("meta", "delivery")?)
+        .await?;
     Ok(results)
 }
 
@@ -105,8 +137,11 @@ pub(crate) fn spinner(text: &str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{spinner} {prefix}: {pos} {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
-    ProgressBar::new_spinner().with_style(style).with_prefix(text.to_owned())
+    let style = ProgressStyle::with_template("{spinner} {prefix}: {pos} {wide_msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_spinner());
+    ProgressBar::new_spinner()
+        .with_style(style)
+        .with_prefix(text.to_owned())
 }
 
 /// One bar for each file under way, on a terminal only.
@@ -118,7 +153,11 @@ struct Bars {
 
 impl Bars {
     fn new(files: usize) -> Self {
-        Self { all: std::io::stderr().is_terminal().then(MultiProgress::new), open: Mutex::default(), files }
+        Self {
+            all: std::io::stderr().is_terminal().then(MultiProgress::new),
+            open: Mutex::default(),
+            files,
+        }
     }
 
     fn finish(&self) {
@@ -130,10 +169,19 @@ impl Bars {
 
 impl Progress for Bars {
     fn bytes(&self, file: &str, done: u64, total: u64) {
-        let (Some(all), Ok(mut open)) = (&self.all, self.open.lock()) else { return };
+        let (Some(all), Ok(mut open)) = (&self.all, self.open.lock()) else {
+            return;
+        };
         let bar = open.entry(file.to_owned()).or_insert_with(|| {
-            let style = ProgressStyle::with_template("{msg:32!} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}").unwrap_or_else(|_| ProgressStyle::default_bar());
-            all.add(ProgressBar::new(total).with_style(style).with_message(file.to_owned()))
+            let style = ProgressStyle::with_template(
+                "{msg:32!} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}",
+            )
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+            all.add(
+                ProgressBar::new(total)
+                    .with_style(style)
+                    .with_message(file.to_owned()),
+            )
         });
         bar.set_position(done);
         if done >= total && self.files > 1 {

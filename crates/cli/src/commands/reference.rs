@@ -33,7 +33,11 @@ impl Reference {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         match self.page {
             Page::Cli => print(&command_page()),
-            Page::Settings => print(&format!("# Settings\n\n`{}` in the warehouse folder, as `tietopohja init` writes it:\n\n```toml\n{}```\n", settings::FILE, settings::TEMPLATE)),
+            Page::Settings => print(&format!(
+                "# Settings\n\n`{}` in the warehouse folder, as `tietopohja init` writes it:\n\n```toml\n{}```\n",
+                settings::FILE,
+                settings::TEMPLATE
+            )),
             Page::Indicators => {
                 let scratch = tempfile::tempdir()?;
                 init::make(scratch.path())?;
@@ -55,18 +59,38 @@ fn cell(text: &str) -> String {
 }
 
 fn command_page() -> String {
-    let mut page = String::from("# Commands\n\nData goes to standard output, everything else to standard error. Exit codes: 0 done, 1 expected failure (bad data, failed check, not found), 2 usage or internal, 130 interrupted.\n");
+    let mut page = String::from(
+        "# Commands\n\nData goes to standard output, everything else to standard error. Exit codes: 0 done, 1 expected failure (bad data, failed check, not found), 2 usage or internal, 130 interrupted.\n",
+    );
     let mut root = crate::command_line();
     root.build();
     let mut queue = vec![(root, String::new())];
     while let Some((command, parents)) = queue.pop() {
         let name = format!("{parents}{}", command.get_name());
-        let _ = write!(page, "\n## {name}\n\n{}\n\n", command.get_about().map(ToString::to_string).unwrap_or_default());
-        let arguments: Vec<_> = command.get_arguments().filter(|argument| !argument.is_hide_set() && !matches!(argument.get_id().as_str(), "help" | "version")).collect();
+        let _ = write!(
+            page,
+            "\n## {name}\n\n{}\n\n",
+            command
+                .get_about()
+                .map(ToString::to_string)
+                .unwrap_or_default()
+        );
+        let arguments: Vec<_> = command
+            .get_arguments()
+            .filter(|argument| {
+                !argument.is_hide_set() && !matches!(argument.get_id().as_str(), "help" | "version")
+            })
+            .collect();
         if !arguments.is_empty() {
             page.push_str("| argument | meaning | default |\n|---|---|---|\n");
             for argument in arguments {
-                let value = argument.get_value_names().unwrap_or_default().iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+                let value = argument
+                    .get_value_names()
+                    .unwrap_or_default()
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(" ");
                 let shown = match (argument.get_long(), argument.get_short()) {
                     (Some(long), Some(short)) => format!("-{short}, --{long}"),
                     (Some(long), None) => format!("--{long}"),
@@ -74,26 +98,83 @@ fn command_page() -> String {
                     (None, None) => String::new(),
                 };
                 let takes = argument.get_action().takes_values();
-                let shown = if shown.is_empty() { value } else if takes { format!("{shown} {value}") } else { shown };
-                let default = argument.get_default_values().iter().map(|value| value.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ");
-                let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
-                let _ = writeln!(page, "| `{}` | {} | {} |", cell(&shown), cell(&help), if default.is_empty() || !takes { String::new() } else { format!("`{}`", cell(&default)) });
+                let shown = if shown.is_empty() {
+                    value
+                } else if takes {
+                    format!("{shown} {value}")
+                } else {
+                    shown
+                };
+                let default = argument
+                    .get_default_values()
+                    .iter()
+                    .map(|value| value.to_string_lossy().into_owned())
+                    .collect::<Vec<_>>()
+                    .join(" ");
+                let help = argument
+                    .get_help()
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
+                let _ = writeln!(
+                    page,
+                    "| `{}` | {} | {} |",
+                    cell(&shown),
+                    cell(&help),
+                    if default.is_empty() || !takes {
+                        String::new()
+                    } else {
+                        format!("`{}`", cell(&default))
+                    }
+                );
             }
         }
-        let children: Vec<_> = command.get_subcommands().filter(|child| !child.is_hide_set() && child.get_name() != "help").cloned().collect();
-        queue.extend(children.into_iter().rev().map(|child| (child, format!("{name} "))));
+        let children: Vec<_> = command
+            .get_subcommands()
+            .filter(|child| !child.is_hide_set() && child.get_name() != "help")
+            .cloned()
+            .collect();
+        queue.extend(
+            children
+                .into_iter()
+                .rev()
+                .map(|child| (child, format!("{name} "))),
+        );
     }
     page
 }
 
 fn indicator_page(catalogue: &tietopohja_indicators::Catalogue) -> String {
-    let mut page = format!("# Indicators\n\n{} indicators are shipped. `tietopohja indicator show ID` tells more, `tietopohja indicator sql ID` prints the SQL of one.\n\n| indicator | code | kind | outputs (unit) | levels | periods | breakdowns | title |\n|---|---|---|---|---|---|---|---|\n", catalogue.indicators().len());
+    let mut page = format!(
+        "# Indicators\n\n{} indicators are shipped. `tietopohja indicator show ID` tells more, `tietopohja indicator sql ID` prints the SQL of one.\n\n| indicator | code | kind | outputs (unit) | levels | periods | breakdowns | title |\n|---|---|---|---|---|---|---|---|\n",
+        catalogue.indicators().len()
+    );
     for indicator in catalogue.indicators() {
-        let title = |language| indicator.text(language).map(|text| text.title.clone()).unwrap_or_default();
-        let outputs: Vec<String> = indicator.outputs().iter().map(|output| format!("{} ({})", output.name(), output.unit())).collect();
-        let levels: Vec<&str> = indicator.levels().iter().map(|level| level.as_str()).collect();
-        let grains: Vec<&str> = indicator.grains().iter().map(|grain| grain.as_str()).collect();
-        let breakdowns: Vec<&str> = indicator.breakdowns().iter().map(|breakdown| breakdown.name.as_str()).collect();
+        let title = |language| {
+            indicator
+                .text(language)
+                .map(|text| text.title.clone())
+                .unwrap_or_default()
+        };
+        let outputs: Vec<String> = indicator
+            .outputs()
+            .iter()
+            .map(|output| format!("{} ({})", output.name(), output.unit()))
+            .collect();
+        let levels: Vec<&str> = indicator
+            .levels()
+            .iter()
+            .map(|level| level.as_str())
+            .collect();
+        let grains: Vec<&str> = indicator
+            .grains()
+            .iter()
+            .map(|grain| grain.as_str())
+            .collect();
+        let breakdowns: Vec<&str> = indicator
+            .breakdowns()
+            .iter()
+            .map(|breakdown| breakdown.name.as_str())
+            .collect();
         let _ = writeln!(
             page,
             "| `{}` | {} | {} | {} | {} | {} | {} | {} / *{}* |",
@@ -112,7 +193,10 @@ fn indicator_page(catalogue: &tietopohja_indicators::Catalogue) -> String {
 }
 
 fn contract_page(warehouse: &Warehouse) -> String {
-    let mut page = format!("# Contracts\n\n{} source tables. The contracts themselves are ODCS 3.1 files in `definitions/contracts/`.\n", warehouse.contracts.len());
+    let mut page = format!(
+        "# Contracts\n\n{} source tables. The contracts themselves are ODCS 3.1 files in `definitions/contracts/`.\n",
+        warehouse.contracts.len()
+    );
     for contract in warehouse.contracts.values() {
         let key: Vec<&str> = contract.key().iter().map(AsRef::as_ref).collect();
         let _ = write!(

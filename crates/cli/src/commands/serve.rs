@@ -29,17 +29,35 @@ pub(crate) struct Serve {
 impl Serve {
     pub(crate) async fn run(self, folder: &Path) -> Result<(), Failure> {
         let warehouse = Warehouse::open(folder)?;
-        let written = self.flight.as_deref().unwrap_or(&warehouse.settings.serve.flight);
-        let flight: SocketAddr = written.parse().map_err(|_| Failure::usage(format!("`{written}` is not an address: write 127.0.0.1:31337")))?;
-        let wanted = self.role.as_deref().unwrap_or(&warehouse.settings.serve.role);
+        let written = self
+            .flight
+            .as_deref()
+            .unwrap_or(&warehouse.settings.serve.flight);
+        let flight: SocketAddr = written.parse().map_err(|_| {
+            Failure::usage(format!(
+                "`{written}` is not an address: write 127.0.0.1:31337"
+            ))
+        })?;
+        let wanted = self
+            .role
+            .as_deref()
+            .unwrap_or(&warehouse.settings.serve.role);
         let role = [Role::Reader, Role::Analyst]
             .into_iter()
             .find(|role| role.as_str() == wanted)
-            .ok_or_else(|| Failure::usage(format!("`{wanted}` is not a role for a door without users: use reader or analyst")))?;
+            .ok_or_else(|| {
+                Failure::usage(format!(
+                    "`{wanted}` is not a role for a door without users: use reader or analyst"
+                ))
+            })?;
         let engine = warehouse.engine().await?;
         let mut key = [0; 32];
-        getrandom::fill(&mut key).map_err(|error| Failure::internal(format!("no randomness: {error}")))?;
-        let options = ServeOptions { anonymous_role: role, ..ServeOptions::new(flight, key, Arc::clone(&warehouse.clock)) };
+        getrandom::fill(&mut key)
+            .map_err(|error| Failure::internal(format!("no randomness: {error}")))?;
+        let options = ServeOptions {
+            anonymous_role: role,
+            ..ServeOptions::new(flight, key, Arc::clone(&warehouse.clock))
+        };
         let json = self.json;
         let announce = move |address: SocketAddr| {
             let line = if json {
@@ -54,14 +72,18 @@ impl Serve {
                 say("the ready line could not be printed");
             }
         };
-        serve(engine, options, announce, stopped()).await.map_err(|error| Failure::expected(chain(&error)))
+        serve(engine, options, announce, stopped())
+            .await
+            .map_err(|error| Failure::expected(chain(&error)))
     }
 }
 
 /// Completes on SIGTERM. Ctrl-C ends the whole command.
 async fn stopped() {
     #[cfg(unix)]
-    if let Ok(mut signal) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+    if let Ok(mut signal) =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+    {
         signal.recv().await;
         return;
     }

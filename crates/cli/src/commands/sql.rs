@@ -24,7 +24,12 @@ pub(crate) struct Sql {
     /// The query; without one a shell opens
     query: Option<String>,
     /// Read queries from a file, or from standard input with `-`
-    #[arg(short = 'f', long = "file", conflicts_with = "query", value_name = "FILE")]
+    #[arg(
+        short = 'f',
+        long = "file",
+        conflicts_with = "query",
+        value_name = "FILE"
+    )]
     file: Option<PathBuf>,
     /// The form of the result
     #[arg(short, long, value_enum, default_value_t = Form::Table)]
@@ -40,7 +45,12 @@ impl Sql {
         let role = Role::ALL
             .into_iter()
             .find(|role| role.as_str() == self.role)
-            .ok_or_else(|| Failure::usage(format!("`{}` is not a role: use admin, analyst or reader", self.role)))?;
+            .ok_or_else(|| {
+                Failure::usage(format!(
+                    "`{}` is not a role: use admin, analyst or reader",
+                    self.role
+                ))
+            })?;
         let principal = if role == Role::Admin {
             Principal::local_admin()
         } else {
@@ -51,9 +61,21 @@ impl Sql {
         let text = match (&self.query, &self.file) {
             (Some(query), _) => query.clone(),
             (None, Some(path)) if path.as_os_str() == "-" => standard_input()?,
-            (None, Some(path)) => std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("cannot read `{}`: {error}", path.display())))?,
+            (None, Some(path)) => std::fs::read_to_string(path).map_err(|error| {
+                Failure::usage(format!("cannot read `{}`: {error}", path.display()))
+            })?,
             (None, None) if std::io::stdin().is_terminal() => {
-                return Box::pin(Shell { engine, principal, session, form: self.output, timing: false }.run(&warehouse.folder)).await;
+                return Box::pin(
+                    Shell {
+                        engine,
+                        principal,
+                        session,
+                        form: self.output,
+                        timing: false,
+                    }
+                    .run(&warehouse.folder),
+                )
+                .await;
             }
             (None, None) => standard_input()?,
         };
@@ -73,7 +95,9 @@ fn standard_input() -> Result<String, Failure> {
 async fn answer(session: &Session, statement: &str, form: Form) -> Result<usize, Failure> {
     let rows = Box::pin(session.query(statement)).await?;
     let schema = rows.schema();
-    let rows = futures::StreamExt::map(rows, |batch| batch.map_err(tietopohja_engine::EngineError::from_datafusion));
+    let rows = futures::StreamExt::map(rows, |batch| {
+        batch.map_err(tietopohja_engine::EngineError::from_datafusion)
+    });
     Box::pin(write_stream(schema, rows, form)).await
 }
 
@@ -124,16 +148,45 @@ struct Words(Vec<String>);
 impl Completer for Words {
     type Candidate = Pair;
 
-    fn complete(&self, line: &str, position: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
+    fn complete(
+        &self,
+        line: &str,
+        position: usize,
+        _: &Context<'_>,
+    ) -> rustyline::Result<(usize, Vec<Pair>)> {
         let before = line.get(..position).unwrap_or_default();
-        let start = before.rfind(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.')).map_or(0, |place| place + 1);
+        let start = before
+            .rfind(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.'))
+            .map_or(0, |place| place + 1);
         let typed = before.get(start..).unwrap_or_default().to_lowercase();
-        let pairs = self.0.iter().filter(|word| !typed.is_empty() && word.to_lowercase().starts_with(&typed)).map(|word| Pair { display: word.clone(), replacement: word.clone() });
+        let pairs = self
+            .0
+            .iter()
+            .filter(|word| !typed.is_empty() && word.to_lowercase().starts_with(&typed))
+            .map(|word| Pair {
+                display: word.clone(),
+                replacement: word.clone(),
+            });
         Ok((start, pairs.collect()))
     }
 }
 
-const KEYWORDS: &[&str] = &["SELECT", "FROM", "WHERE", "GROUP BY", "ORDER BY", "LIMIT", "JOIN", "EXPLAIN", "SHOW TABLES", "DESCRIBE", "COUNT", "SUM", "AVG", "DISTINCT"];
+const KEYWORDS: &[&str] = &[
+    "SELECT",
+    "FROM",
+    "WHERE",
+    "GROUP BY",
+    "ORDER BY",
+    "LIMIT",
+    "JOIN",
+    "EXPLAIN",
+    "SHOW TABLES",
+    "DESCRIBE",
+    "COUNT",
+    "SUM",
+    "AVG",
+    "DISTINCT",
+];
 
 const HELP: &str = "\
 End a query with `;`.  Tab completes keywords, tables and columns.
@@ -144,14 +197,19 @@ End a query with `;`.  Tab completes keywords, tables and columns.
 impl Shell {
     async fn run(mut self, folder: &Path) -> Result<(), Failure> {
         let tables = Box::pin(self.session.tables()).await?;
-        let mut editor: Editor<Words, DefaultHistory> = Editor::new().map_err(|error| Failure::internal(error.to_string()))?;
+        let mut editor: Editor<Words, DefaultHistory> =
+            Editor::new().map_err(|error| Failure::internal(error.to_string()))?;
         editor.set_helper(Some(Words(words(&tables))));
         let history = folder.join(".sql_history");
         let _ = editor.load_history(&history);
         say("tietopohja SQL; \\? helps, \\q leaves");
         let mut pending = String::new();
         loop {
-            let prompt = if pending.is_empty() { "tietopohja> " } else { "        ... " };
+            let prompt = if pending.is_empty() {
+                "tietopohja> "
+            } else {
+                "        ... "
+            };
             let line = match editor.readline(prompt) {
                 Ok(line) => line,
                 Err(ReadlineError::Interrupted) => {
@@ -186,7 +244,9 @@ impl Shell {
                     _ = tokio::signal::ctrl_c() => { say("cancelled"); break }
                 };
                 match answered {
-                    Ok(rows) if self.timing => say(&format!("({rows} rows, {:.3} s)", seconds_since(started))),
+                    Ok(rows) if self.timing => {
+                        say(&format!("({rows} rows, {:.3} s)", seconds_since(started)))
+                    }
                     Ok(rows) => say(&format!("({rows} rows)")),
                     Err(failure) => say(&failure.to_string()),
                 }
@@ -199,19 +259,27 @@ impl Shell {
     }
 
     async fn meta(&mut self, command: &str) -> Result<(), Failure> {
-        let (name, argument) = command.split_once(' ').map_or((command, ""), |(name, argument)| (name, argument.trim()));
+        let (name, argument) = command
+            .split_once(' ')
+            .map_or((command, ""), |(name, argument)| (name, argument.trim()));
         match (name, argument) {
             ("\\?" | "\\h", _) => print(HELP),
             ("\\timing", _) => {
                 self.timing = !self.timing;
-                print(if self.timing { "timing is on" } else { "timing is off" })
+                print(if self.timing {
+                    "timing is on"
+                } else {
+                    "timing is off"
+                })
             }
             ("\\refresh", _) => {
                 self.session = Box::pin(self.engine.session(&self.principal)).await?;
                 print("the session sees the newest data")
             }
             ("\\o", form) => match <Form as clap::ValueEnum>::from_str(form, true) {
-                Ok(Form::Parquet | Form::Arrow) | Err(_) => Err(Failure::usage("use table, csv, json, ndjson or markdown")),
+                Ok(Form::Parquet | Form::Arrow) | Err(_) => {
+                    Err(Failure::usage("use table, csv, json, ndjson or markdown"))
+                }
                 Ok(form) => {
                     self.form = form;
                     Ok(())
@@ -221,7 +289,9 @@ impl Shell {
                 let tables = Box::pin(self.session.tables()).await?;
                 print(&described(&tables, table)?)
             }
-            _ => Err(Failure::usage(format!("there is no command `{name}`: \\? lists them"))),
+            _ => Err(Failure::usage(format!(
+                "there is no command `{name}`: \\? lists them"
+            ))),
         }
     }
 }
@@ -230,7 +300,13 @@ fn words(tables: &[TableInfo]) -> Vec<String> {
     let mut words: Vec<String> = KEYWORDS.iter().map(|word| (*word).to_owned()).collect();
     for table in tables {
         words.push(format!("{}.{}", table.schema, table.name));
-        words.extend(table.columns.fields().iter().map(|field| field.name().clone()));
+        words.extend(
+            table
+                .columns
+                .fields()
+                .iter()
+                .map(|field| field.name().clone()),
+        );
     }
     words.sort();
     words.dedup();
@@ -239,14 +315,32 @@ fn words(tables: &[TableInfo]) -> Vec<String> {
 
 fn described(tables: &[TableInfo], wanted: &str) -> Result<String, Failure> {
     let (names, rows): (Vec<&str>, Vec<Vec<String>>) = if wanted.is_empty() {
-        let rows = tables.iter().map(|table| vec![table.schema.clone(), table.name.clone(), table.kind.as_str().to_owned(), table.comment.clone().unwrap_or_default()]);
-        (vec!["schema", "table", "kind", "one row is"], rows.collect())
+        let rows = tables.iter().map(|table| {
+            vec![
+                table.schema.clone(),
+                table.name.clone(),
+                table.kind.as_str().to_owned(),
+                table.comment.clone().unwrap_or_default(),
+            ]
+        });
+        (
+            vec!["schema", "table", "kind", "one row is"],
+            rows.collect(),
+        )
     } else {
         let table = tables
             .iter()
-            .find(|table| format!("{}.{}", table.schema, table.name) == wanted || table.name == wanted)
-            .ok_or_else(|| Failure::expected(format!("there is no table `{wanted}`: \\d lists them")))?;
-        let rows = table.columns.fields().iter().map(|field| vec![field.name().clone(), field.data_type().to_string()]);
+            .find(|table| {
+                format!("{}.{}", table.schema, table.name) == wanted || table.name == wanted
+            })
+            .ok_or_else(|| {
+                Failure::expected(format!("there is no table `{wanted}`: \\d lists them"))
+            })?;
+        let rows = table
+            .columns
+            .fields()
+            .iter()
+            .map(|field| vec![field.name().clone(), field.data_type().to_string()]);
         (vec!["column", "type"], rows.collect())
     };
     let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
@@ -268,7 +362,10 @@ mod tests {
             ("  ;;  ", vec![]),
             ("select \"a;b\"", vec!["select \"a;b\""]),
         ] {
-            let found: Vec<String> = statements(text).iter().map(|statement| statement.trim().to_owned()).collect();
+            let found: Vec<String> = statements(text)
+                .iter()
+                .map(|statement| statement.trim().to_owned())
+                .collect();
             assert_eq!(found, expected, "{text}");
         }
     }

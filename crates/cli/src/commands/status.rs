@@ -39,12 +39,33 @@ impl Status {
                         row.quarantined.to_string(),
                         row.covers_from.clone().unwrap_or_default(),
                         row.covers_to.clone().unwrap_or_default(),
-                        row.landed_at.clone().unwrap_or_default().chars().take(16).collect(),
+                        row.landed_at
+                            .clone()
+                            .unwrap_or_default()
+                            .chars()
+                            .take(16)
+                            .collect(),
                     ]
                 })
                 .collect();
-            let names = ["contract", "counties", "deliveries", "rows", "quarantined", "from", "to", "last landed"].map(str::to_owned);
-            text_grid(&mut text, &names, &[false, true, true, true, true], &rows, false)?;
+            let names = [
+                "contract",
+                "counties",
+                "deliveries",
+                "rows",
+                "quarantined",
+                "from",
+                "to",
+                "last landed",
+            ]
+            .map(str::to_owned);
+            text_grid(
+                &mut text,
+                &names,
+                &[false, true, true, true, true],
+                &rows,
+                false,
+            )?;
         }
         let mut text = String::from_utf8_lossy(&text).into_owned();
         text.push_str(&format!(
@@ -52,11 +73,20 @@ impl Status {
             status.indicators, status.values, status.suppressed, status.reference_tables
         ));
         match &status.last_run {
-            Some(run) => text.push_str(&format!("last run {}: {}, {} ({})\n", run.run_id, run.status, run.finished_at.as_deref().unwrap_or("not finished"), run.trigger)),
+            Some(run) => text.push_str(&format!(
+                "last run {}: {}, {} ({})\n",
+                run.run_id,
+                run.status,
+                run.finished_at.as_deref().unwrap_or("not finished"),
+                run.trigger
+            )),
             None => text.push_str("nothing has been computed yet: `tietopohja calc`\n"),
         }
         for check in &status.failing_checks {
-            text.push_str(&format!("check of `{}`: {} (see `tietopohja indicator check {}`)\n", check.indicator, check.status, check.indicator));
+            text.push_str(&format!(
+                "check of `{}`: {} (see `tietopohja indicator check {}`)\n",
+                check.indicator, check.status, check.indicator
+            ));
         }
         for problem in &status.problems {
             text.push_str(&format!("problem: {problem}\n"));

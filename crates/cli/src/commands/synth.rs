@@ -49,7 +49,12 @@ impl Synth {
         let plan = SynthPlan {
             years: self.years.as_deref().map(years).transpose()?,
             counties: (!self.counties.is_empty())
-                .then(|| self.counties.iter().map(|code| County::parse(code)).collect::<Result<Vec<_>, _>>())
+                .then(|| {
+                    self.counties
+                        .iter()
+                        .map(|code| County::parse(code))
+                        .collect::<Result<Vec<_>, _>>()
+                })
                 .transpose()
                 .map_err(|error| Failure::usage(error.to_string()))?,
             defects: !self.clean,
@@ -87,11 +92,16 @@ fn years(text: &str) -> Result<std::ops::RangeInclusive<i16>, Failure> {
 
 /// Writes the extracts of a plan from the shipped reference data.
 pub(crate) fn write(plan: &SynthPlan, out: &Path) -> Result<Manifest, Failure> {
-    let text = |name: &str| shipped::text(name).ok_or_else(|| Failure::internal(format!("the shipped file `{name}` is missing")));
+    let text = |name: &str| {
+        shipped::text(name)
+            .ok_or_else(|| Failure::internal(format!("the shipped file `{name}` is missing")))
+    };
     let inputs = ReferenceInputs {
         municipal_population: text("reference/population/vaesto_kunnittain_2000_2022.csv")?,
         age_structure: text("reference/population/vaesto_ika_sukupuoli_kunnittain_2018_2019.csv")?,
-        population_projection: text("reference/population/vaestoennuste_2024_koko_maa_2024_2045.csv")?,
+        population_projection: text(
+            "reference/population/vaestoennuste_2024_koko_maa_2024_2045.csv",
+        )?,
         municipality_keys: text("reference/regions/kunnat_hyvinvointialueittain_2022_2026.csv")?,
         municipality_mergers: text("reference/regions/kuntaliitokset.csv")?,
         counties: text("reference/regions/hyvinvointialueet.csv")?,

@@ -6,7 +6,8 @@ use crate::warehouse::{Scratch, text};
 
 /// Notifications of one month; identity codes are artificial.
 fn extract(rows: &[(&str, &str)]) -> String {
-    let mut csv = String::from("ilmoitusnumero;henkilotunnus;kotikunta;saapumispvm;ilmoittaja;mitatoity\r\n");
+    let mut csv =
+        String::from("ilmoitusnumero;henkilotunnus;kotikunta;saapumispvm;ilmoittaja;mitatoity\r\n");
     for (number, day) in rows {
         csv.push_str(&format!("{number};020516C903K;398;{day}.01.2024;4;E\r\n"));
     }
@@ -16,10 +17,20 @@ fn extract(rows: &[(&str, &str)]) -> String {
 const FIRST: &[(&str, &str)] = &[("A1", "05"), ("A2", "06"), ("A3", "07")];
 const CORRECTED: &[(&str, &str)] = &[("A1", "05"), ("A2", "08")];
 const COUNT: &str = "SELECT count(*) AS n FROM raw.child_notification";
-const LEDGER: &str = "SELECT delivery_id, received, accepted, quarantined FROM meta.delivery ORDER BY revision";
+const LEDGER: &str =
+    "SELECT delivery_id, received, accepted, quarantined FROM meta.delivery ORDER BY revision";
 
 fn land(scratch: &Scratch, file: &std::path::Path) -> Value {
-    let receipts = scratch.run(&["land", "child_notification", "--county", "09", "--period", "2024-01", "--json", file.to_str().expect("a path")]);
+    let receipts = scratch.run(&[
+        "land",
+        "child_notification",
+        "--county",
+        "09",
+        "--period",
+        "2024-01",
+        "--json",
+        file.to_str().expect("a path"),
+    ]);
     serde_json::from_str::<Value>(&receipts).expect("JSON")[0].clone()
 }
 
@@ -36,44 +47,99 @@ fn the_same_bytes_twice_change_nothing_and_a_correction_replaces() {
     assert_eq!(receipt["outcome"], "replaced");
     assert_eq!(receipt["delivery_id"], "child_notification.09.202401.r2");
     assert_eq!(scratch.figure(COUNT), 2);
-    assert_eq!(scratch.rows(LEDGER).len(), 2, "the ledger keeps both revisions");
+    assert_eq!(
+        scratch.rows(LEDGER).len(),
+        2,
+        "the ledger keeps both revisions"
+    );
 
-    let older = scratch.command(&["land", "child_notification", "--county", "09", "--period", "2024-01", "--revision", "1"]).arg(scratch.file("older.csv", &extract(&FIRST[..1]))).output().expect("it runs");
+    let older = scratch
+        .command(&[
+            "land",
+            "child_notification",
+            "--county",
+            "09",
+            "--period",
+            "2024-01",
+            "--revision",
+            "1",
+        ])
+        .arg(scratch.file("older.csv", &extract(&FIRST[..1])))
+        .output()
+        .expect("it runs");
     assert_eq!(older.status.code(), Some(1), "{}", text(&older));
-    assert_eq!(scratch.figure(COUNT), 2, "an older revision changes nothing");
+    assert_eq!(
+        scratch.figure(COUNT),
+        2,
+        "an older revision changes nothing"
+    );
 }
 
 #[test]
 fn a_dry_run_changes_nothing() {
     let scratch = Scratch::new();
     let file = scratch.file("first.csv", &extract(FIRST));
-    scratch.run(&["land", "child_notification", "--county", "09", "--period", "2024-01", "--dry-run", file.to_str().expect("a path")]);
+    scratch.run(&[
+        "land",
+        "child_notification",
+        "--county",
+        "09",
+        "--period",
+        "2024-01",
+        "--dry-run",
+        file.to_str().expect("a path"),
+    ]);
     assert_eq!(scratch.figure(COUNT), 0);
 }
 
 /// Killed at each step, the table is old or new, and a retry lands exactly once.
 #[test]
 fn a_kill_at_every_step_leaves_old_or_new() {
-    for (point, visible) in [("land.staged", 3), ("land.pending", 3), ("land.rejects", 3), ("land.data", 2), ("land.ledger", 2)] {
+    for (point, visible) in [
+        ("land.staged", 3),
+        ("land.pending", 3),
+        ("land.rejects", 3),
+        ("land.data", 2),
+        ("land.ledger", 2),
+    ] {
         let scratch = Scratch::new();
         land(&scratch, &scratch.file("first.csv", &extract(FIRST)));
         let corrected = scratch.file("corrected.csv", &extract(CORRECTED));
         let killed = scratch
-            .command(&["land", "child_notification", "--county", "09", "--period", "2024-01"])
+            .command(&[
+                "land",
+                "child_notification",
+                "--county",
+                "09",
+                "--period",
+                "2024-01",
+            ])
             .arg(&corrected)
             .env("TIETOPOHJA_FAIL_POINT", point)
             .output()
             .expect("it runs");
-        assert_eq!(killed.status.code(), None, "{point} did not kill: {}", text(&killed));
+        assert_eq!(
+            killed.status.code(),
+            None,
+            "{point} did not kill: {}",
+            text(&killed)
+        );
         assert_eq!(scratch.figure(COUNT), visible, "after a kill at {point}");
 
         let receipt = land(&scratch, &corrected);
-        assert_eq!(receipt["delivery_id"], "child_notification.09.202401.r2", "{point}");
+        assert_eq!(
+            receipt["delivery_id"], "child_notification.09.202401.r2",
+            "{point}"
+        );
         assert_eq!(receipt["accepted"], 2, "{point}");
         assert_eq!(scratch.figure(COUNT), 2, "{point}: a retry lands once");
         let ledger = scratch.rows(LEDGER);
         assert_eq!(ledger.len(), 2, "{point}: {ledger:?}");
-        assert_eq!(land(&scratch, &corrected)["outcome"], "already_landed", "{point}");
+        assert_eq!(
+            land(&scratch, &corrected)["outcome"],
+            "already_landed",
+            "{point}"
+        );
     }
 }
 
@@ -83,7 +149,15 @@ fn two_processes_landing_the_same_delivery_land_it_once() {
     let file = scratch.file("first.csv", &extract(FIRST));
     let start = || {
         scratch
-            .command(&["land", "child_notification", "--county", "09", "--period", "2024-01", "--json"])
+            .command(&[
+                "land",
+                "child_notification",
+                "--county",
+                "09",
+                "--period",
+                "2024-01",
+                "--json",
+            ])
             .arg(&file)
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::piped())
@@ -97,13 +171,30 @@ fn two_processes_landing_the_same_delivery_land_it_once() {
             let output = process.wait_with_output().expect("it ends");
             assert!(output.status.success(), "{}", text(&output));
             let receipts: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-            receipts[0]["outcome"].as_str().unwrap_or_default().to_owned()
+            receipts[0]["outcome"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
         })
         .collect();
     assert_eq!(scratch.figure(COUNT), 3);
     assert_eq!(scratch.rows(LEDGER).len(), 1);
-    assert_eq!(outcomes.iter().filter(|outcome| *outcome == "landed").count(), 1, "{outcomes:?}");
-    assert_eq!(outcomes.iter().filter(|outcome| *outcome == "already_landed").count(), 1, "{outcomes:?}");
+    assert_eq!(
+        outcomes
+            .iter()
+            .filter(|outcome| *outcome == "landed")
+            .count(),
+        1,
+        "{outcomes:?}"
+    );
+    assert_eq!(
+        outcomes
+            .iter()
+            .filter(|outcome| *outcome == "already_landed")
+            .count(),
+        1,
+        "{outcomes:?}"
+    );
 }
 
 #[test]
@@ -112,18 +203,38 @@ fn no_identity_code_reaches_the_lake_or_a_message() {
     let mut csv = extract(FIRST);
     csv.push_str("A4;020516C903L;398;09.01.2024;4;E\r\n");
     let file = scratch.file("first.csv", &csv);
-    let output = scratch.command(&["land", "child_notification", "--county", "09", "--period", "2024-01"]).arg(&file).output().expect("it runs");
+    let output = scratch
+        .command(&[
+            "land",
+            "child_notification",
+            "--county",
+            "09",
+            "--period",
+            "2024-01",
+        ])
+        .arg(&file)
+        .output()
+        .expect("it runs");
     std::fs::remove_file(&file).expect("the source goes away");
     let mut folders = vec![scratch.path().join("lake")];
     let mut seen = vec![output.stdout, output.stderr];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).expect("a folder") {
             let path = entry.expect("an entry").path();
-            if path.is_dir() { folders.push(path) } else { seen.push(std::fs::read(path).expect("a file")) }
+            if path.is_dir() {
+                folders.push(path)
+            } else {
+                seen.push(std::fs::read(path).expect("a file"))
+            }
         }
     }
     assert!(seen.len() > 4);
     for code in ["020516C903K", "020516C903L"] {
-        assert!(!seen.iter().any(|bytes| bytes.windows(code.len()).any(|window| window == code.as_bytes())), "an identity code is readable");
+        assert!(
+            !seen.iter().any(|bytes| bytes
+                .windows(code.len())
+                .any(|window| window == code.as_bytes())),
+            "an identity code is readable"
+        );
     }
 }

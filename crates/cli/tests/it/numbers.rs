@@ -20,45 +20,91 @@ fn published(scratch: &Scratch) -> String {
 #[test]
 fn the_demo_catches_every_defect_and_every_indicator_equals_its_check() {
     let scratch = Scratch::new();
-    let demo = scratch.command(&["demo", "--once", "--scale", "0.02", "--dir"]).arg(scratch.path()).output().expect("it runs");
+    let demo = scratch
+        .command(&["demo", "--once", "--scale", "0.02", "--dir"])
+        .arg(scratch.path())
+        .output()
+        .expect("it runs");
     assert!(demo.status.success(), "{}", text(&demo));
 
     // Defects: exactly those of the manifest, file by file.
-    let manifest: Value = serde_json::from_slice(&std::fs::read(scratch.path().join("extracts/manifest.json")).expect("a manifest")).expect("JSON");
+    let manifest: Value = serde_json::from_slice(
+        &std::fs::read(scratch.path().join("extracts/manifest.json")).expect("a manifest"),
+    )
+    .expect("JSON");
     let mut expected: BTreeMap<(String, i64), String> = BTreeMap::new();
     let (mut rows, mut accepted) = (0, 0);
     for file in manifest["files"].as_array().expect("files") {
-        let delivery = format!("{}.{}.{}.r1", file["dataset"].as_str().expect("a name"), file["county"].as_str().expect("a code"), file["period"]);
+        let delivery = format!(
+            "{}.{}.{}.r1",
+            file["dataset"].as_str().expect("a name"),
+            file["county"].as_str().expect("a code"),
+            file["period"]
+        );
         rows += file["rows"].as_i64().expect("rows");
         accepted += file["accepted"].as_i64().expect("accepted");
         for defect in file["defects"].as_array().expect("defects") {
-            expected.insert((delivery.clone(), defect["row"].as_i64().expect("a row")), defect["rule"].as_str().expect("a rule").to_owned());
+            expected.insert(
+                (delivery.clone(), defect["row"].as_i64().expect("a row")),
+                defect["rule"].as_str().expect("a rule").to_owned(),
+            );
         }
     }
     assert!(expected.len() > 300, "{} planted defects", expected.len());
-    let contracts: std::collections::BTreeSet<&str> = manifest["files"].as_array().expect("files").iter().filter_map(|file| file["dataset"].as_str()).collect();
+    let contracts: std::collections::BTreeSet<&str> = manifest["files"]
+        .as_array()
+        .expect("files")
+        .iter()
+        .filter_map(|file| file["dataset"].as_str())
+        .collect();
     let mut found: BTreeMap<(String, i64), String> = BTreeMap::new();
     for contract in contracts {
         for row in scratch.rows(&format!("SELECT delivery_id, row_no, min(rule) AS rule FROM reject.{contract} GROUP BY delivery_id, row_no")) {
             found.insert((row["delivery_id"].as_str().unwrap_or_default().to_owned(), row["row_no"].as_i64().unwrap_or_default()), row["rule"].as_str().unwrap_or_default().to_owned());
         }
     }
-    let missing: Vec<_> = expected.iter().filter(|(key, rule)| found.get(*key) != Some(rule)).take(10).collect();
-    let more: Vec<_> = found.iter().filter(|(key, _)| !expected.contains_key(*key)).take(10).collect();
-    assert!(missing.is_empty() && more.is_empty(), "not caught: {missing:?}; caught without being planted: {more:?}");
+    let missing: Vec<_> = expected
+        .iter()
+        .filter(|(key, rule)| found.get(*key) != Some(rule))
+        .take(10)
+        .collect();
+    let more: Vec<_> = found
+        .iter()
+        .filter(|(key, _)| !expected.contains_key(*key))
+        .take(10)
+        .collect();
+    assert!(
+        missing.is_empty() && more.is_empty(),
+        "not caught: {missing:?}; caught without being planted: {more:?}"
+    );
 
     // Reconciliation, delivery by delivery and against the tables.
-    assert_eq!(scratch.figure("SELECT count(*) FROM meta.delivery WHERE received <> accepted + quarantined"), 0);
-    assert_eq!(scratch.figure("SELECT sum(received) FROM meta.delivery"), rows);
-    assert_eq!(scratch.figure("SELECT sum(accepted) FROM meta.delivery"), accepted);
+    assert_eq!(
+        scratch
+            .figure("SELECT count(*) FROM meta.delivery WHERE received <> accepted + quarantined"),
+        0
+    );
+    assert_eq!(
+        scratch.figure("SELECT sum(received) FROM meta.delivery"),
+        rows
+    );
+    assert_eq!(
+        scratch.figure("SELECT sum(accepted) FROM meta.delivery"),
+        accepted
+    );
 
     // Each indicator is computed twice.
-    let checks: Value = serde_json::from_str(&scratch.run(&["indicator", "check", "--json"])).expect("JSON");
+    let checks: Value =
+        serde_json::from_str(&scratch.run(&["indicator", "check", "--json"])).expect("JSON");
     let checks = checks.as_array().expect("a list");
     assert!(checks.len() >= 24);
     for check in checks {
         assert_eq!(check["status"], "agrees", "{check}");
-        assert_eq!((check["mismatched"].as_i64(), check["missing"].as_i64()), (Some(0), Some(0)), "{check}");
+        assert_eq!(
+            (check["mismatched"].as_i64(), check["missing"].as_i64()),
+            (Some(0), Some(0)),
+            "{check}"
+        );
     }
 
     // The need model equals the official coefficients.
@@ -68,17 +114,28 @@ fn the_demo_catches_every_defect_and_every_indicator_equals_its_check() {
          WHERE v.indicator = 'need.service_need' AND v.output = 'factor_total' AND v.area_level IN ('county', 'country')",
     );
     assert_eq!(worst[0]["n"], 92, "{worst:?}");
-    assert!(worst[0]["worst"].as_f64().expect("a number") <= 1e-12, "{worst:?}");
+    assert!(
+        worst[0]["worst"].as_f64().expect("a number") <= 1e-12,
+        "{worst:?}"
+    );
 
     // The same on 1, 2 and 7 partitions, and nothing stale afterwards.
-    let settings = std::fs::read_to_string(scratch.path().join("tietopohja.toml")).expect("settings");
+    let settings =
+        std::fs::read_to_string(scratch.path().join("tietopohja.toml")).expect("settings");
     let mut results = Vec::new();
     for partitions in [1, 2, 7] {
-        std::fs::write(scratch.path().join("tietopohja.toml"), settings.replace("partitions = 0", &format!("partitions = {partitions}"))).expect("settings");
+        std::fs::write(
+            scratch.path().join("tietopohja.toml"),
+            settings.replace("partitions = 0", &format!("partitions = {partitions}")),
+        )
+        .expect("settings");
         scratch.run(&["calc", "--full"]);
         results.push(published(&scratch));
     }
     assert!(results[0].lines().count() > 10_000);
-    assert!(results.iter().all(|result| *result == results[0]), "results depend on the number of partitions");
+    assert!(
+        results.iter().all(|result| *result == results[0]),
+        "results depend on the number of partitions"
+    );
     assert_eq!(scratch.run(&["plan", "--json"]).trim(), "[]");
 }

@@ -12,8 +12,14 @@ pub(crate) struct Scratch {
 
 impl Scratch {
     pub(crate) fn new() -> Scratch {
-        let scratch = Scratch { folder: tempfile::tempdir().expect("a scratch folder") };
-        let made = scratch.command(&["init"]).arg(scratch.path()).output().expect("the binary runs");
+        let scratch = Scratch {
+            folder: tempfile::tempdir().expect("a scratch folder"),
+        };
+        let made = scratch
+            .command(&["init"])
+            .arg(scratch.path())
+            .output()
+            .expect("the binary runs");
         assert!(made.status.success(), "{}", text(&made));
         scratch
     }
@@ -47,7 +53,10 @@ impl Scratch {
     pub(crate) fn figure(&self, query: &str) -> i64 {
         let rows = self.rows(query);
         let row = rows.first().and_then(Value::as_object).expect("one row");
-        row.values().next().and_then(Value::as_i64).unwrap_or_default()
+        row.values()
+            .next()
+            .and_then(Value::as_i64)
+            .unwrap_or_default()
     }
 
     /// Writes a source file into the warehouse folder.
@@ -59,5 +68,9 @@ impl Scratch {
 }
 
 pub(crate) fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }

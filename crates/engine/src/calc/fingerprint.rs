@@ -34,10 +34,19 @@ impl Engine {
             let hasher = hashers.entry(contract).or_default();
             hasher.update(delivery.as_bytes()).update(b"\n");
         }
-        let delivered =
-            hashers.into_iter().map(|(contract, hasher)| (contract, hasher.finalize().to_hex().to_string())).collect();
-        let reference = self.pairs(resolver, "SELECT name, digest FROM meta.reference").await?.into_iter().collect();
-        Ok(Inputs { delivered, reference })
+        let delivered = hashers
+            .into_iter()
+            .map(|(contract, hasher)| (contract, hasher.finalize().to_hex().to_string()))
+            .collect();
+        let reference = self
+            .pairs(resolver, "SELECT name, digest FROM meta.reference")
+            .await?
+            .into_iter()
+            .collect();
+        Ok(Inputs {
+            delivered,
+            reference,
+        })
     }
 
     /// The rows of a query of two text columns.
@@ -46,7 +55,10 @@ impl Engine {
         for batch in self.run(resolver, sql).await? {
             let batch = conform(&batch, &plain_schema(&batch.schema()))?;
             if let [first, second] = batch.columns() {
-                let both = first.as_string::<i32>().iter().zip(second.as_string::<i32>());
+                let both = first
+                    .as_string::<i32>()
+                    .iter()
+                    .zip(second.as_string::<i32>());
                 pairs.extend(both.filter_map(|(a, b)| Some((a?.to_owned(), b?.to_owned()))));
             }
         }
@@ -64,7 +76,9 @@ impl Engine {
     ) -> Result<String> {
         let mut hasher = blake3::Hasher::new();
         let mut part = |text: &str| {
-            hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+            hasher
+                .update(&(text.len() as u64).to_le_bytes())
+                .update(text.as_bytes());
         };
         part(FORMAT);
         part(indicator.version());
@@ -74,7 +88,12 @@ impl Engine {
             part(output.unit());
         }
         let mut reads: BTreeSet<RelationName> = BTreeSet::new();
-        for sql in compiled.components.iter().map(|component| &component.sql).chain([&compiled.value_sql]) {
+        for sql in compiled
+            .components
+            .iter()
+            .map(|component| &component.sql)
+            .chain([&compiled.value_sql])
+        {
             part(sql);
             reads.extend(reads_of(sql)?);
         }
@@ -106,8 +125,14 @@ impl Engine {
         }
         // Deliveries of other contracts do not change what this indicator knows to be delivered.
         if (source.schema.as_str(), source.name.as_str()) == ("meta", "delivery") {
-            let of_contract = |contract: &&str| inputs.delivered.get(*contract).map_or("", String::as_str);
-            return Ok(indicator.contracts().iter().map(of_contract).collect::<Vec<_>>().join(","));
+            let of_contract =
+                |contract: &&str| inputs.delivered.get(*contract).map_or("", String::as_str);
+            return Ok(indicator
+                .contracts()
+                .iter()
+                .map(of_contract)
+                .collect::<Vec<_>>()
+                .join(","));
         }
         if source.schema == "reference"
             && let Some(digest) = inputs.reference.get(&source.name)
@@ -115,7 +140,10 @@ impl Engine {
             return Ok(digest.clone());
         }
         match TableName::new(&source.schema, &source.name) {
-            Ok(name) => Ok(resolver.version(&name).await?.map_or("none".to_owned(), |version| version.to_string())),
+            Ok(name) => Ok(resolver
+                .version(&name)
+                .await?
+                .map_or("none".to_owned(), |version| version.to_string())),
             Err(_) => Ok("none".to_owned()),
         }
     }

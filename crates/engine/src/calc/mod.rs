@@ -91,7 +91,10 @@ impl CalcReport {
     }
 
     fn count(&self, is: impl Fn(&IndicatorOutcome) -> bool) -> usize {
-        self.indicators.iter().filter(|result| is(&result.outcome)).count()
+        self.indicators
+            .iter()
+            .filter(|result| is(&result.outcome))
+            .count()
     }
 }
 

@@ -33,7 +33,9 @@ pub(crate) fn component_rows(
         .fields()
         .iter()
         .map(|field| match field.name().as_str() {
-            INDICATOR_NO => Ok(Arc::new(Int32Array::from(vec![indicator.number(); rows])) as ArrayRef),
+            INDICATOR_NO => {
+                Ok(Arc::new(Int32Array::from(vec![indicator.number(); rows])) as ArrayRef)
+            }
             "indicator" => Ok(repeated(indicator.id(), rows)),
             "component" => Ok(repeated(component, rows)),
             name => match &source {
@@ -58,7 +60,10 @@ pub(crate) struct Stamp {
 
 /// The stamp of a run that begins now.
 pub(crate) fn stamp_of(at: Timestamp) -> Stamp {
-    Stamp { run_id: format!("run-{}", at.as_microsecond()), at }
+    Stamp {
+        run_id: format!("run-{}", at.as_microsecond()),
+        at,
+    }
 }
 
 /// The values of an indicator before and after protection.
@@ -73,7 +78,13 @@ pub(crate) struct Values {
 
 /// The columns that tell values of an indicator apart.
 pub(crate) fn value_key(breakdowns: &[String]) -> Vec<&str> {
-    let mut key = vec!["output", "area_level", "area", "period_grain", "period_start"];
+    let mut key = vec![
+        "output",
+        "area_level",
+        "area",
+        "period_grain",
+        "period_start",
+    ];
     key.extend(breakdowns.iter().map(String::as_str));
     key
 }
@@ -94,25 +105,40 @@ pub(crate) fn value_rows(
     let what = || format!("the value query of `{}`", indicator.id());
     let Some(source) = whole(batches)? else {
         let empty = RecordBatch::new_empty(schema);
-        return Ok(Values { restricted: empty.clone(), published: empty, suppressed: 0 });
+        return Ok(Values {
+            restricted: empty.clone(),
+            published: empty,
+            suppressed: 0,
+        });
     };
     let key = value_key(breakdowns);
     let source = sorted(&source, &key)?;
     if repeats(&source, &key)? {
-        return Err(EngineError::internal(format!("{} gives a row twice", what())));
+        return Err(EngineError::internal(format!(
+            "{} gives a row twice",
+            what()
+        )));
     }
     let rows = source.num_rows();
     let hidden = hidden_cells(&source, profile, what)?;
-    let outputs = to_type(column(&source, "output", what)?, &arrow::datatypes::DataType::Utf8)?;
+    let outputs = to_type(
+        column(&source, "output", what)?,
+        &arrow::datatypes::DataType::Utf8,
+    )?;
     let unit = units(indicator, &outputs)?;
-    let moment = TimestampMicrosecondArray::from(vec![stamp.at.as_microsecond(); rows]).with_timezone("UTC");
-    let conf_status: StringArray =
-        hidden.iter().map(|hidden| Some(if hidden == Some(true) { "C" } else { "F" })).collect();
+    let moment =
+        TimestampMicrosecondArray::from(vec![stamp.at.as_microsecond(); rows]).with_timezone("UTC");
+    let conf_status: StringArray = hidden
+        .iter()
+        .map(|hidden| Some(if hidden == Some(true) { "C" } else { "F" }))
+        .collect();
     let columns = schema
         .fields()
         .iter()
         .map(|field| match field.name().as_str() {
-            INDICATOR_NO => Ok(Arc::new(Int32Array::from(vec![indicator.number(); rows])) as ArrayRef),
+            INDICATOR_NO => {
+                Ok(Arc::new(Int32Array::from(vec![indicator.number(); rows])) as ArrayRef)
+            }
             "indicator" => Ok(repeated(indicator.id(), rows)),
             "version" => Ok(repeated(indicator.version(), rows)),
             "unit" => Ok(Arc::clone(&unit)),
@@ -132,15 +158,35 @@ pub(crate) fn value_rows(
     let hides_denominator = profile.hides_denominator() || !indicator.denominator_is_public();
     let published = protected(&restricted, &hidden, hides_denominator)?;
     let suppressed = hidden.iter().filter(|hidden| *hidden == Some(true)).count();
-    Ok(Values { restricted, published, suppressed: u64::try_from(suppressed).unwrap_or(u64::MAX) })
+    Ok(Values {
+        restricted,
+        published,
+        suppressed: u64::try_from(suppressed).unwrap_or(u64::MAX),
+    })
 }
 
 /// Which rows protection hides.
-fn hidden_cells(source: &RecordBatch, profile: &Profile, what: impl Fn() -> String + Copy) -> Result<BooleanArray> {
-    let contributors = to_type(column(source, "contributors", what)?, &arrow::datatypes::DataType::Int64)?;
-    let denominators = to_type(column(source, "denominator", what)?, &arrow::datatypes::DataType::Float64)?;
-    let values = to_type(column(source, "value", what)?, &arrow::datatypes::DataType::Float64)?;
-    let (contributors, denominators) = (contributors.as_primitive::<Int64Type>(), denominators.as_primitive::<Float64Type>());
+fn hidden_cells(
+    source: &RecordBatch,
+    profile: &Profile,
+    what: impl Fn() -> String + Copy,
+) -> Result<BooleanArray> {
+    let contributors = to_type(
+        column(source, "contributors", what)?,
+        &arrow::datatypes::DataType::Int64,
+    )?;
+    let denominators = to_type(
+        column(source, "denominator", what)?,
+        &arrow::datatypes::DataType::Float64,
+    )?;
+    let values = to_type(
+        column(source, "value", what)?,
+        &arrow::datatypes::DataType::Float64,
+    )?;
+    let (contributors, denominators) = (
+        contributors.as_primitive::<Int64Type>(),
+        denominators.as_primitive::<Float64Type>(),
+    );
     Ok((0..source.num_rows())
         .map(|row| {
             let cell = Cell {
@@ -154,7 +200,11 @@ fn hidden_cells(source: &RecordBatch, profile: &Profile, what: impl Fn() -> Stri
 }
 
 /// The rows without the hidden numbers: value, interval and count follow the cell.
-fn protected(rows: &RecordBatch, hidden: &BooleanArray, hides_denominator: bool) -> Result<RecordBatch> {
+fn protected(
+    rows: &RecordBatch,
+    hidden: &BooleanArray,
+    hides_denominator: bool,
+) -> Result<RecordBatch> {
     let schema = rows.schema();
     let columns = schema
         .fields()
@@ -169,7 +219,8 @@ fn protected(rows: &RecordBatch, hidden: &BooleanArray, hides_denominator: bool)
             if !follows {
                 return Ok(Arc::clone(column));
             }
-            nullif(column, hidden).map_err(|error| EngineError::internal_because("hiding values", error))
+            nullif(column, hidden)
+                .map_err(|error| EngineError::internal_because("hiding values", error))
         })
         .collect::<Result<Vec<_>>>()?;
     batch(&schema, columns)
@@ -180,9 +231,15 @@ fn units(indicator: &Indicator, outputs: &ArrayRef) -> Result<ArrayRef> {
         .as_string::<i32>()
         .iter()
         .map(|name| {
-            let output = indicator.outputs().iter().find(|output| Some(output.name()) == name);
+            let output = indicator
+                .outputs()
+                .iter()
+                .find(|output| Some(output.name()) == name);
             output.map(|output| Some(output.unit())).ok_or_else(|| {
-                EngineError::internal(format!("the value query of `{}` gives an output it does not declare", indicator.id()))
+                EngineError::internal(format!(
+                    "the value query of `{}` gives an output it does not declare",
+                    indicator.id()
+                ))
             })
         })
         .collect::<Result<StringArray>>()?;
@@ -191,27 +248,42 @@ fn units(indicator: &Indicator, outputs: &ArrayRef) -> Result<ArrayRef> {
 
 /// A division by zero must have become a missing value in the query.
 fn numbers(values: &ArrayRef, name: &str, what: impl Fn() -> String) -> Result<()> {
-    let Some(values) = values.as_primitive_opt::<Float64Type>() else { return Ok(()) };
+    let Some(values) = values.as_primitive_opt::<Float64Type>() else {
+        return Ok(());
+    };
     let values: &Float64Array = values;
     if values.iter().flatten().any(|value| !value.is_finite()) {
-        return Err(EngineError::internal(format!("{} gives a `{name}` that is not a number", what())));
+        return Err(EngineError::internal(format!(
+            "{} gives a `{name}` that is not a number",
+            what()
+        )));
     }
     Ok(())
 }
 
 fn whole(batches: &[RecordBatch]) -> Result<Option<RecordBatch>> {
-    let Some(first) = batches.first() else { return Ok(None) };
+    let Some(first) = batches.first() else {
+        return Ok(None);
+    };
     let schema = plain_schema(&first.schema());
-    let plain = batches.iter().map(|batch| conform(batch, &schema)).collect::<Result<Vec<_>>>()?;
-    let whole = concat_batches(&schema, &plain)
-        .map_err(|error| EngineError::internal_because("rows of one query do not fit together", error))?;
+    let plain = batches
+        .iter()
+        .map(|batch| conform(batch, &schema))
+        .collect::<Result<Vec<_>>>()?;
+    let whole = concat_batches(&schema, &plain).map_err(|error| {
+        EngineError::internal_because("rows of one query do not fit together", error)
+    })?;
     Ok(Some(whole))
 }
 
-fn column<'a>(batch: &'a RecordBatch, name: &str, what: impl Fn() -> String) -> Result<&'a ArrayRef> {
-    batch
-        .column_by_name(name)
-        .ok_or_else(|| EngineError::internal(format!("{} does not give the column `{name}`", what())))
+fn column<'a>(
+    batch: &'a RecordBatch,
+    name: &str,
+    what: impl Fn() -> String,
+) -> Result<&'a ArrayRef> {
+    batch.column_by_name(name).ok_or_else(|| {
+        EngineError::internal(format!("{} does not give the column `{name}`", what()))
+    })
 }
 
 fn repeated(text: &str, rows: usize) -> ArrayRef {
@@ -231,7 +303,10 @@ pub(crate) fn sorted(batch: &RecordBatch, by: &[&str]) -> Result<RecordBatch> {
         .filter_map(|name| batch.column_by_name(name))
         .map(|values| SortColumn {
             values: Arc::clone(values),
-            options: Some(SortOptions { descending: false, nulls_first: false }),
+            options: Some(SortOptions {
+                descending: false,
+                nulls_first: false,
+            }),
         })
         .collect();
     if columns.is_empty() || batch.num_rows() < 2 {
@@ -249,10 +324,20 @@ pub(crate) fn sorted(batch: &RecordBatch, by: &[&str]) -> Result<RecordBatch> {
 /// Do two neighbours of ordered rows agree in all these columns?
 fn repeats(batch: &RecordBatch, key: &[&str]) -> Result<bool> {
     let failed = |error| EngineError::internal_because("comparing rows", error);
-    let columns: Vec<ArrayRef> = key.iter().filter_map(|name| batch.column_by_name(name).cloned()).collect();
-    let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
+    let columns: Vec<ArrayRef> = key
+        .iter()
+        .filter_map(|name| batch.column_by_name(name).cloned())
+        .collect();
+    let fields = columns
+        .iter()
+        .map(|column| SortField::new(column.data_type().clone()))
+        .collect();
     let converter = RowConverter::new(fields).map_err(failed)?;
     let rows = converter.convert_columns(&columns).map_err(failed)?;
-    let again = rows.iter().skip(1).zip(rows.iter()).any(|(row, before)| row == before);
+    let again = rows
+        .iter()
+        .skip(1)
+        .zip(rows.iter())
+        .any(|(row, before)| row == before);
     Ok(again)
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
 };
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType};
 use datafusion::datasource::MemTable;
@@ -17,7 +18,8 @@ use tietopohja_lake::{CommitInfo, Slice, SliceRows, TableName};
 use super::fingerprint::Inputs;
 use super::rows::{Stamp, component_rows, stamp_of, value_rows};
 use super::{
-    CalcProgress, CalcReport, CalcRequest, IndicatorOutcome, IndicatorResult, PlannedStep, StaleReason, of_definition,
+    CalcProgress, CalcReport, CalcRequest, IndicatorOutcome, IndicatorResult, PlannedStep,
+    StaleReason, of_definition,
 };
 use crate::catalog::Resolver;
 use crate::engine::Engine;
@@ -26,7 +28,8 @@ use crate::model::RelationName;
 use crate::plain::{conform, plain_schema};
 use crate::reference::definition_files;
 use crate::tables::{
-    INDICATOR_NO, calculation_schema, component_schema, indicator_schema, run_schema, table, value_schema,
+    INDICATOR_NO, calculation_schema, component_schema, indicator_schema, run_schema, table,
+    value_schema,
 };
 
 /// Components are written when this many bytes of them are held.
@@ -92,7 +95,10 @@ impl Engine {
                 Some(before) if before.fingerprint != fingerprint => StaleReason::Changed,
                 Some(_) => continue,
             };
-            steps.push(PlannedStep { id: indicator.id().to_owned(), reason });
+            steps.push(PlannedStep {
+                id: indicator.id().to_owned(),
+                reason,
+            });
         }
         Ok(steps)
     }
@@ -107,7 +113,11 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Definitions`] when the definitions have problems, [`EngineError::NotFound`] for
     /// an unknown id, [`EngineError::Lake`] when results cannot be written.
-    pub async fn calc(self: &Arc<Self>, request: &CalcRequest, progress: &dyn CalcProgress) -> Result<CalcReport> {
+    pub async fn calc(
+        self: &Arc<Self>,
+        request: &CalcRequest,
+        progress: &dyn CalcProgress,
+    ) -> Result<CalcReport> {
         let started = Instant::now();
         let run = self.begin().await?;
         let indicators = chosen(&run.catalogue, &request.ids)?;
@@ -116,15 +126,33 @@ impl Engine {
         let mut pending = Pending::default();
         for (at, indicator) in indicators.iter().enumerate() {
             progress.started(indicator.id(), at + 1, indicators.len());
-            let result = self.one(&run, indicator, request.full, &mut after, &mut pending).await;
+            let result = self
+                .one(&run, indicator, request.full, &mut after, &mut pending)
+                .await;
             progress.finished(&result);
             results.push(result);
         }
-        let retired = if request.ids.is_empty() { retire(&run, &mut after, &mut pending) } else { false };
-        let computed = results.iter().filter(|result| result.outcome == IndicatorOutcome::Computed).count();
-        let failed = results.iter().any(|result| matches!(result.outcome, IndicatorOutcome::Failed { .. }));
+        let retired = if request.ids.is_empty() {
+            retire(&run, &mut after, &mut pending)
+        } else {
+            false
+        };
+        let computed = results
+            .iter()
+            .filter(|result| result.outcome == IndicatorOutcome::Computed)
+            .count();
+        let failed = results
+            .iter()
+            .any(|result| matches!(result.outcome, IndicatorOutcome::Failed { .. }));
         if computed > 0 || retired || failed {
-            self.finish(&run, request, &results, after.into_values().collect(), &mut pending).await?;
+            self.finish(
+                &run,
+                request,
+                &results,
+                after.into_values().collect(),
+                &mut pending,
+            )
+            .await?;
         }
         let recorded = computed > 0 || retired || failed;
         Ok(CalcReport {
@@ -141,7 +169,14 @@ impl Engine {
         let resolver = self.plain_resolver();
         let inputs = self.inputs(&resolver).await?;
         let before = self.calculations(&resolver).await?;
-        Ok(Run { resolver, catalogue, profiles, inputs, before, stamp: stamp_of(self.now()) })
+        Ok(Run {
+            resolver,
+            catalogue,
+            profiles,
+            inputs,
+            before,
+            stamp: stamp_of(self.now()),
+        })
     }
 
     pub(crate) fn profiles(&self) -> Result<Profiles> {
@@ -173,11 +208,19 @@ impl Engine {
             Ok(None) => {}
             Ok(Some(calculation)) => {
                 result.outcome = IndicatorOutcome::Computed;
-                after.insert(result.id.clone(), Calculation { seconds: result.seconds, ..calculation });
+                after.insert(
+                    result.id.clone(),
+                    Calculation {
+                        seconds: result.seconds,
+                        ..calculation
+                    },
+                );
             }
             Err(error) => {
                 tracing::debug!(indicator = indicator.id(), error = ?error, "an indicator failed");
-                result.outcome = IndicatorOutcome::Failed { message: error.to_string() };
+                result.outcome = IndicatorOutcome::Failed {
+                    message: error.to_string(),
+                };
             }
         }
         result
@@ -204,7 +247,9 @@ impl Engine {
             return Ok(None);
         }
         let profile = profile_of(run, indicator)?;
-        let computed = self.compute_indicator(run, indicator, &compiled, profile).await?;
+        let computed = self
+            .compute_indicator(run, indicator, &compiled, profile)
+            .await?;
         let component_rows: usize = computed.components.iter().map(RecordBatch::num_rows).sum();
         let value_rows = computed.restricted.num_rows();
         result.component_rows = component_rows as u64;
@@ -228,9 +273,15 @@ impl Engine {
         }))
     }
 
-    async fn fingerprint_in(&self, run: &Run, indicator: &Indicator, compiled: &Compiled) -> Result<String> {
+    async fn fingerprint_in(
+        &self,
+        run: &Run,
+        indicator: &Indicator,
+        compiled: &Compiled,
+    ) -> Result<String> {
         let profile = format!("{:?}", profile_of(run, indicator)?);
-        self.fingerprint(&run.resolver, &run.inputs, indicator, compiled, &profile).await
+        self.fingerprint(&run.resolver, &run.inputs, indicator, compiled, &profile)
+            .await
     }
 
     /// Components from the tables, values from the components.
@@ -245,11 +296,17 @@ impl Engine {
         let mut components = Vec::new();
         for component in &compiled.components {
             let batches = self.run(&run.resolver, &component.sql).await?;
-            components.push(component_rows(indicator, &component.name, breakdowns, &batches)?);
+            components.push(component_rows(
+                indicator,
+                &component.name,
+                breakdowns,
+                &batches,
+            )?);
         }
         // The value query reads the fresh components under their public name.
         let cells = MemTable::try_new(component_schema(breakdowns), vec![components.clone()])?;
-        run.resolver.put_instead(RelationName::new("component", "cell"), Arc::new(cells));
+        run.resolver
+            .put_instead(RelationName::new("component", "cell"), Arc::new(cells));
         let batches = self.run(&run.resolver, &compiled.value_sql).await?;
         let values = value_rows(indicator, breakdowns, profile, &run.stamp, &batches)?;
         Ok(Computed {
@@ -265,7 +322,8 @@ impl Engine {
         let slices = std::mem::take(&mut pending.components);
         pending.component_bytes = 0;
         let schema = component_schema(catalogue.breakdowns());
-        self.replace(&table("component", "cell")?, schema, slices).await?;
+        self.replace(&table("component", "cell")?, schema, slices)
+            .await?;
         pending.commit_seconds += started.elapsed().as_secs_f64();
         Ok(())
     }
@@ -282,45 +340,88 @@ impl Engine {
         let started = Instant::now();
         let values = value_schema(run.catalogue.breakdowns());
         let restricted = std::mem::take(&mut pending.restricted);
-        self.replace(&table("result", "indicator_value")?, Arc::clone(&values), restricted).await?;
+        self.replace(
+            &table("result", "indicator_value")?,
+            Arc::clone(&values),
+            restricted,
+        )
+        .await?;
         let published = std::mem::take(&mut pending.published);
-        self.replace(&table("published", "indicator_value")?, values, published).await?;
+        self.replace(&table("published", "indicator_value")?, values, published)
+            .await?;
         let rows = calculation_rows(&calculations)?;
-        self.overwrite(&table("meta", "calculation")?, calculation_schema(), vec![rows]).await?;
+        self.overwrite(
+            &table("meta", "calculation")?,
+            calculation_schema(),
+            vec![rows],
+        )
+        .await?;
         let rows = indicator_rows(&run.catalogue)?;
-        self.overwrite(&table("meta", "indicator")?, indicator_schema(), vec![rows]).await?;
-        let rows = run_row(run, request, results, self.now(), &self.options.engine_version)?;
-        self.append(&table("meta", "run")?, run_schema(), rows).await?;
+        self.overwrite(&table("meta", "indicator")?, indicator_schema(), vec![rows])
+            .await?;
+        let rows = run_row(
+            run,
+            request,
+            results,
+            self.now(),
+            &self.options.engine_version,
+        )?;
+        self.append(&table("meta", "run")?, run_schema(), rows)
+            .await?;
         pending.commit_seconds += started.elapsed().as_secs_f64();
         Ok(())
     }
 
-    async fn replace(&self, name: &TableName, schema: SchemaRef, slices: Vec<SliceRows>) -> Result<()> {
-        let failed = |error| EngineError::lake(format!("the table `{name}` could not be written"), error);
+    async fn replace(
+        &self,
+        name: &TableName,
+        schema: SchemaRef,
+        slices: Vec<SliceRows>,
+    ) -> Result<()> {
+        let failed =
+            |error| EngineError::lake(format!("the table `{name}` could not be written"), error);
         let lake = &self.options.lake;
-        lake.ensure_table(name, schema, &[INDICATOR_NO]).await.map_err(failed)?;
+        lake.ensure_table(name, schema, &[INDICATOR_NO])
+            .await
+            .map_err(failed)?;
         if !slices.is_empty() {
-            lake.replace_slices(name, slices, CommitInfo::default()).await.map_err(failed)?;
+            lake.replace_slices(name, slices, CommitInfo::default())
+                .await
+                .map_err(failed)?;
         }
         lake.maintain(name).await.map_err(failed)
     }
 
     async fn append(&self, name: &TableName, schema: SchemaRef, rows: RecordBatch) -> Result<()> {
-        let failed = |error| EngineError::lake(format!("the table `{name}` could not be written"), error);
+        let failed =
+            |error| EngineError::lake(format!("the table `{name}` could not be written"), error);
         let lake = &self.options.lake;
         lake.ensure_table(name, schema, &[]).await.map_err(failed)?;
-        lake.append(name, vec![rows], CommitInfo::default()).await.map_err(failed)?;
+        lake.append(name, vec![rows], CommitInfo::default())
+            .await
+            .map_err(failed)?;
         lake.maintain(name).await.map_err(failed)
     }
 
     /// `meta.calculation` as it was; empty when the values it speaks of are not there.
-    async fn calculations(&self, resolver: &Arc<Resolver>) -> Result<BTreeMap<String, Calculation>> {
-        for (schema, name) in [("component", "cell"), ("result", "indicator_value"), ("published", "indicator_value")] {
+    async fn calculations(
+        &self,
+        resolver: &Arc<Resolver>,
+    ) -> Result<BTreeMap<String, Calculation>> {
+        for (schema, name) in [
+            ("component", "cell"),
+            ("result", "indicator_value"),
+            ("published", "indicator_value"),
+        ] {
             if resolver.version(&table(schema, name)?).await?.is_none() {
                 return Ok(BTreeMap::new());
             }
         }
-        let columns = calculation_schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
+        let columns = calculation_schema()
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .collect::<Vec<_>>();
         let sql = format!("SELECT {} FROM meta.calculation", columns.join(", "));
         let mut found = BTreeMap::new();
         for batch in self.run(resolver, &sql).await? {
@@ -335,12 +436,29 @@ impl Engine {
 
 impl Pending {
     fn add(&mut self, number: i32, computed: Computed) {
-        let Computed { components, restricted, published, suppressed: _ } = computed;
-        self.component_bytes += components.iter().map(RecordBatch::get_array_memory_size).sum::<usize>();
+        let Computed {
+            components,
+            restricted,
+            published,
+            suppressed: _,
+        } = computed;
+        self.component_bytes += components
+            .iter()
+            .map(RecordBatch::get_array_memory_size)
+            .sum::<usize>();
         let slice = || Slice::new(&[(INDICATOR_NO, number)]);
-        self.components.push(SliceRows { slice: slice(), batches: components });
-        self.restricted.push(SliceRows { slice: slice(), batches: vec![restricted] });
-        self.published.push(SliceRows { slice: slice(), batches: vec![published] });
+        self.components.push(SliceRows {
+            slice: slice(),
+            batches: components,
+        });
+        self.restricted.push(SliceRows {
+            slice: slice(),
+            batches: vec![restricted],
+        });
+        self.published.push(SliceRows {
+            slice: slice(),
+            batches: vec![published],
+        });
     }
 }
 
@@ -354,8 +472,15 @@ fn retire(run: &Run, after: &mut BTreeMap<String, Calculation>, pending: &mut Pe
     for (id, number) in &gone {
         after.remove(id);
         let slice = Slice::new(&[(INDICATOR_NO, *number)]);
-        for rows in [&mut pending.components, &mut pending.restricted, &mut pending.published] {
-            rows.push(SliceRows { slice: slice.clone(), batches: Vec::new() });
+        for rows in [
+            &mut pending.components,
+            &mut pending.restricted,
+            &mut pending.published,
+        ] {
+            rows.push(SliceRows {
+                slice: slice.clone(),
+                batches: Vec::new(),
+            });
         }
     }
     !gone.is_empty()
@@ -377,16 +502,26 @@ pub(crate) fn find<'a>(catalogue: &'a Catalogue, id: &str) -> Result<&'a Indicat
             Some(near) => format!("did you mean `{near}`?"),
             None => "`tietopohja indicator list` shows those that are".to_owned(),
         };
-        EngineError::NotFound { message: format!("there is no indicator `{id}`; {near}") }
+        EngineError::NotFound {
+            message: format!("there is no indicator `{id}`; {near}"),
+        }
     })
 }
 
 fn profile_of<'a>(run: &'a Run, indicator: &Indicator) -> Result<&'a Profile> {
     let name = indicator.disclosure_profile();
     run.profiles.get(name).ok_or_else(|| {
-        let problem: Problem = of_definition(indicator.file(), format!("there is no disclosure profile `{name}`"))
-            .help(format!("the profiles are {}", run.profiles.names().join(", ")));
-        EngineError::Definitions { problems: vec![problem] }
+        let problem: Problem = of_definition(
+            indicator.file(),
+            format!("there is no disclosure profile `{name}`"),
+        )
+        .help(format!(
+            "the profiles are {}",
+            run.profiles.names().join(", ")
+        ));
+        EngineError::Definitions {
+            problems: vec![problem],
+        }
     })
 }
 
@@ -396,14 +531,22 @@ fn calculations_of(batch: &RecordBatch) -> Vec<Calculation> {
         column.is_valid(row).then(|| column.value(row).to_owned())
     };
     let long = |name: &str, row: usize| -> i64 {
-        let column = batch.column_by_name(name).and_then(|column| column.as_primitive_opt::<Int64Type>());
+        let column = batch
+            .column_by_name(name)
+            .and_then(|column| column.as_primitive_opt::<Int64Type>());
         column.map_or(0, |column| column.value(row))
     };
     (0..batch.num_rows())
         .filter_map(|row| {
-            let moment = batch.column_by_name("calculated_at")?.as_primitive_opt::<TimestampMicrosecondType>()?;
-            let number = batch.column_by_name("number")?.as_primitive_opt::<Int32Type>()?;
-            let seconds = batch.column_by_name("seconds")?.as_primitive_opt::<Float64Type>()?;
+            let moment = batch
+                .column_by_name("calculated_at")?
+                .as_primitive_opt::<TimestampMicrosecondType>()?;
+            let number = batch
+                .column_by_name("number")?
+                .as_primitive_opt::<Int32Type>()?;
+            let seconds = batch
+                .column_by_name("seconds")?
+                .as_primitive_opt::<Float64Type>()?;
             Some(Calculation {
                 indicator: text("indicator", row)?,
                 number: number.value(row),
@@ -422,10 +565,20 @@ fn calculations_of(batch: &RecordBatch) -> Vec<Calculation> {
 
 fn calculation_rows(calculations: &[Calculation]) -> Result<RecordBatch> {
     let text = |of: fn(&Calculation) -> &str| {
-        Arc::new(calculations.iter().map(|row| Some(of(row))).collect::<StringArray>()) as ArrayRef
+        Arc::new(
+            calculations
+                .iter()
+                .map(|row| Some(of(row)))
+                .collect::<StringArray>(),
+        ) as ArrayRef
     };
     let long = |of: fn(&Calculation) -> i64| {
-        Arc::new(calculations.iter().map(|row| Some(of(row))).collect::<Int64Array>()) as ArrayRef
+        Arc::new(
+            calculations
+                .iter()
+                .map(|row| Some(of(row)))
+                .collect::<Int64Array>(),
+        ) as ArrayRef
     };
     let moments: Vec<i64> = calculations.iter().map(|row| row.calculated_at).collect();
     let seconds: Float64Array = calculations.iter().map(|row| Some(row.seconds)).collect();
@@ -433,7 +586,12 @@ fn calculation_rows(calculations: &[Calculation]) -> Result<RecordBatch> {
         calculation_schema(),
         vec![
             text(|row| &row.indicator),
-            Arc::new(calculations.iter().map(|row| Some(row.number)).collect::<Int32Array>()),
+            Arc::new(
+                calculations
+                    .iter()
+                    .map(|row| Some(row.number))
+                    .collect::<Int32Array>(),
+            ),
             text(|row| &row.version),
             text(|row| &row.fingerprint),
             text(|row| &row.run_id),
@@ -464,15 +622,22 @@ fn indicator_rows(catalogue: &Catalogue) -> Result<RecordBatch> {
                 Some(output.unit().to_owned()),
                 Some(indicator.mandate().to_string()),
                 Some(indicator.status().to_string()),
-                Some(words(indicator.levels().iter().map(ToString::to_string).collect())),
-                Some(words(indicator.grains().iter().map(ToString::to_string).collect())),
+                Some(words(
+                    indicator.levels().iter().map(ToString::to_string).collect(),
+                )),
+                Some(words(
+                    indicator.grains().iter().map(ToString::to_string).collect(),
+                )),
             ];
             for (column, cell) in columns.iter_mut().zip(row) {
                 column.push(cell);
             }
         }
     }
-    let arrays = columns.into_iter().map(|column| Arc::new(StringArray::from(column)) as ArrayRef).collect();
+    let arrays = columns
+        .into_iter()
+        .map(|column| Arc::new(StringArray::from(column)) as ArrayRef)
+        .collect();
     rows(indicator_schema(), arrays)
 }
 
@@ -483,7 +648,10 @@ fn run_row(
     finished: Timestamp,
     engine_version: &str,
 ) -> Result<RecordBatch> {
-    let failed = results.iter().filter(|result| matches!(result.outcome, IndicatorOutcome::Failed { .. })).count();
+    let failed = results
+        .iter()
+        .filter(|result| matches!(result.outcome, IndicatorOutcome::Failed { .. }))
+        .count();
     let computed: Vec<&str> = results
         .iter()
         .filter(|result| result.outcome == IndicatorOutcome::Computed)
@@ -497,10 +665,15 @@ fn run_row(
     let json = |value: serde_json::Result<String>| {
         value.map_err(|error| EngineError::internal_because("a row of `meta.run`", error))
     };
-    let trigger = if request.trigger.is_empty() { "manual" } else { &request.trigger };
+    let trigger = if request.trigger.is_empty() {
+        "manual"
+    } else {
+        &request.trigger
+    };
     let text = |value: &str| Arc::new(StringArray::from(vec![value])) as ArrayRef;
     let moment = |at: Timestamp| {
-        Arc::new(TimestampMicrosecondArray::from(vec![at.as_microsecond()]).with_timezone("UTC")) as ArrayRef
+        Arc::new(TimestampMicrosecondArray::from(vec![at.as_microsecond()]).with_timezone("UTC"))
+            as ArrayRef
     };
     rows(
         run_schema(),

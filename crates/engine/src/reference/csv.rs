@@ -30,14 +30,21 @@ pub(crate) struct Column {
 impl Column {
     #[cfg(test)]
     pub(crate) fn new(name: &str, data_type: DataType) -> Self {
-        Self { name: name.to_owned(), from: name.to_owned(), data_type, optional: false }
+        Self {
+            name: name.to_owned(),
+            from: name.to_owned(),
+            data_type,
+            optional: false,
+        }
     }
 }
 
 /// The schema of columns.
 pub(crate) fn schema_of(columns: &[Column]) -> SchemaRef {
-    let fields: Vec<Field> =
-        columns.iter().map(|column| Field::new(&column.name, column.data_type.clone(), true)).collect();
+    let fields: Vec<Field> = columns
+        .iter()
+        .map(|column| Field::new(&column.name, column.data_type.clone(), true))
+        .collect();
     Arc::new(Schema::new(fields))
 }
 
@@ -55,18 +62,27 @@ pub(crate) fn read(
     key: &[String],
 ) -> Result<RecordBatch, Vec<Problem>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut problems = Problems { file, found: Vec::new() };
+    let mut problems = Problems {
+        file,
+        found: Vec::new(),
+    };
     let mut records = Records::new(text, separator);
     let Some((_, header)) = records.next() else {
-        problems.tell(1, "the file is empty".to_owned(), Some("the first line names the columns"));
+        problems.tell(
+            1,
+            "the file is empty".to_owned(),
+            Some("the first line names the columns"),
+        );
         return Err(problems.found);
     };
     let places = places(&header, columns, &mut problems);
     if !problems.found.is_empty() {
         return Err(problems.found);
     }
-    let mut builders: Vec<CellBuilder> =
-        columns.iter().map(|column| CellBuilder::new(&column.data_type)).collect();
+    let mut builders: Vec<CellBuilder> = columns
+        .iter()
+        .map(|column| CellBuilder::new(&column.data_type))
+        .collect();
     let key_places: Vec<usize> = key
         .iter()
         .filter_map(|name| columns.iter().position(|column| column.name == *name))
@@ -87,15 +103,26 @@ pub(crate) fn read(
             continue;
         }
         for ((column, place), builder) in columns.iter().zip(&places).zip(&mut builders) {
-            let cell = place.and_then(|place| record.get(place)).map_or("", |cell| cell.trim());
+            let cell = place
+                .and_then(|place| record.get(place))
+                .map_or("", |cell| cell.trim());
             if let Err(wanted) = builder.push(cell) {
-                problems.tell(line, format!("`{cell}` in `{}` is not {wanted}", column.from), None);
+                problems.tell(
+                    line,
+                    format!("`{cell}` in `{}` is not {wanted}", column.from),
+                    None,
+                );
             }
         }
         let key_of_row: Vec<String> = key_places
             .iter()
             .map(|at| places.get(*at).copied().flatten())
-            .map(|place| place.and_then(|place| record.get(place)).map_or("", |cell| cell.trim()).to_owned())
+            .map(|place| {
+                place
+                    .and_then(|place| record.get(place))
+                    .map_or("", |cell| cell.trim())
+                    .to_owned()
+            })
             .collect();
         if let Some(at) = key_of_row.iter().position(String::is_empty) {
             let column = key.get(at).map_or("", String::as_str);
@@ -105,22 +132,33 @@ pub(crate) fn read(
         {
             problems.tell(
                 line,
-                format!("the key ({}) is also on line {first}", key_of_row.join(", ")),
+                format!(
+                    "the key ({}) is also on line {first}",
+                    key_of_row.join(", ")
+                ),
                 Some("remove one of the rows, or add a column to the key"),
             );
         }
         rows += 1;
     }
     if let Some(line) = records.unclosed {
-        problems.tell(line, "a quoted field does not end".to_owned(), Some("close it with `\"`"));
+        problems.tell(
+            line,
+            "a quoted field does not end".to_owned(),
+            Some("close it with `\"`"),
+        );
     }
     if !problems.found.is_empty() {
         return Err(problems.found);
     }
     let arrays: Vec<ArrayRef> = builders.into_iter().map(CellBuilder::finish).collect();
     let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
-    RecordBatch::try_new_with_options(schema_of(columns), arrays, &options)
-        .map_err(|error| vec![Problem::new(file, format!("the columns do not fit together: {error}"))])
+    RecordBatch::try_new_with_options(schema_of(columns), arrays, &options).map_err(|error| {
+        vec![Problem::new(
+            file,
+            format!("the columns do not fit together: {error}"),
+        )]
+    })
 }
 
 struct Problems<'a> {
@@ -139,7 +177,11 @@ impl Problems<'_> {
 }
 
 /// Where each column stands in the header; an optional column may be nowhere.
-fn places(header: &[String], columns: &[Column], problems: &mut Problems<'_>) -> Vec<Option<usize>> {
+fn places(
+    header: &[String],
+    columns: &[Column],
+    problems: &mut Problems<'_>,
+) -> Vec<Option<usize>> {
     let names: Vec<&str> = header.iter().map(|name| name.trim()).collect();
     for (at, name) in names.iter().enumerate() {
         if names.iter().take(at).any(|earlier| earlier == name) {
@@ -155,7 +197,11 @@ fn places(header: &[String], columns: &[Column], problems: &mut Problems<'_>) ->
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("the file has {}", names.join(", ")),
                 };
-                problems.tell(1, format!("the column `{}` is missing", column.from), Some(&help));
+                problems.tell(
+                    1,
+                    format!("the column `{}` is missing", column.from),
+                    Some(&help),
+                );
             }
             place
         })
@@ -169,7 +215,11 @@ enum CellBuilder {
     BigInt(Int64Builder),
     Float(Float64Builder),
     Date(Date32Builder),
-    Decimal { values: Decimal128Builder, precision: u8, scale: i8 },
+    Decimal {
+        values: Decimal128Builder,
+        precision: u8,
+        scale: i8,
+    },
 }
 
 impl CellBuilder {
@@ -180,7 +230,8 @@ impl CellBuilder {
             DataType::Float64 => Self::Float(Float64Builder::new()),
             DataType::Date32 => Self::Date(Date32Builder::new()),
             DataType::Decimal128(precision, scale) => Self::Decimal {
-                values: Decimal128Builder::new().with_data_type(DataType::Decimal128(*precision, *scale)),
+                values: Decimal128Builder::new()
+                    .with_data_type(DataType::Decimal128(*precision, *scale)),
                 precision: *precision,
                 scale: *scale,
             },
@@ -195,24 +246,41 @@ impl CellBuilder {
                 values.append_option((!cell.is_empty()).then_some(cell));
                 Ok(())
             }
-            Self::Int(values) => number(cell, "a whole number", |value| values.append_option(value)),
-            Self::BigInt(values) => number(cell, "a whole number", |value| values.append_option(value)),
+            Self::Int(values) => {
+                number(cell, "a whole number", |value| values.append_option(value))
+            }
+            Self::BigInt(values) => {
+                number(cell, "a whole number", |value| values.append_option(value))
+            }
             Self::Float(values) => {
                 let value = cell.parse::<f64>().ok().filter(|value| value.is_finite());
                 values.append_option(value);
                 let fits = cell.is_empty() || value.is_some();
-                if fits { Ok(()) } else { Err("a number with a decimal point".to_owned()) }
+                if fits {
+                    Ok(())
+                } else {
+                    Err("a number with a decimal point".to_owned())
+                }
             }
             Self::Date(values) => {
                 if cell.is_empty() {
                     values.append_null();
                     return Ok(());
                 }
-                let day = cell.parse::<Date>().ok().filter(|_| cell.len() == 10).and_then(day_number);
+                let day = cell
+                    .parse::<Date>()
+                    .ok()
+                    .filter(|_| cell.len() == 10)
+                    .and_then(day_number);
                 values.append_option(day);
-                day.map(|_| ()).ok_or_else(|| "a date as yyyy-mm-dd".to_owned())
+                day.map(|_| ())
+                    .ok_or_else(|| "a date as yyyy-mm-dd".to_owned())
             }
-            Self::Decimal { values, precision, scale } => {
+            Self::Decimal {
+                values,
+                precision,
+                scale,
+            } => {
                 if cell.is_empty() {
                     values.append_null();
                     return Ok(());
@@ -220,7 +288,9 @@ impl CellBuilder {
                 let exact = decimal(cell, *precision, *scale);
                 values.append_option(exact);
                 exact.map(|_| ()).ok_or_else(|| {
-                    format!("a number of at most {precision} digits, {scale} of them after the point")
+                    format!(
+                        "a number of at most {precision} digits, {scale} of them after the point"
+                    )
                 })
             }
         }
@@ -306,7 +376,12 @@ struct Records<'a> {
 
 impl<'a> Records<'a> {
     fn new(text: &'a str, separator: char) -> Self {
-        Self { rest: text.chars().peekable(), separator, line: 1, unclosed: None }
+        Self {
+            rest: text.chars().peekable(),
+            separator,
+            line: 1,
+            unclosed: None,
+        }
     }
 
     fn record(&mut self) -> Option<(u32, Vec<String>)> {
@@ -398,12 +473,34 @@ mod tests {
         );
         let batch = read("t.csv", &text, ',', &columns(), &["code".to_owned()]).unwrap();
         assert_eq!(batch.num_rows(), 3);
-        let codes: Vec<_> = batch.column(0).as_string::<i32>().iter().flatten().collect();
+        let codes: Vec<_> = batch
+            .column(0)
+            .as_string::<i32>()
+            .iter()
+            .flatten()
+            .collect();
         assert_eq!(codes, ["007", "a,\"b\"", "008"]);
-        assert_eq!(batch.column(1).as_primitive::<Int32Type>().iter().collect::<Vec<_>>(), [Some(2024), Some(-1), None]);
-        assert_eq!(batch.column(2).as_primitive::<Float64Type>().value(1), 1000.0);
-        assert_eq!(batch.column(3).as_primitive::<Date32Type>().value(0), 19_782);
-        let amounts: Vec<_> = batch.column(4).as_primitive::<Decimal128Type>().iter().collect();
+        assert_eq!(
+            batch
+                .column(1)
+                .as_primitive::<Int32Type>()
+                .iter()
+                .collect::<Vec<_>>(),
+            [Some(2024), Some(-1), None]
+        );
+        assert_eq!(
+            batch.column(2).as_primitive::<Float64Type>().value(1),
+            1000.0
+        );
+        assert_eq!(
+            batch.column(3).as_primitive::<Date32Type>().value(0),
+            19_782
+        );
+        let amounts: Vec<_> = batch
+            .column(4)
+            .as_primitive::<Decimal128Type>()
+            .iter()
+            .collect();
         assert_eq!(amounts, [Some(1250), Some(-5), None]);
         assert_eq!(batch.column(4).data_type(), &DataType::Decimal128(6, 2));
     }
@@ -435,7 +532,10 @@ mod tests {
             ("a,,,,+1\n", "at most 6 digits"),
         ] {
             let told = problems(body);
-            assert!(told.len() == 1 && told[0].contains(part), "{body}: {told:?}");
+            assert!(
+                told.len() == 1 && told[0].contains(part),
+                "{body}: {told:?}"
+            );
         }
     }
 
@@ -443,11 +543,17 @@ mod tests {
     fn header_problems_are_told_before_rows() {
         let told = |header: &str| {
             let error = read("t.csv", header, ',', &columns(), &[]).unwrap_err();
-            error.iter().map(ToString::to_string).collect::<Vec<_>>().join(";")
+            error
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(";")
         };
         assert!(told("").contains("t.csv:1: the file is empty"));
         assert!(told("code,years,share,from,amount\n").contains("did you mean `years`?"));
-        assert!(told("code,year,year,share,from,amount\n").contains("the column `year` is there twice"));
+        assert!(
+            told("code,year,year,share,from,amount\n").contains("the column `year` is there twice")
+        );
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch, StringArray,
-    TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch,
+    StringArray, TimestampMicrosecondArray,
 };
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Int64Type, SchemaRef};
@@ -60,7 +60,12 @@ impl Engine {
         let loaded = self.read_files(&known).await?;
         let mut report = ReferenceReport::default();
         let mut holdings = Vec::new();
-        for Loaded { mut holding, rows, seconds } in loaded {
+        for Loaded {
+            mut holding,
+            rows,
+            seconds,
+        } in loaded
+        {
             let written = Instant::now();
             let outcome = match rows {
                 None => {
@@ -97,14 +102,26 @@ impl Engine {
         let mut known = BTreeMap::new();
         for batch in self.run(&resolver, sql).await? {
             let batch = conform(&batch, &plain_schema(&batch.schema()))?;
-            let [names, digests, rows] = batch.columns() else { continue };
+            let [names, digests, rows] = batch.columns() else {
+                continue;
+            };
             let (names, digests) = (names.as_string::<i32>(), digests.as_string::<i32>());
             let rows = rows.as_primitive::<Int64Type>();
             for at in 0..batch.num_rows() {
                 let name = names.value(at).to_owned();
-                if resolver.version(&table("reference", &name)?).await?.is_some() {
+                if resolver
+                    .version(&table("reference", &name)?)
+                    .await?
+                    .is_some()
+                {
                     let digest = digests.value(at).to_owned();
-                    known.insert(name, Known { digest, rows: rows.value(at) });
+                    known.insert(
+                        name,
+                        Known {
+                            digest,
+                            rows: rows.value(at),
+                        },
+                    );
                 }
             }
         }
@@ -147,14 +164,21 @@ impl Engine {
         let file = format!("reference/{}", from.file);
         let text = std::fs::read_to_string(self.options.root.join(&file)).map_err(|error| {
             vec![
-                Problem::new(&file, format!("cannot be read: {}", error.kind()))
-                    .help(format!("it fills `reference.{name}`; check `file` in reference/tables.toml")),
+                Problem::new(&file, format!("cannot be read: {}", error.kind())).help(format!(
+                    "it fills `reference.{name}`; check `file` in reference/tables.toml"
+                )),
             ]
         })?;
         let mut digest = Digest::new();
-        digest.text(&text).text(&from.separator.to_string()).text(&from.key.join(","));
+        digest
+            .text(&text)
+            .text(&from.separator.to_string())
+            .text(&from.key.join(","));
         for column in &from.columns {
-            digest.text(&column.name).text(&column.from).text(&column.data_type.to_string());
+            digest
+                .text(&column.name)
+                .text(&column.from)
+                .text(&column.data_type.to_string());
         }
         let holding = Holding {
             name: name.to_owned(),
@@ -169,15 +193,26 @@ impl Engine {
         };
         let rows = match is_known(known, &holding) {
             true => None,
-            false => Some(csv::read(&file, &text, from.separator, &from.columns, &from.key)?),
+            false => Some(csv::read(
+                &file,
+                &text,
+                from.separator,
+                &from.columns,
+                &from.key,
+            )?),
         };
-        Ok(Loaded { holding, rows, seconds: started.elapsed().as_secs_f64() })
+        Ok(Loaded {
+            holding,
+            rows,
+            seconds: started.elapsed().as_secs_f64(),
+        })
     }
 
     /// `definitions/codes/*.csv`, all in one table.
     fn read_codes(&self, known: &BTreeMap<String, Known>) -> Result<Loaded, Vec<Problem>> {
         let started = Instant::now();
-        let files = read_folder(&self.options.root, "definitions/codes", "csv").map_err(problems_of)?;
+        let files =
+            read_folder(&self.options.root, "definitions/codes", "csv").map_err(problems_of)?;
         let mut digest = Digest::new();
         for (list, text) in &files {
             digest.text(list).text(text);
@@ -189,12 +224,17 @@ impl Engine {
             digest: digest.finish(),
             rows: 0,
             comment: "one row per code list, code and validity".to_owned(),
-            source: "Code lists of this warehouse; definitions/codes names the source of each".to_owned(),
+            source: "Code lists of this warehouse; definitions/codes names the source of each"
+                .to_owned(),
             licence: String::new(),
             attribution: String::new(),
         };
         if is_known(known, &holding) {
-            return Ok(Loaded { holding, rows: None, seconds: started.elapsed().as_secs_f64() });
+            return Ok(Loaded {
+                holding,
+                rows: None,
+                seconds: started.elapsed().as_secs_f64(),
+            });
         }
         let mut problems = Vec::new();
         let mut batches = Vec::new();
@@ -212,7 +252,11 @@ impl Engine {
         }
         let rows = concat_batches(&code_schema(), &batches)
             .map_err(|error| vec![Problem::new("definitions/codes", error.to_string())])?;
-        Ok(Loaded { holding, rows: Some(rows), seconds: started.elapsed().as_secs_f64() })
+        Ok(Loaded {
+            holding,
+            rows: Some(rows),
+            seconds: started.elapsed().as_secs_f64(),
+        })
     }
 
     /// `definitions/limits/*.toml`.
@@ -235,7 +279,11 @@ impl Engine {
             attribution: String::new(),
         };
         if is_known(known, &holding) {
-            return Ok(Loaded { holding, rows: None, seconds: started.elapsed().as_secs_f64() });
+            return Ok(Loaded {
+                holding,
+                rows: None,
+                seconds: started.elapsed().as_secs_f64(),
+            });
         }
         let catalogue = Catalogue::load(&CatalogueInput {
             definitions: &[],
@@ -247,7 +295,11 @@ impl Engine {
         })?;
         let rows = limit_rows(catalogue.limits())
             .map_err(|error| vec![Problem::new("definitions/limits", error.to_string())])?;
-        Ok(Loaded { holding, rows: Some(rows), seconds: started.elapsed().as_secs_f64() })
+        Ok(Loaded {
+            holding,
+            rows: Some(rows),
+            seconds: started.elapsed().as_secs_f64(),
+        })
     }
 
     /// Computes a derived relation, unless it and everything it reads are as before.
@@ -260,7 +312,9 @@ impl Engine {
     ) -> Result<(Holding, ReferenceTable)> {
         let started = Instant::now();
         if let Some(problem) = &relation.problem {
-            return Err(EngineError::Definitions { problems: vec![problem.clone()] });
+            return Err(EngineError::Definitions {
+                problems: vec![problem.clone()],
+            });
         }
         let models = &self.warehouse.models;
         let mut digest = Digest::new();
@@ -269,8 +323,12 @@ impl Engine {
             digest.text(&read.to_string()).text(text);
         }
         for source in models.sources(&relation.reads) {
-            let held = holdings.iter().find(|held| source.schema == "reference" && held.name == source.name);
-            digest.text(&source.to_string()).text(held.map_or("", |held| held.digest.as_str()));
+            let held = holdings
+                .iter()
+                .find(|held| source.schema == "reference" && held.name == source.name);
+            digest
+                .text(&source.to_string())
+                .text(held.map_or("", |held| held.digest.as_str()));
         }
         let mut holding = Holding {
             name: name.name.clone(),
@@ -309,7 +367,10 @@ impl Engine {
         let order = relation.key.join(", ");
         let sql = match relation.key.is_empty() {
             true => relation.sql.clone(),
-            false => format!("SELECT * FROM (\n{}\n) AS derived ORDER BY {order}", relation.sql),
+            false => format!(
+                "SELECT * FROM (\n{}\n) AS derived ORDER BY {order}",
+                relation.sql
+            ),
         };
         let batches = self.run(&resolver, &sql).await.map_err(of_file)?;
         let batches = batches
@@ -317,9 +378,14 @@ impl Engine {
             .map(|batch| conform(batch, &plain_schema(&batch.schema())))
             .collect::<Result<Vec<_>>>()?;
         if repeats(&batches, &relation.key)? {
-            let problem = Problem::new(relation.file.clone(), format!("the key ({order}) does not tell rows apart"))
-                .help("correct the `-- key:` line or the query");
-            return Err(EngineError::Definitions { problems: vec![problem] });
+            let problem = Problem::new(
+                relation.file.clone(),
+                format!("the key ({order}) does not tell rows apart"),
+            )
+            .help("correct the `-- key:` line or the query");
+            return Err(EngineError::Definitions {
+                problems: vec![problem],
+            });
         }
         Ok(batches)
     }
@@ -344,10 +410,13 @@ impl Engine {
         schema: SchemaRef,
         batches: Vec<RecordBatch>,
     ) -> Result<()> {
-        let failed = |error| EngineError::lake(format!("the table `{name}` could not be written"), error);
+        let failed =
+            |error| EngineError::lake(format!("the table `{name}` could not be written"), error);
         let lake = &self.options.lake;
         lake.ensure_table(name, schema, &[]).await.map_err(failed)?;
-        lake.overwrite(name, batches, CommitInfo::default()).await.map_err(failed)?;
+        lake.overwrite(name, batches, CommitInfo::default())
+            .await
+            .map_err(failed)?;
         lake.maintain(name).await.map_err(failed)
     }
 
@@ -356,10 +425,16 @@ impl Engine {
         let mut holdings = holdings.to_vec();
         holdings.sort_by(|a, b| a.name.cmp(&b.name));
         let text = |of: fn(&Holding) -> &str| {
-            Arc::new(holdings.iter().map(|held| Some(of(held))).collect::<StringArray>()) as ArrayRef
+            Arc::new(
+                holdings
+                    .iter()
+                    .map(|held| Some(of(held)))
+                    .collect::<StringArray>(),
+            ) as ArrayRef
         };
         let now = self.now().as_microsecond();
-        let moments = TimestampMicrosecondArray::from(vec![now; holdings.len()]).with_timezone("UTC");
+        let moments =
+            TimestampMicrosecondArray::from(vec![now; holdings.len()]).with_timezone("UTC");
         let version = StringArray::from(vec![self.options.engine_version.as_str(); holdings.len()]);
         let rows: Int64Array = holdings.iter().map(|held| Some(held.rows)).collect();
         let schema = tables::reference_schema();
@@ -378,7 +453,8 @@ impl Engine {
         ];
         let batch = RecordBatch::try_new(Arc::clone(&schema), columns)
             .map_err(|error| EngineError::internal_because("rows of `meta.reference`", error))?;
-        self.overwrite(&table("meta", "reference")?, schema, vec![batch]).await
+        self.overwrite(&table("meta", "reference")?, schema, vec![batch])
+            .await
     }
 }
 
@@ -389,12 +465,19 @@ struct Known {
 }
 
 fn is_known(known: &BTreeMap<String, Known>, holding: &Holding) -> bool {
-    known.get(&holding.name).is_some_and(|known| known.digest == holding.digest)
+    known
+        .get(&holding.name)
+        .is_some_and(|known| known.digest == holding.digest)
 }
 
 fn row_of(holding: &Holding, outcome: ReferenceOutcome, seconds: f64) -> ReferenceTable {
     let rows = u64::try_from(holding.rows).unwrap_or(0);
-    ReferenceTable { name: holding.name.clone(), outcome, rows, seconds }
+    ReferenceTable {
+        name: holding.name.clone(),
+        outcome,
+        rows,
+        seconds,
+    }
 }
 
 fn problems_of(error: EngineError) -> Vec<Problem> {
@@ -407,14 +490,20 @@ fn problems_of(error: EngineError) -> Vec<Problem> {
 /// Files of a folder of definitions with their path and text.
 pub(crate) fn definition_files(engine: &Engine, folder: &str) -> Result<Vec<(String, String)>> {
     let files = read_folder(&engine.options.root, folder, "toml")?;
-    Ok(files.into_iter().map(|(stem, text)| (format!("{folder}/{stem}.toml"), text)).collect())
+    Ok(files
+        .into_iter()
+        .map(|(stem, text)| (format!("{folder}/{stem}.toml"), text))
+        .collect())
 }
 
 fn with_list(list: &str, batch: &RecordBatch) -> RecordBatch {
     let name: ArrayRef = Arc::new(StringArray::from(vec![list; batch.num_rows()]));
-    let columns = std::iter::once(name).chain(batch.columns().iter().cloned()).collect();
+    let columns = std::iter::once(name)
+        .chain(batch.columns().iter().cloned())
+        .collect();
     // The schema is the one the columns were read by, so this cannot fail; an empty list if it did.
-    RecordBatch::try_new(code_schema(), columns).unwrap_or_else(|_| RecordBatch::new_empty(code_schema()))
+    RecordBatch::try_new(code_schema(), columns)
+        .unwrap_or_else(|_| RecordBatch::new_empty(code_schema()))
 }
 
 fn limit_rows(limits: &[Limit]) -> Result<RecordBatch, arrow::error::ArrowError> {
@@ -422,7 +511,13 @@ fn limit_rows(limits: &[Limit]) -> Result<RecordBatch, arrow::error::ArrowError>
     let text = |values: Vec<Option<String>>| Arc::new(StringArray::from(values)) as ArrayRef;
     let column = |of: fn(&Limit) -> Option<String>| text(limits.iter().map(of).collect());
     let number = |bound: Bound| -> Float64Array {
-        let of_bound = |limit: &Limit| limit.value().filter(|_| limit.bound() == bound)?.parse::<f64>().ok();
+        let of_bound = |limit: &Limit| {
+            limit
+                .value()
+                .filter(|_| limit.bound() == bound)?
+                .parse::<f64>()
+                .ok()
+        };
         limits.iter().map(of_bound).collect()
     };
     let from: Date32Array = limits.iter().map(|limit| day(limit.valid_from())).collect();
@@ -454,12 +549,17 @@ fn repeats(batches: &[RecordBatch], key: &[String]) -> Result<bool> {
     let mut last: Option<arrow::row::OwnedRow> = None;
     let mut converter: Option<RowConverter> = None;
     for batch in batches {
-        let columns: Vec<ArrayRef> =
-            key.iter().filter_map(|name| batch.column_by_name(name).cloned()).collect();
+        let columns: Vec<ArrayRef> = key
+            .iter()
+            .filter_map(|name| batch.column_by_name(name).cloned())
+            .collect();
         let converter = match &mut converter {
             Some(converter) => converter,
             none => {
-                let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
+                let fields = columns
+                    .iter()
+                    .map(|column| SortField::new(column.data_type().clone()))
+                    .collect();
                 none.insert(RowConverter::new(fields).map_err(failed)?)
             }
         };

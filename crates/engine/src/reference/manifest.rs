@@ -92,10 +92,15 @@ impl Manifest {
     /// [`EngineError::Definitions`] with every problem.
     pub(crate) fn read(root: &Path) -> Result<Manifest> {
         match std::fs::read_to_string(root.join(FILE)) {
-            Ok(text) => Self::parse(&text).map_err(|problems| EngineError::Definitions { problems }),
+            Ok(text) => {
+                Self::parse(&text).map_err(|problems| EngineError::Definitions { problems })
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(EngineError::Definitions {
-                problems: vec![Problem::new(FILE, format!("cannot be read: {}", error.kind()))],
+                problems: vec![Problem::new(
+                    FILE,
+                    format!("cannot be read: {}", error.kind()),
+                )],
             }),
         }
     }
@@ -116,7 +121,11 @@ impl Manifest {
                 tables.insert(name, table);
             }
         }
-        if problems.is_empty() { Ok(Manifest { tables }) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(Manifest { tables })
+        } else {
+            Err(problems)
+        }
     }
 
     /// The tables in name order.
@@ -126,17 +135,25 @@ impl Manifest {
 
     /// Columns and comment of each table that loading fills, code lists and limits included.
     pub(crate) fn empty_tables(&self) -> BTreeMap<String, (SchemaRef, String)> {
-        let files = self
-            .tables
-            .iter()
-            .map(|(name, table)| (name.clone(), (schema_of(&table.columns), table.comment.clone())));
+        let files = self.tables.iter().map(|(name, table)| {
+            (
+                name.clone(),
+                (schema_of(&table.columns), table.comment.clone()),
+            )
+        });
         let code = (
             CODE.to_owned(),
-            (code_schema(), "one row per code list, code and validity".to_owned()),
+            (
+                code_schema(),
+                "one row per code list, code and validity".to_owned(),
+            ),
         );
         let limit = (
             LIMIT.to_owned(),
-            (limit_schema(), "one row per statutory limit, condition and validity".to_owned()),
+            (
+                limit_schema(),
+                "one row per statutory limit, condition and validity".to_owned(),
+            ),
         );
         files.chain([code, limit]).collect()
     }
@@ -171,7 +188,9 @@ pub(crate) fn code_schema() -> SchemaRef {
     let list = Field::new("list", DataType::Utf8, true);
     let columns = schema_of(&code_columns());
     let fields = columns.fields().iter().map(|field| field.as_ref().clone());
-    SchemaRef::new(Schema::new([list].into_iter().chain(fields).collect::<Vec<_>>()))
+    SchemaRef::new(Schema::new(
+        [list].into_iter().chain(fields).collect::<Vec<_>>(),
+    ))
 }
 
 /// `reference.statutory_limit`.
@@ -190,7 +209,12 @@ pub(crate) fn limit_schema() -> SchemaRef {
     ]))
 }
 
-fn check(name: &str, raw: RawTable, line: Option<u32>, problems: &mut Vec<Problem>) -> Option<FileTable> {
+fn check(
+    name: &str,
+    raw: RawTable,
+    line: Option<u32>,
+    problems: &mut Vec<Problem>,
+) -> Option<FileTable> {
     let before = problems.len();
     let mut tell = |message: String, help: Option<String>| {
         let mut problem = Problem::new(FILE, format!("table `{name}`: {message}"));
@@ -198,12 +222,27 @@ fn check(name: &str, raw: RawTable, line: Option<u32>, problems: &mut Vec<Proble
         problem.help = help;
         problems.push(problem);
     };
-    let RawTable { file, separator, columns, key, comment, source, licence, attribution } = raw;
+    let RawTable {
+        file,
+        separator,
+        columns,
+        key,
+        comment,
+        source,
+        licence,
+        attribution,
+    } = raw;
     if TableName::new("reference", name).is_err() {
-        tell("is not a table name".to_owned(), Some("use lower-case letters, digits and `_`".to_owned()));
+        tell(
+            "is not a table name".to_owned(),
+            Some("use lower-case letters, digits and `_`".to_owned()),
+        );
     }
     if [CODE, LIMIT].contains(&name) {
-        tell("is filled from definitions/".to_owned(), Some("choose another name".to_owned()));
+        tell(
+            "is filled from definitions/".to_owned(),
+            Some("choose another name".to_owned()),
+        );
     }
     if Path::new(&file).is_absolute() || file.split(['/', '\\']).any(|part| part == "..") {
         tell(format!("`{file}` leads out of reference/"), None);
@@ -212,14 +251,25 @@ fn check(name: &str, raw: RawTable, line: Option<u32>, problems: &mut Vec<Proble
         tell("has no columns".to_owned(), None);
     }
     let mut checked: Vec<Column> = Vec::new();
-    for RawColumn { name: column, from, type_name, optional } in columns {
+    for RawColumn {
+        name: column,
+        from,
+        type_name,
+        optional,
+    } in columns
+    {
         if checked.iter().any(|known| known.name == column) {
             tell(format!("the column `{column}` is there twice"), None);
         }
         match data_type(&type_name) {
             Some(data_type) => {
                 let from = from.unwrap_or_else(|| column.clone());
-                checked.push(Column { name: column, from, data_type, optional });
+                checked.push(Column {
+                    name: column,
+                    from,
+                    data_type,
+                    optional,
+                });
             }
             None => tell(
                 format!("`{type_name}` of column `{column}` is not a type"),
@@ -228,7 +278,10 @@ fn check(name: &str, raw: RawTable, line: Option<u32>, problems: &mut Vec<Proble
         }
     }
     if key.is_empty() {
-        tell("has no key".to_owned(), Some("name the columns that tell rows apart".to_owned()));
+        tell(
+            "has no key".to_owned(),
+            Some("name the columns that tell rows apart".to_owned()),
+        );
     }
     for column in &key {
         if !checked.iter().any(|known| known.name == *column) {
@@ -238,7 +291,16 @@ fn check(name: &str, raw: RawTable, line: Option<u32>, problems: &mut Vec<Proble
         }
     }
     let fine = problems.len() == before;
-    fine.then_some(FileTable { file, separator, columns: checked, key, comment, source, licence, attribution })
+    fine.then_some(FileTable {
+        file,
+        separator,
+        columns: checked,
+        key,
+        comment,
+        source,
+        licence,
+        attribution,
+    })
 }
 
 fn data_type(name: &str) -> Option<DataType> {
@@ -249,23 +311,33 @@ fn data_type(name: &str) -> Option<DataType> {
         "float" => Some(DataType::Float64),
         "date" => Some(DataType::Date32),
         other => {
-            let (precision, scale) = other.strip_prefix("decimal(")?.strip_suffix(')')?.split_once(',')?;
+            let (precision, scale) = other
+                .strip_prefix("decimal(")?
+                .strip_suffix(')')?
+                .split_once(',')?;
             let precision: u8 = precision.trim().parse().ok()?;
             let scale: i8 = scale.trim().parse().ok()?;
-            let fits = (1..=38).contains(&precision) && (0..=precision.cast_signed()).contains(&scale);
+            let fits =
+                (1..=38).contains(&precision) && (0..=precision.cast_signed()).contains(&scale);
             fits.then_some(DataType::Decimal128(precision, scale))
         }
     }
 }
 
 fn line_at(text: &str, offset: usize) -> u32 {
-    let before = text.bytes().take(offset).filter(|byte| *byte == b'\n').count();
+    let before = text
+        .bytes()
+        .take(offset)
+        .filter(|byte| *byte == b'\n')
+        .count();
     u32::try_from(before + 1).unwrap_or(u32::MAX)
 }
 
 fn table_line(text: &str, name: &str) -> Option<u32> {
     let header = format!("[table.{name}]");
-    let at = text.lines().position(|line| line.trim_start().starts_with(&header))?;
+    let at = text
+        .lines()
+        .position(|line| line.trim_start().starts_with(&header))?;
     u32::try_from(at + 1).ok()
 }
 
@@ -297,8 +369,14 @@ licence = "l"
         assert_eq!(told(GOOD), ["1 tables"]);
         let manifest = Manifest::parse(GOOD).unwrap();
         let empty = manifest.empty_tables();
-        assert_eq!(empty.keys().collect::<Vec<_>>(), ["code", "county", "statutory_limit"]);
-        assert_eq!(empty["county"].0.field(1).data_type(), &DataType::Decimal128(12, 3));
+        assert_eq!(
+            empty.keys().collect::<Vec<_>>(),
+            ["code", "county", "statutory_limit"]
+        );
+        assert_eq!(
+            empty["county"].0.field(1).data_type(),
+            &DataType::Decimal128(12, 3)
+        );
     }
 
     #[test]
@@ -329,13 +407,19 @@ licence = "l"
             "the column `b` is there twice",
             "the key column `c` is not a column",
         ] {
-            assert!(told.iter().any(|problem| problem.contains(part)), "{part}: {told:#?}");
+            assert!(
+                told.iter().any(|problem| problem.contains(part)),
+                "{part}: {told:#?}"
+            );
         }
     }
 
     #[test]
     fn an_unknown_key_is_an_error_at_its_line() {
         let told = told(&GOOD.replace("licence", "license"));
-        assert!(told[0].starts_with("reference/tables.toml:10: unknown field `license`"), "{told:?}");
+        assert!(
+            told[0].starts_with("reference/tables.toml:10: unknown field `license`"),
+            "{told:?}"
+        );
     }
 }

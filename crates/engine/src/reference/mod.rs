@@ -53,7 +53,10 @@ pub struct ReferenceReport {
 impl ReferenceReport {
     /// The number of tables that were written.
     pub fn written(&self) -> usize {
-        self.tables.iter().filter(|table| table.outcome != ReferenceOutcome::Unchanged).count()
+        self.tables
+            .iter()
+            .filter(|table| table.outcome != ReferenceOutcome::Unchanged)
+            .count()
     }
 
     /// The rows of all tables.

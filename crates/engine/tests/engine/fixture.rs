@@ -10,7 +10,8 @@ use tietopohja_contract::{CodeLists, Contract};
 use tietopohja_domain::{Clock, ContentHash, Date, FixedClock, Timestamp};
 use tietopohja_engine::{Engine, EngineError, EngineOptions, Principal, Role, Session};
 use tietopohja_lake::{
-    CommitInfo, Delivery, Lake, LandOutcome, Landing, LedgerRow, PartOptions, Slice, SliceRows, TableName,
+    CommitInfo, Delivery, Lake, LandOutcome, Landing, LedgerRow, PartOptions, Slice, SliceRows,
+    TableName,
 };
 
 /// A moment for everything: 2025-06-01.
@@ -28,19 +29,28 @@ impl Warehouse {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let lake = Lake::open(&folder.path().join("lake"), clock()).unwrap();
-        Self { folder, lake: Arc::new(lake) }
+        Self {
+            folder,
+            lake: Arc::new(lake),
+        }
     }
 
     /// With two contracts, views over them, and rows of one.
     pub(crate) async fn with_visits() -> Self {
         let warehouse = Self::new();
         warehouse.write("sql/staging/visit.sql", "-- grain: one row per visit\nSELECT delivery_id, client_pid, visit_on, minutes, town FROM raw.visit");
-        warehouse.write("sql/staging/bed.sql", "-- grain: one row per bed\nSELECT delivery_id, bed_no FROM raw.bed");
+        warehouse.write(
+            "sql/staging/bed.sql",
+            "-- grain: one row per bed\nSELECT delivery_id, bed_no FROM raw.bed",
+        );
         warehouse.write(
             "sql/conformed/visit_day.sql",
             "-- grain: one row per day and town\n-- key: visit_on, town\nSELECT visit_on, town, count(*) AS visits, sum(minutes) AS minutes FROM staging.visit GROUP BY visit_on, town",
         );
-        warehouse.write("sql/conformed/broken.sql", "SELECT no_such_column FROM staging.visit");
+        warehouse.write(
+            "sql/conformed/broken.sql",
+            "SELECT no_such_column FROM staging.visit",
+        );
         warehouse.land_visits(7, 202_401, 2_000).await;
         warehouse
     }
@@ -67,7 +77,10 @@ impl Warehouse {
 
     pub(crate) fn options(&self) -> EngineOptions {
         EngineOptions::new(self.folder.path(), Arc::clone(&self.lake), clock())
-            .raw_schemas(vec![("visit".to_owned(), visit_schema()), ("bed".to_owned(), bed_schema())])
+            .raw_schemas(vec![
+                ("visit".to_owned(), visit_schema()),
+                ("bed".to_owned(), bed_schema()),
+            ])
             .target_partitions(2)
     }
 
@@ -83,7 +96,10 @@ impl Warehouse {
 
     /// Options with the contracts that the product ships.
     pub(crate) fn product_options(&self) -> EngineOptions {
-        let schemas = contracts().iter().map(|contract| (contract.name().to_owned(), contract.arrow_schema())).collect();
+        let schemas = contracts()
+            .iter()
+            .map(|contract| (contract.name().to_owned(), contract.arrow_schema()))
+            .collect();
         self.options().raw_schemas(schemas)
     }
 
@@ -92,13 +108,34 @@ impl Warehouse {
     }
 
     /// Lands rows of a delivery as ingest does: data, then ledger.
-    pub(crate) async fn land(&self, contract: &str, county: i32, period: i32, covers: (i32, i32), rows: RecordBatch) {
-        let schema = contracts().iter().find(|known| known.name() == contract).unwrap().arrow_schema();
+    pub(crate) async fn land(
+        &self,
+        contract: &str,
+        county: i32,
+        period: i32,
+        covers: (i32, i32),
+        rows: RecordBatch,
+    ) {
+        let schema = contracts()
+            .iter()
+            .find(|known| known.name() == contract)
+            .unwrap()
+            .arrow_schema();
         let county_code = format!("{county:02}");
-        let delivery = Delivery { contract: contract.to_owned(), county, county_code: county_code.clone(), period };
+        let delivery = Delivery {
+            contract: contract.to_owned(),
+            county,
+            county_code: county_code.clone(),
+            period,
+        };
         let mut content = [0u8; 32];
         content[..8].copy_from_slice(&(rows.num_rows() as u64).to_le_bytes());
-        let Landing::Go(ticket) = self.lake.begin_landing(&delivery, &schema, ContentHash::new(content), None).await.unwrap() else {
+        let Landing::Go(ticket) = self
+            .lake
+            .begin_landing(&delivery, &schema, ContentHash::new(content), None)
+            .await
+            .unwrap()
+        else {
             panic!("{contract} has landed already");
         };
         let count = rows.num_rows();
@@ -106,9 +143,27 @@ impl Warehouse {
         let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(2..count as i64 + 2));
         let mut columns = vec![("delivery_id", id), ("row_no", numbers)];
         let given = rows.schema();
-        columns.extend(given.fields().iter().zip(rows.columns()).map(|(field, column)| (field.name().as_str(), Arc::clone(column))));
-        let writer = self.lake.landing_writer(&ticket, 1, PartOptions::default()).unwrap();
-        writer.write(RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true))).unwrap()).unwrap();
+        columns.extend(
+            given
+                .fields()
+                .iter()
+                .zip(rows.columns())
+                .map(|(field, column)| (field.name().as_str(), Arc::clone(column))),
+        );
+        let writer = self
+            .lake
+            .landing_writer(&ticket, 1, PartOptions::default())
+            .unwrap();
+        writer
+            .write(
+                RecordBatch::try_from_iter_with_nullable(
+                    columns
+                        .into_iter()
+                        .map(|(name, column)| (name, column, true)),
+                )
+                .unwrap(),
+            )
+            .unwrap();
         let staged = writer.finish().await.unwrap();
         let row = LedgerRow {
             delivery_id: ticket.delivery_id(),
@@ -134,7 +189,11 @@ impl Warehouse {
             engine_version: "test".to_owned(),
             findings: "[]".to_owned(),
         };
-        let landed = self.lake.finish_landing(&ticket, &staged, Vec::new(), row).await.unwrap();
+        let landed = self
+            .lake
+            .finish_landing(&ticket, &staged, Vec::new(), row)
+            .await
+            .unwrap();
         assert!(matches!(landed, LandOutcome::Landed(_)), "{landed:?}");
     }
 
@@ -151,12 +210,27 @@ impl Warehouse {
             Field::new("delivery_id", DataType::Utf8, true),
             Field::new("row_no", DataType::Int64, true),
         ];
-        fields.extend(visit_schema().fields().iter().map(|field| field.as_ref().clone()));
-        self.lake.ensure_table(&name, Arc::new(Schema::new(fields)), &["county", "period"]).await.unwrap();
-        let slice = Slice::new(&[("county", county), ("period", period)]);
-        let batches = (0..rows).step_by(8192).map(|from| visits(county, period, from..rows.min(from + 8192))).collect();
+        fields.extend(
+            visit_schema()
+                .fields()
+                .iter()
+                .map(|field| field.as_ref().clone()),
+        );
         self.lake
-            .replace_slices(&name, vec![SliceRows { slice, batches }], CommitInfo::default())
+            .ensure_table(&name, Arc::new(Schema::new(fields)), &["county", "period"])
+            .await
+            .unwrap();
+        let slice = Slice::new(&[("county", county), ("period", period)]);
+        let batches = (0..rows)
+            .step_by(8192)
+            .map(|from| visits(county, period, from..rows.min(from + 8192)))
+            .collect();
+        self.lake
+            .replace_slices(
+                &name,
+                vec![SliceRows { slice, batches }],
+                CommitInfo::default(),
+            )
             .await
             .unwrap();
     }
@@ -183,7 +257,14 @@ fn contracts() -> &'static [Contract] {
         let lists = CodeLists::parse(read("definitions/codes", ".csv")).unwrap();
         read("definitions/contracts", ".odcs.yaml")
             .iter()
-            .map(|(name, text)| Contract::parse(&format!("definitions/contracts/{name}.odcs.yaml"), text, &lists).unwrap())
+            .map(|(name, text)| {
+                Contract::parse(
+                    &format!("definitions/contracts/{name}.odcs.yaml"),
+                    text,
+                    &lists,
+                )
+                .unwrap()
+            })
             .collect()
     })
 }
@@ -191,7 +272,10 @@ fn contracts() -> &'static [Contract] {
 /// Days from 1970-01-01.
 pub(crate) fn day(year: i16, month: i8, day: i8) -> i32 {
     let date = Date::new(year, month, day).unwrap();
-    (date.duration_since(Date::new(1970, 1, 1).unwrap()).as_hours() / 24) as i32
+    (date
+        .duration_since(Date::new(1970, 1, 1).unwrap())
+        .as_hours()
+        / 24) as i32
 }
 
 /// The columns of the contract `visit`.
@@ -206,7 +290,11 @@ pub(crate) fn visit_schema() -> SchemaRef {
 }
 
 fn bed_schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![Field::new("bed_no", DataType::Utf8, true)]))
+    Arc::new(Schema::new(vec![Field::new(
+        "bed_no",
+        DataType::Utf8,
+        true,
+    )]))
 }
 
 /// A text that must never be seen outside.
@@ -215,18 +303,48 @@ pub(crate) const SECRET: &str = "secret-7";
 fn visits(county: i32, period: i32, rows: std::ops::Range<usize>) -> RecordBatch {
     let id = format!("visit.{county:02}.{period}.r1");
     let numbers: Vec<usize> = rows.collect();
-    let text = |of: &dyn Fn(usize) -> String| Arc::new(numbers.iter().map(|n| Some(of(*n))).collect::<StringArray>()) as ArrayRef;
-    let pids: BinaryArray = numbers.iter().map(|n| Some(((n * 7919) % 1_000).to_be_bytes().to_vec())).collect();
-    let days: Date32Array = numbers.iter().map(|n| Some(19_723 + (n % 31) as i32)).collect();
+    let text = |of: &dyn Fn(usize) -> String| {
+        Arc::new(
+            numbers
+                .iter()
+                .map(|n| Some(of(*n)))
+                .collect::<StringArray>(),
+        ) as ArrayRef
+    };
+    let pids: BinaryArray = numbers
+        .iter()
+        .map(|n| Some(((n * 7919) % 1_000).to_be_bytes().to_vec()))
+        .collect();
+    let days: Date32Array = numbers
+        .iter()
+        .map(|n| Some(19_723 + (n % 31) as i32))
+        .collect();
     let minutes: Int64Array = numbers.iter().map(|n| Some((n * 13 % 61) as i64)).collect();
     RecordBatch::try_from_iter([
         ("delivery_id", text(&|_| id.clone())),
-        ("row_no", Arc::new(numbers.iter().map(|n| Some(*n as i64 + 2)).collect::<Int64Array>()) as ArrayRef),
+        (
+            "row_no",
+            Arc::new(
+                numbers
+                    .iter()
+                    .map(|n| Some(*n as i64 + 2))
+                    .collect::<Int64Array>(),
+            ) as ArrayRef,
+        ),
         ("client_pid", Arc::new(pids) as ArrayRef),
         ("visit_on", Arc::new(days) as ArrayRef),
         ("minutes", Arc::new(minutes) as ArrayRef),
         ("town", text(&|n| format!("{:03}", n % 17))),
-        ("note", text(&|n| if n == 3 { SECRET.to_owned() } else { n.to_string() })),
+        (
+            "note",
+            text(&|n| {
+                if n == 3 {
+                    SECRET.to_owned()
+                } else {
+                    n.to_string()
+                }
+            }),
+        ),
     ])
     .unwrap()
 }

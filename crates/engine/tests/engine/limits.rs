@@ -18,8 +18,14 @@ async fn results_do_not_depend_on_the_number_of_partitions() {
                round(avg(minutes), 6) AS a FROM raw.visit GROUP BY town, visit_on ORDER BY town, visit_on";
     let mut answers = Vec::new();
     for partitions in [1, 2, 7] {
-        let engine = Engine::open(warehouse.options().target_partitions(partitions)).await.unwrap();
-        answers.push(shown(&session(&engine, Role::Admin).await, sql).await.unwrap());
+        let engine = Engine::open(warehouse.options().target_partitions(partitions))
+            .await
+            .unwrap();
+        answers.push(
+            shown(&session(&engine, Role::Admin).await, sql)
+                .await
+                .unwrap(),
+        );
     }
     assert!(answers[0].lines().count() > 100);
     assert_eq!(answers[0], answers[1]);
@@ -35,10 +41,24 @@ async fn what_does_not_fit_in_memory_goes_to_disk() {
     let engine = Engine::open(options).await.unwrap();
     let admin = session(&engine, Role::Admin).await;
     let sorted = "SELECT note, row_no, delivery_id, town FROM raw.visit ORDER BY note DESC, row_no";
-    let spilled = shown(&admin, &format!("EXPLAIN ANALYZE {sorted}")).await.unwrap();
-    let counts = spilled.split("spill_count=").skip(1).filter_map(|rest| rest.split([',', ']', ' ']).next());
-    assert!(counts.into_iter().any(|count| count != "0"), "nothing was spilled:\n{spilled}");
-    let rows: usize = admin.collect(sorted).await.unwrap().iter().map(|batch| batch.num_rows()).sum();
+    let spilled = shown(&admin, &format!("EXPLAIN ANALYZE {sorted}"))
+        .await
+        .unwrap();
+    let counts = spilled
+        .split("spill_count=")
+        .skip(1)
+        .filter_map(|rest| rest.split([',', ']', ' ']).next());
+    assert!(
+        counts.into_iter().any(|count| count != "0"),
+        "nothing was spilled:\n{spilled}"
+    );
+    let rows: usize = admin
+        .collect(sorted)
+        .await
+        .unwrap()
+        .iter()
+        .map(|batch| batch.num_rows())
+        .sum();
     assert_eq!(rows, 902_000);
     let groups = "SELECT count(*) AS n FROM (SELECT note, row_no, max(minutes) AS m FROM raw.visit GROUP BY note, row_no) AS g";
     assert!(shown(&admin, groups).await.unwrap().contains("| 900000 |"));
@@ -48,14 +68,21 @@ async fn what_does_not_fit_in_memory_goes_to_disk() {
 async fn a_query_that_fits_nowhere_says_so() {
     let warehouse = Warehouse::with_visits().await;
     warehouse.land_visits(8, 202_401, 400_000).await;
-    let engine = Engine::open(warehouse.options().memory_bytes(1)).await.unwrap();
+    let engine = Engine::open(warehouse.options().memory_bytes(1))
+        .await
+        .unwrap();
     let admin = session(&engine, Role::Admin).await;
     let sql = "SELECT a.note, b.town, c.town FROM raw.visit a JOIN raw.visit b ON a.row_no = b.row_no JOIN raw.visit c ON c.note = b.note ORDER BY 1 LIMIT 1000000";
     let error = admin.collect(sql).await.unwrap_err();
     assert!(matches!(error, EngineError::Resource { .. }), "{error:?}");
     assert!(error.to_string().contains("memory"), "{error}");
     // The engine is still good for a query that fits.
-    assert!(shown(&admin, "SELECT count(*) AS n FROM raw.visit").await.unwrap().contains("| 402000 |"));
+    assert!(
+        shown(&admin, "SELECT count(*) AS n FROM raw.visit")
+            .await
+            .unwrap()
+            .contains("| 402000 |")
+    );
 }
 
 #[tokio::test]
@@ -75,10 +102,18 @@ async fn a_statement_stops_at_its_time_limit() {
     ] {
         let started = std::time::Instant::now();
         let error = reader.collect(endless).await.unwrap_err();
-        assert!(matches!(error, EngineError::Timeout { .. }), "{endless}: {error:?}");
+        assert!(
+            matches!(error, EngineError::Timeout { .. }),
+            "{endless}: {error:?}"
+        );
         assert!(started.elapsed() < Duration::from_secs(10), "{endless}");
     }
-    assert!(shown(&reader, "SELECT 1 AS n").await.unwrap().contains("| 1 |"));
+    assert!(
+        shown(&reader, "SELECT 1 AS n")
+            .await
+            .unwrap()
+            .contains("| 1 |")
+    );
 }
 
 #[tokio::test]
@@ -86,10 +121,18 @@ async fn dropping_a_stream_stops_its_query() {
     let warehouse = Warehouse::with_visits().await;
     let engine = warehouse.engine().await;
     let reader = session(&engine, Role::Reader).await;
-    let mut stream = reader.query("SELECT value FROM generate_series(1, 1000000000000)").await.unwrap();
+    let mut stream = reader
+        .query("SELECT value FROM generate_series(1, 1000000000000)")
+        .await
+        .unwrap();
     assert!(stream.next().await.unwrap().unwrap().num_rows() > 0);
     drop(stream);
-    assert!(shown(&reader, "SELECT 1 AS n").await.unwrap().contains("| 1 |"));
+    assert!(
+        shown(&reader, "SELECT 1 AS n")
+            .await
+            .unwrap()
+            .contains("| 1 |")
+    );
 }
 
 #[tokio::test]
@@ -117,7 +160,13 @@ async fn a_statement_is_prepared_once_and_run_with_values() {
             ScalarValue::Int32(Some(1_000)),
             ScalarValue::from("2000-01-01"),
         ];
-        let batches: Vec<_> = analyst.execute(&prepared, values).await.unwrap().try_collect().await.unwrap();
+        let batches: Vec<_> = analyst
+            .execute(&prepared, values)
+            .await
+            .unwrap()
+            .try_collect()
+            .await
+            .unwrap();
         counts.push(batches[0].column(0).as_primitive::<Int64Type>().value(0));
     }
     assert_eq!(counts, [118, 118, 0]);
@@ -132,7 +181,13 @@ async fn results_have_plain_types() {
     let admin = session(&engine, Role::Admin).await;
     let sql = "SELECT delivery_id, client_pid, town || 'x' AS t, array_agg(town) AS towns FROM raw.visit GROUP BY 1, 2, 3 LIMIT 1";
     let prepared = admin.prepare(sql).await.unwrap();
-    let batches: Vec<_> = admin.execute(&prepared, vec![]).await.unwrap().try_collect().await.unwrap();
+    let batches: Vec<_> = admin
+        .execute(&prepared, vec![])
+        .await
+        .unwrap()
+        .try_collect()
+        .await
+        .unwrap();
     for schema in [prepared.schema().clone(), batches[0].schema()] {
         assert!(!format!("{schema:?}").contains("View"), "{schema:?}");
     }
@@ -154,6 +209,63 @@ async fn mistakes_in_queries_are_told_plainly() {
     ] {
         let told = refused(&analyst, sql).await;
         assert!(told.contains(wanted), "{sql}: {told}");
-        assert!(!told.contains("DataFusion") && !told.contains('\n') && !told.ends_with('.'), "{sql}: {told}");
+        assert!(
+            !told.contains("DataFusion") && !told.contains('\n') && !told.ends_with('.'),
+            "{sql}: {told}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn one_call_cannot_ask_for_all_the_memory_of_the_machine() {
+    let warehouse = Warehouse::with_visits().await;
+    let engine = warehouse.engine().await;
+    let admin = session(&engine, Role::Admin).await;
+    for sql in [
+        "SELECT range(1, 1000000000000)",
+        "SELECT cardinality(generate_series(1, 9223372036854775807, 3))",
+        "SELECT unnest(range(1, 10000000)) FROM raw.visit",
+        "SELECT generate_series(TIMESTAMP '2000-01-01', TIMESTAMP '2024-01-01', INTERVAL '1 nanosecond')",
+        "SELECT generate_series(DATE '0001-01-01', DATE '9999-01-01', INTERVAL '1 day') FROM raw.visit",
+        "SELECT length(repeat('abc', 1000000000000))",
+        "SELECT repeat(note, 1000000) FROM raw.visit",
+        "SELECT lpad('x', 2000000000, 'y')",
+        "SELECT rpad(note, 1000000, 'y') FROM raw.visit",
+        "SELECT array_repeat(1, 10000000000)",
+        "SELECT list_repeat(1, 10000000000)",
+        "SELECT replace(repeat('x', 1000000), 'x', repeat('y', 1000000))",
+        "SELECT regexp_replace(repeat('x', 100000), 'x', repeat('y', 100000), 'g')",
+    ] {
+        let error = admin.collect(sql).await.unwrap_err();
+        assert!(
+            matches!(error, EngineError::Resource { .. }),
+            "{sql}: {error:?}"
+        );
+    }
+    for (sql, wanted) in [
+        ("SELECT cardinality(range(0, 1000000)) AS n", "| 1000000 |"),
+        (
+            "SELECT cardinality(generate_series(DATE '2018-01-01', DATE '2030-12-31', INTERVAL '1 month')) AS n",
+            "| 156 |",
+        ),
+        ("SELECT lpad('7', 2, '0') AS n", "| 07 |"),
+        ("SELECT repeat('ab', 3) AS n", "| ababab |"),
+        ("SELECT replace('a-b', '-', '+') AS n", "| a+b |"),
+        (
+            "SELECT regexp_replace('a1b2', '[0-9]', '#', 'g') AS n",
+            "| a#b# |",
+        ),
+        (
+            "SELECT max(length(lpad(note, 10, '0'))) AS n FROM raw.visit",
+            "| 10 |",
+        ),
+        ("SELECT array_repeat(1, 3) AS n", "| [1, 1, 1] |"),
+        (
+            "SELECT count(*) AS n FROM (SELECT unnest(range(0, row_no)) FROM raw.visit)",
+            "| 2003000 |",
+        ),
+    ] {
+        let text = shown(&admin, sql).await.unwrap();
+        assert!(text.contains(wanted), "{sql}: {text}");
     }
 }

@@ -29,7 +29,11 @@ async fn each_role_sees_its_schemas_and_no_more() {
     let mut grid = String::new();
     for probe in probes {
         for role in Role::ALL {
-            let answer = shown(&session(&engine, role).await, &format!("SELECT count(*) FROM {probe}")).await;
+            let answer = shown(
+                &session(&engine, role).await,
+                &format!("SELECT count(*) FROM {probe}"),
+            )
+            .await;
             grid.push_str(if answer.is_ok() { "x " } else { ". " });
         }
         grid.push_str(probe);
@@ -62,10 +66,20 @@ async fn what_is_hidden_looks_like_what_does_not_exist() {
     let engine = warehouse.engine().await;
     for role in [Role::Analyst, Role::Reader] {
         let session = session(&engine, role).await;
-        for sql in ["SELECT * FROM raw.{}", "EXPLAIN SELECT * FROM raw.{}", "DESCRIBE raw.{}", "SELECT 1 WHERE EXISTS (SELECT 1 FROM raw.{})", "WITH a AS (SELECT * FROM tietopohja.raw.{}) SELECT 1 FROM a"] {
+        for sql in [
+            "SELECT * FROM raw.{}",
+            "EXPLAIN SELECT * FROM raw.{}",
+            "DESCRIBE raw.{}",
+            "SELECT 1 WHERE EXISTS (SELECT 1 FROM raw.{})",
+            "WITH a AS (SELECT * FROM tietopohja.raw.{}) SELECT 1 FROM a",
+        ] {
             let there = refused(&session, &sql.replace("{}", "visit")).await;
             let nowhere = refused(&session, &sql.replace("{}", "no_such_table")).await;
-            assert_eq!(there.replace("visit", "?"), nowhere.replace("no_such_table", "?"), "{role}: {sql}");
+            assert_eq!(
+                there.replace("visit", "?"),
+                nowhere.replace("no_such_table", "?"),
+                "{role}: {sql}"
+            );
         }
     }
 }
@@ -75,8 +89,33 @@ async fn information_schema_tells_no_more_than_the_catalog() {
     let warehouse = Warehouse::with_visits().await;
     let engine = warehouse.engine().await;
     for (role, seen, hidden) in [
-        (Role::Reader, vec!["published", "reference", "meta"], vec!["raw", "staging", "conformed", "component", "result", "reject", "client_pid", "delivered_month", "table_versions", "calculation"]),
-        (Role::Analyst, vec!["published", "staging", "conformed", "result", "delivered_month"], vec!["raw.", "component", "reject", "note", "bed_no_"]),
+        (
+            Role::Reader,
+            vec!["published", "reference", "meta"],
+            vec![
+                "raw",
+                "staging",
+                "conformed",
+                "component",
+                "result",
+                "reject",
+                "client_pid",
+                "delivered_month",
+                "table_versions",
+                "calculation",
+            ],
+        ),
+        (
+            Role::Analyst,
+            vec![
+                "published",
+                "staging",
+                "conformed",
+                "result",
+                "delivered_month",
+            ],
+            vec!["raw.", "component", "reject", "note", "bed_no_"],
+        ),
     ] {
         let session = session(&engine, role).await;
         for sql in [
@@ -92,7 +131,12 @@ async fn information_schema_tells_no_more_than_the_catalog() {
                 assert!(!text.contains(&cell), "{role}: {sql} shows {word}:\n{text}");
             }
         }
-        let text = shown(&session, "SELECT table_schema, table_name FROM information_schema.tables").await.unwrap();
+        let text = shown(
+            &session,
+            "SELECT table_schema, table_name FROM information_schema.tables",
+        )
+        .await
+        .unwrap();
         for word in seen {
             assert!(text.contains(word), "{role} does not see {word}:\n{text}");
         }
@@ -106,8 +150,15 @@ async fn the_list_of_tables_is_the_same_as_what_can_be_queried() {
     for role in Role::ALL {
         let session = session(&engine, role).await;
         let tables = session.tables().await.unwrap();
-        assert!(tables.iter().any(|table| table.schema == "published" && table.name == "indicator_value"));
-        assert!(tables.iter().all(|table| table.name != "broken"), "a broken relation is not listed");
+        assert!(
+            tables
+                .iter()
+                .any(|table| table.schema == "published" && table.name == "indicator_value")
+        );
+        assert!(
+            tables.iter().all(|table| table.name != "broken"),
+            "a broken relation is not listed"
+        );
         for table in tables {
             let sql = format!("SELECT * FROM {}.{}", table.schema, table.name);
             let prepared = session.prepare(&sql).await.unwrap();
@@ -121,7 +172,9 @@ async fn a_view_reads_what_its_reader_cannot_name() {
     let warehouse = Warehouse::with_visits().await;
     let engine = warehouse.engine().await;
     let analyst = session(&engine, Role::Analyst).await;
-    let text = shown(&analyst, "SELECT sum(visits) AS n FROM conformed.visit_day").await.unwrap();
+    let text = shown(&analyst, "SELECT sum(visits) AS n FROM conformed.visit_day")
+        .await
+        .unwrap();
     assert!(text.contains("| 2000 |"), "{text}");
     // A column of the raw table that the view leaves out cannot be reached through it.
     let told = refused(&analyst, "SELECT note FROM staging.visit").await;
@@ -134,10 +187,23 @@ async fn a_broken_relation_breaks_no_other() {
     let engine = warehouse.engine().await;
     let analyst = session(&engine, Role::Analyst).await;
     let told = refused(&analyst, "SELECT * FROM conformed.broken").await;
-    assert!(told.starts_with("sql/conformed/broken.sql: ") && told.contains("no_such_column"), "{told}");
-    assert!(shown(&analyst, "SELECT * FROM conformed.visit_day").await.is_ok());
+    assert!(
+        told.starts_with("sql/conformed/broken.sql: ") && told.contains("no_such_column"),
+        "{told}"
+    );
+    assert!(
+        shown(&analyst, "SELECT * FROM conformed.visit_day")
+            .await
+            .is_ok()
+    );
     let problems = engine.check_definitions().await;
-    assert_eq!(problems.iter().map(|problem| problem.file.as_str()).collect::<Vec<_>>(), ["sql/conformed/broken.sql"]);
+    assert_eq!(
+        problems
+            .iter()
+            .map(|problem| problem.file.as_str())
+            .collect::<Vec<_>>(),
+        ["sql/conformed/broken.sql"]
+    );
 }
 
 #[tokio::test]
@@ -145,7 +211,12 @@ async fn a_table_that_has_not_landed_is_empty_with_its_columns() {
     let warehouse = Warehouse::with_visits().await;
     let engine = warehouse.engine().await;
     let analyst = session(&engine, Role::Analyst).await;
-    let text = shown(&analyst, "SELECT count(*) AS n, max(bed_no) AS b FROM staging.bed").await.unwrap();
+    let text = shown(
+        &analyst,
+        "SELECT count(*) AS n, max(bed_no) AS b FROM staging.bed",
+    )
+    .await
+    .unwrap();
     assert!(text.contains("| 0 | "), "{text}");
 }
 
@@ -166,19 +237,45 @@ async fn a_session_keeps_its_view_and_a_new_one_sees_what_landed() {
 async fn a_plan_shows_no_places_of_files() {
     let warehouse = Warehouse::with_visits().await;
     let engine = warehouse.engine().await;
-    let folder = warehouse.folder.path().file_name().unwrap().to_str().unwrap().to_owned();
+    let folder = warehouse
+        .folder
+        .path()
+        .file_name()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .to_owned();
     for (role, sql) in [
         (Role::Admin, "EXPLAIN SELECT * FROM raw.visit"),
-        (Role::Analyst, "EXPLAIN SELECT * FROM staging.visit WHERE town = '003'"),
+        (
+            Role::Analyst,
+            "EXPLAIN SELECT * FROM staging.visit WHERE town = '003'",
+        ),
         (Role::Analyst, "EXPLAIN VERBOSE SELECT * FROM staging.visit"),
-        (Role::Analyst, "EXPLAIN ANALYZE SELECT count(*) FROM staging.visit WHERE minutes > 3"),
-        (Role::Analyst, "EXPLAIN FORMAT TREE SELECT * FROM staging.visit"),
-        (Role::Analyst, "EXPLAIN FORMAT PGJSON SELECT * FROM staging.visit"),
+        (
+            Role::Analyst,
+            "EXPLAIN ANALYZE SELECT count(*) FROM staging.visit WHERE minutes > 3",
+        ),
+        (
+            Role::Analyst,
+            "EXPLAIN FORMAT TREE SELECT * FROM staging.visit",
+        ),
+        (
+            Role::Analyst,
+            "EXPLAIN FORMAT PGJSON SELECT * FROM staging.visit",
+        ),
     ] {
         let text = shown(&session(&engine, role).await, sql).await.unwrap();
-        assert!(!text.contains(&folder) && !text.contains(".parquet"), "{sql}:\n{text}");
+        assert!(
+            !text.contains(&folder) && !text.contains(".parquet"),
+            "{sql}:\n{text}"
+        );
     }
-    let error = session(&engine, Role::Reader).await.prepare("EXPLAIN ANALYZE SELECT 1").await.unwrap_err();
+    let error = session(&engine, Role::Reader)
+        .await
+        .prepare("EXPLAIN ANALYZE SELECT 1")
+        .await
+        .unwrap_err();
     assert!(matches!(error, EngineError::Denied { .. }));
 }
 
@@ -187,9 +284,22 @@ async fn settings_of_the_machine_are_not_shown() {
     let warehouse = Warehouse::with_visits().await;
     let engine = warehouse.engine().await;
     let reader = session(&engine, Role::Reader).await;
-    let text = shown(&reader, "SELECT name, value FROM information_schema.df_settings").await.unwrap();
-    assert!(text.contains("datafusion.execution.batch_size") && !text.contains("datafusion.runtime"), "{text}");
-    assert!(shown(&reader, "SHOW datafusion.execution.target_partitions").await.unwrap().contains("| 2 "));
+    let text = shown(
+        &reader,
+        "SELECT name, value FROM information_schema.df_settings",
+    )
+    .await
+    .unwrap();
+    assert!(
+        text.contains("datafusion.execution.batch_size") && !text.contains("datafusion.runtime"),
+        "{text}"
+    );
+    assert!(
+        shown(&reader, "SHOW datafusion.execution.target_partitions")
+            .await
+            .unwrap()
+            .contains("| 2 ")
+    );
     assert!(shown(&reader, "SHOW FUNCTIONS").await.is_ok());
 }
 
@@ -210,8 +320,14 @@ async fn no_error_repeats_a_value_of_a_row() {
         "SELECT regexp_like(town, note || '(') FROM raw.visit",
     ] {
         let told = refused(&admin, sql).await;
-        assert!(!told.contains(SECRET) && !told.contains("secret"), "{sql}: {told}");
-        assert!(!told.contains("Error") && !told.contains("::"), "{sql}: {told}");
+        assert!(
+            !told.contains(SECRET) && !told.contains("secret"),
+            "{sql}: {told}"
+        );
+        assert!(
+            !told.contains("Error") && !told.contains("::"),
+            "{sql}: {told}"
+        );
     }
 }
 
@@ -223,7 +339,10 @@ async fn nothing_can_be_changed() {
     let out = warehouse.folder.path().join("out.csv");
     for sql in [
         format!("COPY (SELECT * FROM raw.visit) TO '{}'", out.display()),
-        format!("CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '{}'", out.display()),
+        format!(
+            "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '{}'",
+            out.display()
+        ),
         "CREATE TABLE t AS SELECT * FROM raw.visit".to_owned(),
         "CREATE VIEW v AS SELECT 1".to_owned(),
         "INSERT INTO raw.visit SELECT * FROM raw.visit".to_owned(),
@@ -238,5 +357,10 @@ async fn nothing_can_be_changed() {
         assert!(!told.is_empty());
     }
     assert!(!out.exists());
-    assert!(shown(&admin, "SELECT count(*) AS n FROM raw.visit").await.unwrap().contains("| 2000 |"));
+    assert!(
+        shown(&admin, "SELECT count(*) AS n FROM raw.visit")
+            .await
+            .unwrap()
+            .contains("| 2000 |")
+    );
 }

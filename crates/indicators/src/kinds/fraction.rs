@@ -3,7 +3,9 @@
 use crate::definition::{Context, Parts, check_breakdown_sides, parse_ages, read_component};
 use crate::document::{Section, suggestion};
 use crate::expression::Scope;
-use crate::indicator::{Component, Denominator, Formula, IntervalMethod, Kind, Measure, Population, PopulationAt};
+use crate::indicator::{
+    Component, Denominator, Formula, IntervalMethod, Kind, Measure, Population, PopulationAt,
+};
 
 use super::{read_interval, read_scale, single_output};
 
@@ -18,9 +20,13 @@ pub(super) fn read(context: &Context<'_, '_, '_>, annualise: bool) -> Option<Par
     let scale = read_scale(context);
     let outputs = single_output(context, scale.decimals);
     let numerator_section = context.root.required_section("numerator");
-    let numerator = numerator_section.as_ref().and_then(|s| read_component(context, s, "numerator"));
+    let numerator = numerator_section
+        .as_ref()
+        .and_then(|s| read_component(context, s, "numerator"));
     let denominator_section = context.root.required_section("denominator");
-    let denominator = denominator_section.as_ref().and_then(|s| read_denominator(context, s));
+    let denominator = denominator_section
+        .as_ref()
+        .and_then(|s| read_denominator(context, s));
     let interval = match context.kind {
         Kind::Rate => read_interval(context, IntervalMethod::ByarExactBelow10),
         Kind::Proportion => read_interval(context, IntervalMethod::Wilson),
@@ -28,9 +34,16 @@ pub(super) fn read(context: &Context<'_, '_, '_>, annualise: bool) -> Option<Par
     };
     let ((component, term), (denominator, denominator_component)) = (numerator?, denominator?);
     if let Some(section) = &numerator_section {
-        check_kind(context, section, &component, &denominator, denominator_component.as_ref());
+        check_kind(
+            context,
+            section,
+            &component,
+            &denominator,
+            denominator_component.as_ref(),
+        );
         if interval.is_some()
-            && (term.divide_by != 1 || matches!(component.measure, Measure::Sum(_) | Measure::Days(_)))
+            && (term.divide_by != 1
+                || matches!(component.measure, Measure::Sum(_) | Measure::Days(_)))
         {
             section.problem(
                 section.line,
@@ -43,7 +56,13 @@ pub(super) fn read(context: &Context<'_, '_, '_>, annualise: bool) -> Option<Par
     components.extend(denominator_component);
     Some(Parts {
         components,
-        formula: Formula::Fraction { numerator: term, denominator, per: scale.per.value, annualise, interval },
+        formula: Formula::Fraction {
+            numerator: term,
+            denominator,
+            per: scale.per.value,
+            annualise,
+            interval,
+        },
         outputs,
     })
 }
@@ -53,7 +72,10 @@ fn read_denominator(
     section: &Section<'_, '_>,
 ) -> Option<(Denominator, Option<Component>)> {
     if section.has("population") {
-        return Some((Denominator::Population(read_population(context, section)?), None));
+        return Some((
+            Denominator::Population(read_population(context, section)?),
+            None,
+        ));
     }
     let (component, term) = read_component(context, section, "denominator")?;
     Some((Denominator::Term(term), Some(component)))
@@ -62,9 +84,21 @@ fn read_denominator(
 fn read_population(context: &Context<'_, '_, '_>, section: &Section<'_, '_>) -> Option<Population> {
     let name = section.required_text("population");
     let at = section.required_word::<PopulationAt>("at");
-    let ages = section.text("ages").and_then(|text| parse_ages(section, &text));
+    let ages = section
+        .text("ages")
+        .and_then(|text| parse_ages(section, &text));
     section.finish(
-        &["from", "agg", "expr", "key", "where", "age_at", "latest", "divide_by", "over"],
+        &[
+            "from",
+            "agg",
+            "expr",
+            "key",
+            "where",
+            "age_at",
+            "latest",
+            "divide_by",
+            "over",
+        ],
         "the denominator is a population",
     );
     let name = name?;
@@ -72,13 +106,26 @@ fn read_population(context: &Context<'_, '_, '_>, section: &Section<'_, '_>) -> 
         section.problem(
             name.line,
             format!("there is no population `{}`", name.value),
-            Some(suggestion(&name.value, POPULATIONS.iter().map(|(known, _)| *known))),
+            Some(suggestion(
+                &name.value,
+                POPULATIONS.iter().map(|(known, _)| *known),
+            )),
         );
         return None;
     };
     let columns = context.input.tables.columns(table);
-    let scope = Scope { table, columns: columns.as_deref() };
-    for column in ["year", "municipality_code", "sex", "age", "population", "obs_status"] {
+    let scope = Scope {
+        table,
+        columns: columns.as_deref(),
+    };
+    for column in [
+        "year",
+        "municipality_code",
+        "sex",
+        "age",
+        "population",
+        "obs_status",
+    ] {
         if columns.is_none() || scope.column_type(column).is_none() {
             section.problem(
                 name.line,
@@ -97,16 +144,27 @@ fn read_population(context: &Context<'_, '_, '_>, section: &Section<'_, '_>) -> 
         match &breakdown.population {
             None => section.problem(
                 *line,
-                format!("breakdown `{}` does not say whether it divides the population", breakdown.name),
+                format!(
+                    "breakdown `{}` does not say whether it divides the population",
+                    breakdown.name
+                ),
                 help(),
             ),
             Some(column) if !POPULATION_BREAKDOWNS.contains(&column.as_str()) => {
-                section.problem(*line, format!("the population is not divided by `{column}`"), help());
+                section.problem(
+                    *line,
+                    format!("the population is not divided by `{column}`"),
+                    help(),
+                );
             }
             Some(_) => {}
         }
     }
-    Some(Population { table, at: at?.value, ages: ages.map(|a| a.value) })
+    Some(Population {
+        table,
+        at: at?.value,
+        ages: ages.map(|a| a.value),
+    })
 }
 
 fn check_kind(
@@ -116,7 +174,8 @@ fn check_kind(
     denominator: &Denominator,
     denominator_component: Option<&Component>,
 ) {
-    let refuse = |message: String, help: &str| section.problem(section.line, message, Some(help.to_owned()));
+    let refuse =
+        |message: String, help: &str| section.problem(section.line, message, Some(help.to_owned()));
     let population = matches!(denominator, Denominator::Population(_));
     let kind = context.kind;
     match kind {
@@ -139,7 +198,10 @@ fn check_kind(
             );
         }
         Kind::PerCapita | Kind::UnitCost if !matches!(component.measure, Measure::Sum(_)) => {
-            refuse(format!("kind `{kind}` divides an amount"), "write `agg = \"sum\"` and `expr`");
+            refuse(
+                format!("kind `{kind}` divides an amount"),
+                "write `agg = \"sum\"` and `expr`",
+            );
         }
         _ => {}
     }

@@ -37,7 +37,10 @@ struct Scale {
 }
 
 fn read_scale(context: &Context<'_, '_, '_>) -> Scale {
-    let mut scale = Scale { per: Field { value: 1, line: 1 }, decimals: 1 };
+    let mut scale = Scale {
+        per: Field { value: 1, line: 1 },
+        decimals: 1,
+    };
     if let Some(section) = context.root.section("scale") {
         if let Some(per) = section.integer("per", 1) {
             scale.per = per;
@@ -71,7 +74,12 @@ fn single_output(context: &Context<'_, '_, '_>, decimals: u8) -> Vec<Output> {
         );
         String::new()
     });
-    vec![Output { name: "value".to_owned(), unit, decimals, labels: BTreeMap::new() }]
+    vec![Output {
+        name: "value".to_owned(),
+        unit,
+        decimals,
+        labels: BTreeMap::new(),
+    }]
 }
 
 /// What all outputs of a list have: `name`, `unit`, `decimals`, `label`.
@@ -80,7 +88,10 @@ fn read_output(context: &Context<'_, '_, '_>, section: &Section<'_, '_>) -> Opti
     if let Some(name) = &name {
         check_name(section, name.line, "an output", &name.value);
     }
-    let unit = section.text("unit").map(|u| u.value).or_else(|| context.unit.clone());
+    let unit = section
+        .text("unit")
+        .map(|u| u.value)
+        .or_else(|| context.unit.clone());
     if unit.is_none() {
         let help = Some("write `unit` here, or once in `[text.fi]`".to_owned());
         section.problem(section.line, "the output has no `unit`", help);
@@ -88,21 +99,34 @@ fn read_output(context: &Context<'_, '_, '_>, section: &Section<'_, '_>) -> Opti
     let decimals = read_decimals(section).unwrap_or(1);
     let mut labels = BTreeMap::new();
     if let Some(label) = section.section("label") {
-        for (key, language) in [("fi", Language::Fi), ("sv", Language::Sv), ("en", Language::En)] {
+        for (key, language) in [
+            ("fi", Language::Fi),
+            ("sv", Language::Sv),
+            ("en", Language::En),
+        ] {
             if let Some(text) = label.text(key) {
                 labels.insert(language, text.value);
             }
         }
         label.finish(&[], "");
     }
-    Some(Output { name: name?.value, unit: unit?, decimals, labels })
+    Some(Output {
+        name: name?.value,
+        unit: unit?,
+        decimals,
+        labels,
+    })
 }
 
 /// The outputs of a kind that has a list of them; an empty list is a problem.
 fn output_sections<'d, 'i>(context: &Context<'_, 'd, 'i>) -> Vec<Section<'d, 'i>> {
     let sections = context.root.list("output");
     if sections.is_empty() {
-        context.root.problem(1, "there is no `[[output]]`", Some(format!("kind `{}` lists its outputs", context.kind)));
+        context.root.problem(
+            1,
+            "there is no `[[output]]`",
+            Some(format!("kind `{}` lists its outputs", context.kind)),
+        );
     }
     sections
 }
@@ -113,7 +137,11 @@ fn read_interval(context: &Context<'_, '_, '_>, suited: IntervalMethod) -> Optio
     let method = section.required_word::<IntervalMethod>("method");
     let level = section.fraction("level");
     if !section.has("level") {
-        section.problem(section.line, "`[uncertainty]` has no `level`", Some("write `level = 0.95`".to_owned()));
+        section.problem(
+            section.line,
+            "`[uncertainty]` has no `level`",
+            Some("write `level = 0.95`".to_owned()),
+        );
     }
     section.finish(&[], "");
     let method = method?;
@@ -125,5 +153,8 @@ fn read_interval(context: &Context<'_, '_, '_>, suited: IntervalMethod) -> Optio
         );
         return None;
     }
-    Some(Interval { method: method.value, level: level?.value })
+    Some(Interval {
+        method: method.value,
+        level: level?.value,
+    })
 }

@@ -15,7 +15,9 @@ pub(super) fn read(context: &Context<'_, '_, '_>) -> Option<Parts> {
     let sections = context.root.named_sections("component");
     if sections.len() < 2 {
         let help = Some("write `[component.actual]` and `[component.budget]`".to_owned());
-        context.root.problem(1, "a comparison needs two components", help);
+        context
+            .root
+            .problem(1, "a comparison needs two components", help);
     }
     for (name, section) in &sections {
         check_name(section, section.line, "a component", name);
@@ -25,17 +27,27 @@ pub(super) fn read(context: &Context<'_, '_, '_>) -> Option<Parts> {
         }
     }
     let known: Vec<&str> = sections.iter().map(|(name, _)| name.as_str()).collect();
-    let (outputs, stats): (Vec<Output>, Vec<ScenarioStat>) =
-        output_sections(context).iter().filter_map(|section| read_stat(context, section, &known)).unzip();
+    let (outputs, stats): (Vec<Output>, Vec<ScenarioStat>) = output_sections(context)
+        .iter()
+        .filter_map(|section| read_stat(context, section, &known))
+        .unzip();
     for (name, section) in &sections {
         if !stats.is_empty() && !stats.iter().any(|s| s.of == *name || s.to == *name) {
-            section.problem(section.line, format!("`[component.{name}]` is not used"), Some("leave it out".to_owned()));
+            section.problem(
+                section.line,
+                format!("`[component.{name}]` is not used"),
+                Some("leave it out".to_owned()),
+            );
         }
     }
     if terms.len() != sections.len() {
         return None;
     }
-    Some(Parts { components, formula: Formula::Scenario { terms, stats }, outputs })
+    Some(Parts {
+        components,
+        formula: Formula::Scenario { terms, stats },
+        outputs,
+    })
 }
 
 fn read_stat(
@@ -66,10 +78,18 @@ fn read_stat(
     let stat = stat?.value;
     match (stat, &per, &divide_by) {
         (Comparison::Difference, Some(per), _) => {
-            section.problem(per.line, "a difference has no `per`", Some("change the unit with `divide_by`".to_owned()));
+            section.problem(
+                per.line,
+                "a difference has no `per`",
+                Some("change the unit with `divide_by`".to_owned()),
+            );
         }
         (Comparison::Ratio | Comparison::RelativeDifference, _, Some(divide_by)) => {
-            section.problem(divide_by.line, "a ratio has no `divide_by`", Some("multiply it with `per`".to_owned()));
+            section.problem(
+                divide_by.line,
+                "a ratio has no `divide_by`",
+                Some("multiply it with `per`".to_owned()),
+            );
         }
         _ => {}
     }

@@ -36,9 +36,19 @@ pub(super) fn read(context: &Context<'_, '_, '_>) -> Option<Parts> {
                 );
             }
         }
-        (Kind::PersonTime, _) => refuse("kind `person_time` counts days of spells", "write `agg = \"days\"`"),
-        (_, Measure::Days(_)) => refuse("days of spells are not a stock", "write `kind = \"person_time\"`"),
+        (Kind::PersonTime, _) => refuse(
+            "kind `person_time` counts days of spells",
+            "write `agg = \"days\"`",
+        ),
+        (_, Measure::Days(_)) => refuse(
+            "days of spells are not a stock",
+            "write `kind = \"person_time\"`",
+        ),
         _ => {}
     }
-    Some(Parts { components: vec![component], formula: Formula::Single(term), outputs })
+    Some(Parts {
+        components: vec![component],
+        formula: Formula::Single(term),
+        outputs,
+    })
 }

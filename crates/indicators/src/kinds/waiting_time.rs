@@ -2,7 +2,9 @@
 
 use crate::definition::{Context, Parts, check_breakdown_sides, source, whole_number};
 use crate::document::{Field, Section, suggestion};
-use crate::indicator::{Component, Formula, Interval, IntervalMethod, LimitTest, Measure, Output, Span, WaitingStat};
+use crate::indicator::{
+    Component, Formula, Interval, IntervalMethod, LimitTest, Measure, Output, Span, WaitingStat,
+};
 use crate::limits::LimitUnit;
 use crate::words::words;
 
@@ -33,17 +35,33 @@ pub(super) fn read(context: &Context<'_, '_, '_>) -> Option<Parts> {
     let mut stats = Vec::new();
     let mut components = Vec::new();
     if let Some(duration) = &duration {
-        components.push(component("waits", duration, Measure::Waits(duration.days.clone())));
+        components.push(component(
+            "waits",
+            duration,
+            Measure::Waits(duration.days.clone()),
+        ));
     }
     for output_section in output_sections(context) {
-        if let Some((output, stat, extra)) = read_stat(context, &output_section, duration.as_ref(), interval.as_ref()) {
+        if let Some((output, stat, extra)) = read_stat(
+            context,
+            &output_section,
+            duration.as_ref(),
+            interval.as_ref(),
+        ) {
             outputs.push(output);
             stats.push(stat);
             components.extend(extra);
         }
     }
     duration?;
-    Some(Parts { components, formula: Formula::Waiting { waits: "waits".to_owned(), stats }, outputs })
+    Some(Parts {
+        components,
+        formula: Formula::Waiting {
+            waits: "waits".to_owned(),
+            stats,
+        },
+        outputs,
+    })
 }
 
 fn component(name: &str, duration: &Duration, measure: Measure) -> Component {
@@ -68,7 +86,11 @@ fn read_duration(context: &Context<'_, '_, '_>, section: &Section<'_, '_>) -> Op
     let from = from?;
     let entry = source(context, section, &from)?;
     if !entry.is_event() {
-        section.problem(from.line, "a duration is counted for events", Some("give the source `time`".to_owned()));
+        section.problem(
+            from.line,
+            "a duration is counted for events",
+            Some("give the source `time`".to_owned()),
+        );
     }
     let scope = entry.scope();
     for column in [&start, &end].into_iter().flatten() {
@@ -114,7 +136,15 @@ fn read_stat(
             let output = output?;
             let name = output.name.clone();
             let extra = component(&name, duration?, Measure::OverLimit(test));
-            Some((output, WaitingStat::ShareOver { component: name, per, interval: interval.cloned() }, Some(extra)))
+            Some((
+                output,
+                WaitingStat::ShareOver {
+                    component: name,
+                    per,
+                    interval: interval.cloned(),
+                },
+                Some(extra),
+            ))
         }
     }
 }
@@ -125,9 +155,18 @@ fn read_limit_test(
     limit: &Field<String>,
     duration: Option<&Duration>,
 ) -> Option<LimitTest> {
-    let rules: Vec<_> = context.limits.iter().filter(|l| l.id() == limit.value).cloned().collect();
+    let rules: Vec<_> = context
+        .limits
+        .iter()
+        .filter(|l| l.id() == limit.value)
+        .cloned()
+        .collect();
     let Some(first) = rules.first() else {
-        let mut known: Vec<&str> = context.limits.iter().map(crate::limits::Limit::id).collect();
+        let mut known: Vec<&str> = context
+            .limits
+            .iter()
+            .map(crate::limits::Limit::id)
+            .collect();
         known.dedup();
         section.problem(
             limit.line,
@@ -136,10 +175,18 @@ fn read_limit_test(
         );
         return None;
     };
-    if let Some(other) = rules.iter().find(|l| !matches!(l.unit(), LimitUnit::Day | LimitUnit::Week | LimitUnit::Month))
-    {
+    if let Some(other) = rules.iter().find(|l| {
+        !matches!(
+            l.unit(),
+            LimitUnit::Day | LimitUnit::Week | LimitUnit::Month
+        )
+    }) {
         let help = Some("use a limit in days, weeks or months".to_owned());
-        section.problem(limit.line, format!("limit `{}` is in units of `{}`", first.id(), other.unit()), help);
+        section.problem(
+            limit.line,
+            format!("limit `{}` is in units of `{}`", first.id(), other.unit()),
+            help,
+        );
         return None;
     }
     let duration = duration?;
@@ -147,7 +194,10 @@ fn read_limit_test(
         let help = Some("name the column in the source: `birth_date = \"birth_date\"`".to_owned());
         section.problem(
             limit.line,
-            format!("limit `{}` depends on age, and the source has no `birth_date`", first.id()),
+            format!(
+                "limit `{}` depends on age, and the source has no `birth_date`",
+                first.id()
+            ),
             help,
         );
         return None;

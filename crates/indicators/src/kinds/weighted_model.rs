@@ -24,15 +24,31 @@ words! {
 /// Reads `[model]` and the outputs.
 pub(super) fn read(context: &Context<'_, '_, '_>) -> Option<Parts> {
     if let Some((_, line)) = context.breakdowns.first() {
-        context.root.problem(*line, "a weighted model has no breakdowns", Some("leave `[[breakdown]]` out".to_owned()));
+        context.root.problem(
+            *line,
+            "a weighted model has no breakdowns",
+            Some("leave `[[breakdown]]` out".to_owned()),
+        );
     }
     let model_section = context.root.required_section("model");
-    let sector_sections = model_section.as_ref().map(|s| s.list("sector")).unwrap_or_default();
-    let names: Vec<Field<String>> = sector_sections.iter().filter_map(|s| s.required_text("name")).collect();
-    let (outputs, stats): (Vec<Output>, Vec<ModelStat>) =
-        output_sections(context).iter().filter_map(|section| read_stat(context, section, &names)).unzip();
+    let sector_sections = model_section
+        .as_ref()
+        .map(|s| s.list("sector"))
+        .unwrap_or_default();
+    let names: Vec<Field<String>> = sector_sections
+        .iter()
+        .filter_map(|s| s.required_text("name"))
+        .collect();
+    let (outputs, stats): (Vec<Output>, Vec<ModelStat>) = output_sections(context)
+        .iter()
+        .filter_map(|section| read_stat(context, section, &names))
+        .unzip();
     let model = read_model(context, &model_section?, &sector_sections, stats)?;
-    Some(Parts { components: Vec::new(), formula: Formula::Weighted(model), outputs })
+    Some(Parts {
+        components: Vec::new(),
+        formula: Formula::Weighted(model),
+        outputs,
+    })
 }
 
 fn read_stat(
@@ -53,7 +69,10 @@ fn read_stat(
         section.problem(
             sector.line,
             format!("the model has no sector `{}`", sector.value),
-            Some(suggestion(&sector.value, sectors.iter().map(|s| s.value.as_str()))),
+            Some(suggestion(
+                &sector.value,
+                sectors.iter().map(|s| s.value.as_str()),
+            )),
         );
         return None;
     }
@@ -74,11 +93,17 @@ fn read_table(
 ) -> Option<(String, Vec<String>)> {
     let table_section = section.required_section(key)?;
     let table = table_section.required_text("table");
-    let fields: Vec<Option<Field<String>>> = keys.iter().map(|k| table_section.required_text(k)).collect();
+    let fields: Vec<Option<Field<String>>> = keys
+        .iter()
+        .map(|k| table_section.required_text(k))
+        .collect();
     table_section.finish(&[], "");
     let table = table?;
     let columns = table_columns(&table_section, &table, context.input);
-    let scope = Scope { table: &table.value, columns: columns.as_deref() };
+    let scope = Scope {
+        table: &table.value,
+        columns: columns.as_deref(),
+    };
     for column in fields.iter().flatten() {
         scope.require(&table_section, column);
     }
@@ -99,7 +124,13 @@ fn read_model(
     let county = section.required_text("county");
     let variable = section.required_text("variable");
     let reference_area = section.required_text("reference_area");
-    let means = read_table(context, section, "means", &["value"], &[&year, &county, &variable]);
+    let means = read_table(
+        context,
+        section,
+        "means",
+        &["value"],
+        &[&year, &county, &variable],
+    );
     let coefficients = read_table(context, section, "coefficients", &[], &[&variable]);
     let weights = read_table(context, section, "weights", &["sector", "value"], &[&year]);
     section.finish(&[], "");
@@ -116,17 +147,26 @@ fn read_model(
         let coefficient = sector.required_text("coefficient");
         if let (Some(table), Some(coefficient)) = (&coefficient_table, &coefficient) {
             let columns = context.input.tables.columns(table);
-            Scope { table, columns: columns.as_deref() }.require(sector, coefficient);
+            Scope {
+                table,
+                columns: columns.as_deref(),
+            }
+            .require(sector, coefficient);
         }
         let share = if sector.has("share") {
-            let (table, columns) = read_table(context, sector, "share", &["value"], &[&year, &county])?;
+            let (table, columns) =
+                read_table(context, sector, "share", &["value"], &[&year, &county])?;
             let [column] = <[String; 1]>::try_from(columns).ok()?;
             Some(Share { table, column })
         } else {
             None
         };
         sector.finish(&[], "");
-        sectors.push(Sector { name: name?.value, coefficient: coefficient?.value, share });
+        sectors.push(Sector {
+            name: name?.value,
+            coefficient: coefficient?.value,
+            share,
+        });
     }
     let (means, mean_columns) = means?;
     let (weights, weight_columns) = weights?;

@@ -36,14 +36,23 @@ impl TableColumns for Warehouse {
 impl Warehouse {
     pub(crate) fn read() -> Warehouse {
         let mut warehouse = Warehouse::default();
-        for line in fs::read_to_string(crate_dir().join("testdata/warehouse.txt")).unwrap().lines() {
-            let Some((what, rest)) = line.split_once(' ') else { continue };
+        for line in fs::read_to_string(crate_dir().join("testdata/warehouse.txt"))
+            .unwrap()
+            .lines()
+        {
+            let Some((what, rest)) = line.split_once(' ') else {
+                continue;
+            };
             match what {
                 "table" => {
                     let (name, columns) = rest.split_once(": ").unwrap();
                     let columns = columns
                         .split(", ")
-                        .map(|c| c.split_once(' ').map(|(n, t)| (n.to_owned(), t.to_owned())).unwrap())
+                        .map(|c| {
+                            c.split_once(' ')
+                                .map(|(n, t)| (n.to_owned(), t.to_owned()))
+                                .unwrap()
+                        })
                         .collect();
                     warehouse.tables.insert(name.to_owned(), columns);
                 }
@@ -78,7 +87,12 @@ pub(crate) fn toml_files(folder: &Path) -> Vec<(String, String)> {
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|e| e == "toml"))
-        .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read_to_string(&path).unwrap()))
+        .map(|path| {
+            (
+                path.file_name().unwrap().to_string_lossy().into_owned(),
+                fs::read_to_string(&path).unwrap(),
+            )
+        })
         .collect();
     files.sort();
     assert!(!files.is_empty(), "no definitions in {}", folder.display());
@@ -93,8 +107,19 @@ pub(crate) fn check_golden(path: &Path, actual: &str) {
     }
     let expected = fs::read_to_string(path).unwrap_or_default();
     let name = path.strip_prefix(crate_dir()).unwrap_or(path).display();
-    if let Some((line, (was, is))) = expected.lines().zip(actual.lines()).enumerate().find(|(_, (was, is))| was != is) {
-        panic!("{name}:{}: expected\n  {was}\nfound\n  {is}\nrun with BLESS=1 and read the diff", line + 1);
+    if let Some((line, (was, is))) = expected
+        .lines()
+        .zip(actual.lines())
+        .enumerate()
+        .find(|(_, (was, is))| was != is)
+    {
+        panic!(
+            "{name}:{}: expected\n  {was}\nfound\n  {is}\nrun with BLESS=1 and read the diff",
+            line + 1
+        );
     }
-    assert!(expected == actual, "{name} has other lines at its end; run with BLESS=1 and read the diff");
+    assert!(
+        expected == actual,
+        "{name} has other lines at its end; run with BLESS=1 and read the diff"
+    );
 }

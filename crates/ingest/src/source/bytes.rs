@@ -64,12 +64,19 @@ impl FileMark {
         if metadata.is_dir() {
             return Err(io::ErrorKind::IsADirectory.into());
         }
-        Ok(FileMark { bytes: metadata.len(), modified: metadata.modified().ok() })
+        Ok(FileMark {
+            bytes: metadata.len(),
+            modified: metadata.modified().ok(),
+        })
     }
 
     /// Refuses a file that is not as it was.
     pub(crate) fn check(&self, path: &Path) -> Result<(), FaultAt> {
-        if FileMark::of_path(path)? == *self { Ok(()) } else { Err(SourceFault::Changed.into()) }
+        if FileMark::of_path(path)? == *self {
+            Ok(())
+        } else {
+            Err(SourceFault::Changed.into())
+        }
     }
 }
 
@@ -115,14 +122,26 @@ pub(crate) struct ByteStream {
 
 impl ByteStream {
     /// Starts reading `source`, whose first bytes are `first`. `read` counts packed bytes.
-    pub(crate) fn open(source: Box<dyn Read + Send>, first: &[u8], read: Arc<AtomicU64>, limits: &LandLimits) -> Result<ByteStream, FaultAt> {
+    pub(crate) fn open(
+        source: Box<dyn Read + Send>,
+        first: &[u8],
+        read: Arc<AtomicU64>,
+        limits: &LandLimits,
+    ) -> Result<ByteStream, FaultAt> {
         let packing = Packing::of(first);
-        let counted = Counted { inner: source, read: Arc::clone(&read) };
+        let counted = Counted {
+            inner: source,
+            read: Arc::clone(&read),
+        };
         let inner: Box<dyn Read + Send> = match packing {
             Packing::Plain => Box::new(counted),
-            Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(READ_BYTES, counted))),
+            Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(
+                BufReader::with_capacity(READ_BYTES, counted),
+            )),
             Packing::Zstd => {
-                let decoder = zstd::stream::read::Decoder::with_buffer(BufReader::with_capacity(READ_BYTES, counted));
+                let decoder = zstd::stream::read::Decoder::with_buffer(BufReader::with_capacity(
+                    READ_BYTES, counted,
+                ));
                 Box::new(decoder.map_err(|error| read_fault(&error))?)
             }
         };
@@ -139,10 +158,26 @@ impl ByteStream {
 
     /// Puts bytes that were read to recognise the form back in front.
     pub(crate) fn with_front(self, front: Vec<u8>) -> ByteStream {
-        let ByteStream { inner, packing, read, unpacked, max_unpacked, max_ratio, grace } = self;
+        let ByteStream {
+            inner,
+            packing,
+            read,
+            unpacked,
+            max_unpacked,
+            max_ratio,
+            grace,
+        } = self;
         let unpacked = unpacked.saturating_sub(front.len() as u64);
         let inner = Box::new(io::Cursor::new(front).chain(inner));
-        ByteStream { inner, packing, read, unpacked, max_unpacked, max_ratio, grace }
+        ByteStream {
+            inner,
+            packing,
+            read,
+            unpacked,
+            max_unpacked,
+            max_ratio,
+            grace,
+        }
     }
 
     /// Appends bytes to `buffer` until it holds `until` of them or the source ends; false at the end.
@@ -173,11 +208,17 @@ impl ByteStream {
             return Ok(());
         }
         if self.unpacked > self.max_unpacked {
-            return Err(SourceFault::UnpackTotal { limit: self.max_unpacked }.into());
+            return Err(SourceFault::UnpackTotal {
+                limit: self.max_unpacked,
+            }
+            .into());
         }
         let packed = self.read.load(Ordering::Relaxed).max(1);
         if self.unpacked > self.grace && self.unpacked / packed >= self.max_ratio {
-            return Err(SourceFault::UnpackRatio { limit: self.max_ratio }.into());
+            return Err(SourceFault::UnpackRatio {
+                limit: self.max_ratio,
+            }
+            .into());
         }
         Ok(())
     }
@@ -185,10 +226,13 @@ impl ByteStream {
     fn fault(&self, error: &io::Error) -> FaultAt {
         match (self.packing, error.kind()) {
             (Packing::Plain, _) => read_fault(error),
-            (packing, io::ErrorKind::UnexpectedEof) => SourceFault::PackedTruncated(packing.name()).into(),
-            (packing, io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::Other) => {
-                SourceFault::PackedDamaged(packing.name()).into()
+            (packing, io::ErrorKind::UnexpectedEof) => {
+                SourceFault::PackedTruncated(packing.name()).into()
             }
+            (
+                packing,
+                io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::Other,
+            ) => SourceFault::PackedDamaged(packing.name()).into(),
             _ => read_fault(error),
         }
     }
@@ -215,7 +259,8 @@ mod tests {
 
     fn unpack(bytes: &[u8], limits: &LandLimits) -> Result<Vec<u8>, SourceFault> {
         let source = Box::new(io::Cursor::new(bytes.to_vec()));
-        let mut stream = ByteStream::open(source, bytes, Arc::default(), limits).map_err(|at| at.fault)?;
+        let mut stream =
+            ByteStream::open(source, bytes, Arc::default(), limits).map_err(|at| at.fault)?;
         let mut all = Vec::new();
         while stream.fill(&mut all, usize::MAX).map_err(|at| at.fault)? {}
         Ok(all)
@@ -242,7 +287,12 @@ mod tests {
         let limits = LandLimits::default();
         let text = text();
         let members = [gzip(&text[..1000]), gzip(&text[1000..])].concat();
-        for packed in [text.clone(), gzip(&text), members, zstd::encode_all(&text[..], 3).unwrap()] {
+        for packed in [
+            text.clone(),
+            gzip(&text),
+            members,
+            zstd::encode_all(&text[..], 3).unwrap(),
+        ] {
             assert!(unpack(&packed, &limits).unwrap() == text);
         }
     }
@@ -256,7 +306,13 @@ mod tests {
         checked.write_all(&text).unwrap();
         for (packed, name) in [(gzip(&text), "gzip"), (checked.finish().unwrap(), "zstd")] {
             for cut in [12, packed.len() / 3, packed.len() - 9, packed.len() - 1] {
-                assert_eq!(unpack(&packed[..cut], &limits).map(|text| text.len()).unwrap_err(), SourceFault::PackedTruncated(name), "{name} {cut}");
+                assert_eq!(
+                    unpack(&packed[..cut], &limits)
+                        .map(|text| text.len())
+                        .unwrap_err(),
+                    SourceFault::PackedTruncated(name),
+                    "{name} {cut}"
+                );
             }
             let mut changed = packed.clone();
             let middle = changed.len() / 2;
@@ -264,19 +320,39 @@ mod tests {
                 *byte = !*byte;
             }
             // A changed byte may end the data early or spoil it; both are named.
-            let fault = unpack(&changed, &limits).map(|text| text.len()).unwrap_err();
-            assert!(matches!(fault, SourceFault::PackedDamaged(n) | SourceFault::PackedTruncated(n) if n == name), "{fault:?}");
+            let fault = unpack(&changed, &limits)
+                .map(|text| text.len())
+                .unwrap_err();
+            assert!(
+                matches!(fault, SourceFault::PackedDamaged(n) | SourceFault::PackedTruncated(n) if n == name),
+                "{fault:?}"
+            );
         }
     }
 
     #[test]
     fn a_bomb_is_stopped_by_ratio_and_by_total() {
-        let limits = LandLimits { unpacked_grace_bytes: 1 << 20, max_unpacked_bytes: 3 << 20, ..LandLimits::default() };
+        let limits = LandLimits {
+            unpacked_grace_bytes: 1 << 20,
+            max_unpacked_bytes: 3 << 20,
+            ..LandLimits::default()
+        };
         let zeros = vec![b'0'; 8 << 20];
         for packed in [gzip(&zeros), zstd::encode_all(&zeros[..], 3).unwrap()] {
-            assert_eq!(unpack(&packed, &limits).map(|text| text.len()).unwrap_err(), SourceFault::UnpackRatio { limit: 200 });
-            let generous = LandLimits { max_unpack_ratio: u64::MAX, ..limits.clone() };
-            assert_eq!(unpack(&packed, &generous).map(|text| text.len()).unwrap_err(), SourceFault::UnpackTotal { limit: 3 << 20 });
+            assert_eq!(
+                unpack(&packed, &limits).map(|text| text.len()).unwrap_err(),
+                SourceFault::UnpackRatio { limit: 200 }
+            );
+            let generous = LandLimits {
+                max_unpack_ratio: u64::MAX,
+                ..limits.clone()
+            };
+            assert_eq!(
+                unpack(&packed, &generous)
+                    .map(|text| text.len())
+                    .unwrap_err(),
+                SourceFault::UnpackTotal { limit: 3 << 20 }
+            );
         }
     }
 }

@@ -86,7 +86,11 @@ pub(crate) struct CsvAgreement {
 
 impl CsvReader {
     /// Reads up to the end of the header and gives its names.
-    pub(crate) fn open(stream: ByteStream, agreement: &CsvAgreement, limits: &LandLimits) -> Result<(CsvReader, Vec<String>), FaultAt> {
+    pub(crate) fn open(
+        stream: ByteStream,
+        agreement: &CsvAgreement,
+        limits: &LandLimits,
+    ) -> Result<(CsvReader, Vec<String>), FaultAt> {
         let mut reader = CsvReader {
             stream,
             buffer: Vec::new(),
@@ -123,7 +127,10 @@ impl CsvReader {
             ends.scan(&self.buffer, self.separator, !self.more);
             if !self.more {
                 if ends.in_quotes {
-                    return Err(FaultAt::row(self.row + ends.quote_record, SourceFault::UnclosedQuote));
+                    return Err(FaultAt::row(
+                        self.row + ends.quote_record,
+                        SourceFault::UnclosedQuote,
+                    ));
                 }
                 if self.buffer.is_empty() {
                     return Ok(None);
@@ -149,11 +156,18 @@ impl CsvReader {
         spare.extend_from_slice(self.buffer.get(ends.end..).unwrap_or_default());
         self.buffer.truncate(ends.end);
         let bytes = std::mem::replace(&mut self.buffer, spare);
-        let chunk = TextChunk { first_row: self.row, offset: self.offset, encoding: None, bytes };
+        let chunk = TextChunk {
+            first_row: self.row,
+            offset: self.offset,
+            encoding: None,
+            bytes,
+        };
         self.offset += chunk.bytes.len() as u64;
         self.row += ends.records;
         let separator = self.separator;
-        let encoding = self.encoding.next(&chunk.bytes, &|place| row_at(&chunk.bytes, place, chunk.first_row, separator))?;
+        let encoding = self.encoding.next(&chunk.bytes, &|place| {
+            row_at(&chunk.bytes, place, chunk.first_row, separator)
+        })?;
         Ok(Some(TextChunk { encoding, ..chunk }))
     }
 
@@ -178,13 +192,20 @@ impl CsvReader {
     }
 
     /// Takes title lines, blank lines and the header off the buffer.
-    fn header(&mut self, agreement: &CsvAgreement, limits: &LandLimits) -> Result<Vec<String>, FaultAt> {
+    fn header(
+        &mut self,
+        agreement: &CsvAgreement,
+        limits: &LandLimits,
+    ) -> Result<Vec<String>, FaultAt> {
         self.blank_lines(limits)?;
         if agreement.title {
             // A title is not cut by a separator, or is one quoted text, and a blank line follows.
             let end = self.line_end(limits)?;
             let line = self.buffer.get(..end).unwrap_or_default();
-            let cut = agreement.separators.iter().any(|separator| count_outside_quotes(line, *separator) > 0);
+            let cut = agreement
+                .separators
+                .iter()
+                .any(|separator| count_outside_quotes(line, *separator) > 0);
             let rest = self.buffer.get(end..).unwrap_or_default();
             if !cut && (rest.starts_with(b"\n") || rest.starts_with(b"\r\n")) {
                 self.drop_front(end);
@@ -194,15 +215,25 @@ impl CsvReader {
         }
         let first_line = self.line_end(limits)?;
         self.choose_separator(first_line, agreement)?;
-        let mut ends = RecordEnds { only_one: true, ..RecordEnds::default() };
+        let mut ends = RecordEnds {
+            only_one: true,
+            ..RecordEnds::default()
+        };
         let end = loop {
             ends.scan(&self.buffer, self.separator, !self.more);
             match (ends.end, self.more) {
                 (0, true) if self.buffer.len() > limits.max_record_bytes => {
-                    return Err(FaultAt::row(self.row, SourceFault::RecordTooLong { limit: limits.max_record_bytes }));
+                    return Err(FaultAt::row(
+                        self.row,
+                        SourceFault::RecordTooLong {
+                            limit: limits.max_record_bytes,
+                        },
+                    ));
                 }
                 (0, true) => self.fill(self.buffer.len() + self.block_bytes)?,
-                (0, false) if ends.in_quotes => return Err(FaultAt::row(self.row, SourceFault::UnclosedQuote)),
+                (0, false) if ends.in_quotes => {
+                    return Err(FaultAt::row(self.row, SourceFault::UnclosedQuote));
+                }
                 (0, false) => break self.buffer.len(),
                 (end, _) => break end,
             }
@@ -210,7 +241,13 @@ impl CsvReader {
         let line: Vec<u8> = self.buffer.get(..end).unwrap_or_default().to_vec();
         let found = 1 + memchr::memchr_iter(self.separator, &line).count();
         if found > limits.max_columns {
-            return Err(FaultAt::row(self.row, SourceFault::TooManyColumns { found, limit: limits.max_columns }));
+            return Err(FaultAt::row(
+                self.row,
+                SourceFault::TooManyColumns {
+                    found,
+                    limit: limits.max_columns,
+                },
+            ));
         }
         let inner = line.trim_ascii_end();
         if memchr::memchr(b'\r', inner).is_some() && memchr::memchr(b'\n', inner).is_none() {
@@ -232,7 +269,13 @@ impl CsvReader {
     fn blank_lines(&mut self, limits: &LandLimits) -> Result<(), FaultAt> {
         loop {
             let end = self.line_end(limits)?;
-            if !self.buffer.get(..end).unwrap_or_default().trim_ascii().is_empty() {
+            if !self
+                .buffer
+                .get(..end)
+                .unwrap_or_default()
+                .trim_ascii()
+                .is_empty()
+            {
                 return Ok(());
             }
             if self.buffer.len() <= end && !self.more {
@@ -252,31 +295,64 @@ impl CsvReader {
             if !self.more {
                 return Ok(self.buffer.len());
             }
-            let widest = SEPARATORS.iter().map(|(separator, _)| memchr::memchr_iter(*separator, &self.buffer).count()).max();
+            let widest = SEPARATORS
+                .iter()
+                .map(|(separator, _)| memchr::memchr_iter(*separator, &self.buffer).count())
+                .max();
             if let Some(cuts) = widest.filter(|cuts| *cuts >= limits.max_columns) {
-                return Err(FaultAt::row(self.row, SourceFault::TooManyColumns { found: cuts + 1, limit: limits.max_columns }));
+                return Err(FaultAt::row(
+                    self.row,
+                    SourceFault::TooManyColumns {
+                        found: cuts + 1,
+                        limit: limits.max_columns,
+                    },
+                ));
             }
             if memchr::memchr(0, &self.buffer).is_some() {
                 return Err(FaultAt::row(self.row, SourceFault::NulByte));
             }
             if self.buffer.len() > self.max_field {
-                return Err(FaultAt::row(self.row, SourceFault::FieldTooLong { limit: self.max_field }));
+                return Err(FaultAt::row(
+                    self.row,
+                    SourceFault::FieldTooLong {
+                        limit: self.max_field,
+                    },
+                ));
             }
             self.fill(self.buffer.len() + self.block_bytes)?;
         }
     }
 
-    fn choose_separator(&mut self, line_end: usize, agreement: &CsvAgreement) -> Result<(), FaultAt> {
+    fn choose_separator(
+        &mut self,
+        line_end: usize,
+        agreement: &CsvAgreement,
+    ) -> Result<(), FaultAt> {
         let line = self.buffer.get(..line_end).unwrap_or_default();
         let cuts = |separator: u8| count_outside_quotes(line, separator);
-        let agreed = agreement.separators.iter().copied().max_by_key(|separator| cuts(*separator));
+        let agreed = agreement
+            .separators
+            .iter()
+            .copied()
+            .max_by_key(|separator| cuts(*separator));
         match agreed {
             Some(separator) if cuts(separator) > 0 => self.separator = separator,
             _ => {
-                let other = SEPARATORS.iter().filter(|(separator, _)| cuts(*separator) > 0).max_by_key(|(separator, _)| cuts(*separator));
+                let other = SEPARATORS
+                    .iter()
+                    .filter(|(separator, _)| cuts(*separator) > 0)
+                    .max_by_key(|(separator, _)| cuts(*separator));
                 if let Some((_, found)) = other {
-                    let agreed = agreement.separators.iter().map(|separator| separator_name(*separator)).collect::<Vec<_>>().join(" or ");
-                    return Err(FaultAt::row(self.row, SourceFault::SeparatorNotAgreed { found, agreed }));
+                    let agreed = agreement
+                        .separators
+                        .iter()
+                        .map(|separator| separator_name(*separator))
+                        .collect::<Vec<_>>()
+                        .join(" or ");
+                    return Err(FaultAt::row(
+                        self.row,
+                        SourceFault::SeparatorNotAgreed { found, agreed },
+                    ));
                 }
             }
         }
@@ -288,18 +364,38 @@ impl CsvReader {
         let record = self.buffer.get(ends.end..).unwrap_or_default();
         let row = self.row + ends.records;
         if ends.in_quotes && ends.scanned.saturating_sub(ends.quote_place) > self.max_field {
-            return Err(FaultAt::row(row, SourceFault::LongQuote { limit: self.max_field }));
+            return Err(FaultAt::row(
+                row,
+                SourceFault::LongQuote {
+                    limit: self.max_field,
+                },
+            ));
         }
         let longest = match ends.in_quotes {
             // The open quote was looked at; what is before it is cut by separators.
-            true => longest_cell(self.buffer.get(ends.end..ends.quote_place).unwrap_or_default(), self.separator),
+            true => longest_cell(
+                self.buffer
+                    .get(ends.end..ends.quote_place)
+                    .unwrap_or_default(),
+                self.separator,
+            ),
             false => longest_cell(record, self.separator),
         };
         if longest > self.max_field {
-            return Err(FaultAt::row(row, SourceFault::FieldTooLong { limit: self.max_field }));
+            return Err(FaultAt::row(
+                row,
+                SourceFault::FieldTooLong {
+                    limit: self.max_field,
+                },
+            ));
         }
         if record.len() > self.max_record {
-            return Err(FaultAt::row(row, SourceFault::RecordTooLong { limit: self.max_record }));
+            return Err(FaultAt::row(
+                row,
+                SourceFault::RecordTooLong {
+                    limit: self.max_record,
+                },
+            ));
         }
         Ok(())
     }
@@ -377,7 +473,8 @@ impl RecordEnds {
 
 /// A quote opens a cell when it is the cell's first byte.
 fn opens(buffer: &[u8], at: usize, record_start: usize, separator: u8) -> bool {
-    at == record_start || at.checked_sub(1).and_then(|before| buffer.get(before)) == Some(&separator)
+    at == record_start
+        || at.checked_sub(1).and_then(|before| buffer.get(before)) == Some(&separator)
 }
 
 /// Row number of a place in a run of whole records.
@@ -388,13 +485,21 @@ pub(crate) fn row_at(bytes: &[u8], place: usize, first_row: i64, separator: u8) 
 }
 
 /// Cuts a run of whole records, already UTF-8, into cells. `cells` is a list to reuse.
-pub(crate) fn split(mut text: Vec<u8>, first_row: i64, shape: &CsvShape, cells: Vec<(u32, u32)>) -> Result<Split, FaultAt> {
+pub(crate) fn split(
+    mut text: Vec<u8>,
+    first_row: i64,
+    shape: &CsvShape,
+    cells: Vec<(u32, u32)>,
+) -> Result<Split, FaultAt> {
     let separator = shape.separator;
     let mut rows = Rows::new(first_row, shape, cells, text.len());
     let mut start = 0usize;
     let mut base = 0usize;
     'windows: while base < text.len() {
-        let mut mask = mask64(text.get(base..).unwrap_or_default(), Needles(separator, b'\n', QUOTE));
+        let mut mask = mask64(
+            text.get(base..).unwrap_or_default(),
+            Needles(separator, b'\n', QUOTE),
+        );
         while mask != 0 {
             let at = base + mask.trailing_zeros() as usize;
             mask &= mask - 1;
@@ -404,7 +509,11 @@ pub(crate) fn split(mut text: Vec<u8>, first_row: i64, shape: &CsvShape, cells: 
                     start = at + 1;
                 }
                 Some(b'\n') => {
-                    let end = if at > start && text.get(at - 1) == Some(&b'\r') { at - 1 } else { at };
+                    let end = if at > start && text.get(at - 1) == Some(&b'\r') {
+                        at - 1
+                    } else {
+                        at
+                    };
                     rows.cell(start, end);
                     start = at + 1;
                     rows.end_row(start)?;
@@ -422,7 +531,11 @@ pub(crate) fn split(mut text: Vec<u8>, first_row: i64, shape: &CsvShape, cells: 
     }
     // The last record needs no line end.
     if start < text.len() || rows.in_row() {
-        let end = if text.len() > start && text.last() == Some(&b'\r') { text.len() - 1 } else { text.len() };
+        let end = if text.len() > start && text.last() == Some(&b'\r') {
+            text.len() - 1
+        } else {
+            text.len()
+        };
         rows.cell(start, end);
         rows.end_row(text.len())?;
     }
@@ -449,7 +562,18 @@ impl<'a> Rows<'a> {
         cells.clear();
         // Cells of extracts are rarely shorter than four bytes with their separator.
         cells.reserve(bytes / 4);
-        Rows { shape, cells, whole: 0, rows: 0, row: first_row, first_row, row_bytes: 0, broken: false, lines: None, malformed: Vec::new() }
+        Rows {
+            shape,
+            cells,
+            whole: 0,
+            rows: 0,
+            row: first_row,
+            first_row,
+            row_bytes: 0,
+            broken: false,
+            lines: None,
+            malformed: Vec::new(),
+        }
     }
 
     #[inline(always)]
@@ -466,7 +590,11 @@ impl<'a> Rows<'a> {
     fn end_row(&mut self, next: usize) -> Result<(), FaultAt> {
         let long = next - self.row_bytes > self.shape.max_field;
         self.row_bytes = next;
-        if self.cells.len() - self.whole == self.shape.columns && self.shape.columns > 1 && !self.broken && !long {
+        if self.cells.len() - self.whole == self.shape.columns
+            && self.shape.columns > 1
+            && !self.broken
+            && !long
+        {
             self.accept();
             return Ok(());
         }
@@ -489,11 +617,21 @@ impl<'a> Rows<'a> {
         let found = self.cells.len() - self.whole;
         let cells = self.cells.get(self.whole..).unwrap_or_default();
         let empty = |cell: &(u32, u32)| cell.0 == cell.1;
-        if long && cells.iter().any(|(start, end)| (*end - *start) as usize > self.shape.max_field) {
-            return Err(FaultAt::row(self.row, SourceFault::FieldTooLong { limit: self.shape.max_field }));
+        if long
+            && cells
+                .iter()
+                .any(|(start, end)| (*end - *start) as usize > self.shape.max_field)
+        {
+            return Err(FaultAt::row(
+                self.row,
+                SourceFault::FieldTooLong {
+                    limit: self.shape.max_field,
+                },
+            ));
         }
         let blank = found == 1 && cells.iter().all(empty);
-        let extra_empty = found >= self.shape.columns && cells.iter().skip(self.shape.columns).all(empty);
+        let extra_empty =
+            found >= self.shape.columns && cells.iter().skip(self.shape.columns).all(empty);
         if extra_empty && !blank && !self.broken {
             self.cells.truncate(self.whole + self.shape.columns);
             self.accept();
@@ -506,7 +644,8 @@ impl<'a> Rows<'a> {
         }
         let (first, rows) = (self.first_row, self.rows);
         // Up to here the accepted rows are consecutive, or `lines` exists already.
-        self.lines.get_or_insert_with(|| (first..).take(rows).collect());
+        self.lines
+            .get_or_insert_with(|| (first..).take(rows).collect());
         self.cells.truncate(self.whole);
         self.broken = false;
         self.row += 1;
@@ -564,10 +703,33 @@ impl<'a> Rows<'a> {
     }
 
     fn finish(self, text: Vec<u8>) -> Split {
-        let Rows { shape, mut cells, whole, rows, row, first_row, lines, malformed, row_bytes: _, broken: _ } = self;
+        let Rows {
+            shape,
+            mut cells,
+            whole,
+            rows,
+            row,
+            first_row,
+            lines,
+            malformed,
+            row_bytes: _,
+            broken: _,
+        } = self;
         cells.truncate(whole);
-        let block = TextBlock { first_row, rows, columns: shape.columns, text, cells, dialect: shape.dialect, row_lines: lines };
-        Split { block, malformed, records: row - first_row }
+        let block = TextBlock {
+            first_row,
+            rows,
+            columns: shape.columns,
+            text,
+            cells,
+            dialect: shape.dialect,
+            row_lines: lines,
+        };
+        Split {
+            block,
+            malformed,
+            records: row - first_row,
+        }
     }
 }
 
@@ -593,10 +755,16 @@ fn header_names(line: &[u8], separator: u8) -> Vec<String> {
                     }
                 }
                 let after = quoted.get(close..).unwrap_or_default();
-                (cell, memchr::memchr(separator, after).and_then(|at| after.get(at + 1..)))
+                (
+                    cell,
+                    memchr::memchr(separator, after).and_then(|at| after.get(at + 1..)),
+                )
             }
             None => match memchr::memchr(separator, rest) {
-                Some(at) => (rest.get(..at).unwrap_or_default().to_vec(), rest.get(at + 1..)),
+                Some(at) => (
+                    rest.get(..at).unwrap_or_default().to_vec(),
+                    rest.get(at + 1..),
+                ),
                 None => (rest.to_vec(), None),
             },
         };
@@ -642,12 +810,24 @@ mod tests {
     use tietopohja_contract::{DecimalMark, Dialect};
 
     fn limits() -> LandLimits {
-        LandLimits { block_bytes: 4 << 10, ..LandLimits::default() }
+        LandLimits {
+            block_bytes: 4 << 10,
+            ..LandLimits::default()
+        }
     }
 
     fn shape(separator: u8, columns: usize, limits: &LandLimits) -> CsvShape {
-        let dialect = Dialect { decimal: DecimalMark::Comma, iso: true, finnish: true };
-        CsvShape { separator, columns, dialect, max_field: limits.max_field_bytes }
+        let dialect = Dialect {
+            decimal: DecimalMark::Comma,
+            iso: true,
+            finnish: true,
+        };
+        CsvShape {
+            separator,
+            columns,
+            dialect,
+            max_field: limits.max_field_bytes,
+        }
     }
 
     type Table = (Vec<String>, Vec<(i64, Vec<String>)>, Vec<(i64, Malformed)>);
@@ -659,7 +839,12 @@ mod tests {
             encodings: vec![TextEncoding::Utf8, TextEncoding::Latin1],
             title,
         };
-        let stream = ByteStream::open(Box::new(std::io::Cursor::new(bytes.to_vec())), bytes, Default::default(), limits)?;
+        let stream = ByteStream::open(
+            Box::new(std::io::Cursor::new(bytes.to_vec())),
+            bytes,
+            Default::default(),
+            limits,
+        )?;
         let (mut reader, header) = CsvReader::open(stream, &agreement, limits)?;
         let shape = shape(reader.separator(), header.len(), limits);
         let (mut rows, mut malformed) = (Vec::new(), Vec::new());
@@ -667,13 +852,21 @@ mod tests {
         while let Some(chunk) = reader.next_chunk(Vec::new())? {
             assert_eq!(chunk.first_row, expected_row);
             let (first_row, separator) = (chunk.first_row, shape.separator);
-            let text = to_utf8(chunk.bytes, chunk.encoding, chunk.offset, &|bytes, at| row_at(bytes, at, first_row, separator))?;
+            let text = to_utf8(chunk.bytes, chunk.encoding, chunk.offset, &|bytes, at| {
+                row_at(bytes, at, first_row, separator)
+            })?;
             let cut = split(text, chunk.first_row, &shape, Vec::new())?;
             expected_row += cut.records;
             assert_eq!(reader.row, expected_row, "reader and splitter count alike");
             for index in 0..cut.block.rows {
                 let cells = &cut.block.cells[index * shape.columns..(index + 1) * shape.columns];
-                let row = cells.iter().map(|(a, b)| String::from_utf8(cut.block.text[*a as usize..*b as usize].to_vec()).unwrap()).collect();
+                let row = cells
+                    .iter()
+                    .map(|(a, b)| {
+                        String::from_utf8(cut.block.text[*a as usize..*b as usize].to_vec())
+                            .unwrap()
+                    })
+                    .collect();
                 rows.push((cut.block.row_no(index), row));
             }
             malformed.extend(cut.malformed);
@@ -687,7 +880,10 @@ mod tests {
 
     fn check(text: &str, rows: &[(i64, &[&str])]) {
         let (_, found, malformed) = read(text);
-        let want: Vec<(i64, Vec<String>)> = rows.iter().map(|(n, cells)| (*n, cells.iter().map(|c| (*c).to_owned()).collect())).collect();
+        let want: Vec<(i64, Vec<String>)> = rows
+            .iter()
+            .map(|(n, cells)| (*n, cells.iter().map(|c| (*c).to_owned()).collect()))
+            .collect();
         assert_eq!(found, want, "{text:?}");
         assert_eq!(malformed, [], "{text:?}");
     }
@@ -695,7 +891,10 @@ mod tests {
     #[test]
     fn cells_are_cut_in_the_forms_systems_write() {
         check("a;b\n1;2\n3;4\n", &[(2, &["1", "2"]), (3, &["3", "4"])]);
-        check("a;b\r\n1;2\r\n3;4\r\n", &[(2, &["1", "2"]), (3, &["3", "4"])]);
+        check(
+            "a;b\r\n1;2\r\n3;4\r\n",
+            &[(2, &["1", "2"]), (3, &["3", "4"])],
+        );
         check("a;b\n1;2", &[(2, &["1", "2"])]);
         check("a;b\n1;", &[(2, &["1", ""])]);
         check("a;b\n;\n", &[(2, &["", ""])]);
@@ -708,26 +907,44 @@ mod tests {
     fn trailing_separators_and_blank_lines_are_no_data() {
         check("a;b;\n1;2;\n3;4\n", &[(2, &["1", "2"]), (3, &["3", "4"])]);
         check("a;b\n1;2;\n", &[(2, &["1", "2"])]);
-        check("a;b\n1;2\n\n3;4\n\r\n\n", &[(2, &["1", "2"]), (4, &["3", "4"])]);
+        check(
+            "a;b\n1;2\n\n3;4\n\r\n\n",
+            &[(2, &["1", "2"]), (4, &["3", "4"])],
+        );
         check("\n\na;b\n1;2\n", &[(4, &["1", "2"])]);
     }
 
     #[test]
     fn quotes_hold_separators_line_ends_and_doubled_quotes() {
-        check("a;b\n\"1;x\";\"2\n3\"\n4;5\n", &[(2, &["1;x", "2\n3"]), (3, &["4", "5"])]);
-        check("a;b\n\"say \"\"hi\"\"\";\"\"\"\"\n", &[(2, &["say \"hi\"", "\""])]);
+        check(
+            "a;b\n\"1;x\";\"2\n3\"\n4;5\n",
+            &[(2, &["1;x", "2\n3"]), (3, &["4", "5"])],
+        );
+        check(
+            "a;b\n\"say \"\"hi\"\"\";\"\"\"\"\n",
+            &[(2, &["say \"hi\"", "\""])],
+        );
         check("a;b\n\"\";\"x\"\r\n", &[(2, &["", "x"])]);
         check("a;b\n\"x\";\"y\"", &[(2, &["x", "y"])]);
-        check("a;b\nOy \"Hoiva\" Ab;5\" putki\n", &[(2, &["Oy \"Hoiva\" Ab", "5\" putki"])]);
+        check(
+            "a;b\nOy \"Hoiva\" Ab;5\" putki\n",
+            &[(2, &["Oy \"Hoiva\" Ab", "5\" putki"])],
+        );
         check("\"a\";\"b \"\"c\"\"\"\n1;2\n", &[(2, &["1", "2"])]);
         assert_eq!(read("\"a\";\"b \"\"c\"\"\"\n1;2\n").0, ["a", "b \"c\""]);
     }
 
     #[test]
     fn a_title_and_an_empty_line_are_skipped_when_agreed() {
-        for text in ["\"Väestö 31.12.\"\r\n\r\na;b\r\n1;2\r\n", "Title\n\na;b\n1;2\n"] {
+        for text in [
+            "\"Väestö 31.12.\"\r\n\r\na;b\r\n1;2\r\n",
+            "Title\n\na;b\n1;2\n",
+        ] {
             let (header, rows, _) = read_with(text.as_bytes(), &limits(), true).unwrap();
-            assert_eq!((header.as_slice(), rows[0].0), (["a".to_owned(), "b".to_owned()].as_slice(), 4));
+            assert_eq!(
+                (header.as_slice(), rows[0].0),
+                (["a".to_owned(), "b".to_owned()].as_slice(), 4)
+            );
         }
         assert_eq!(read_with(b"a;b\n1;2\n", &limits(), true).unwrap().1[0].0, 2);
     }
@@ -738,7 +955,11 @@ mod tests {
         assert_eq!(rows.iter().map(|(n, _)| *n).collect::<Vec<_>>(), [5]);
         assert_eq!(
             malformed,
-            [(2, Malformed::Width { found: 1 }), (3, Malformed::Width { found: 3 }), (4, Malformed::Quote)]
+            [
+                (2, Malformed::Width { found: 1 }),
+                (3, Malformed::Width { found: 3 }),
+                (4, Malformed::Quote)
+            ]
         );
     }
 
@@ -750,31 +971,64 @@ mod tests {
         assert_eq!(at, FaultAt::row(3, SourceFault::StrayQuote));
         let long = format!("a;b\n1;2\n3;\"4\n{}", "5;6\n".repeat(1 << 19));
         let at = read_with(long.as_bytes(), &limits(), false).unwrap_err();
-        assert_eq!(at, FaultAt::row(3, SourceFault::LongQuote { limit: 1 << 20 }));
+        assert_eq!(
+            at,
+            FaultAt::row(3, SourceFault::LongQuote { limit: 1 << 20 })
+        );
     }
 
     #[test]
     fn long_cells_and_records_and_wide_headers_are_refused() {
         let long = format!("a;b\n1;2\n3;{}\n4;5\n", "x".repeat((1 << 20) + 1));
-        for text in [long.clone(), long.replace(";x", ";\"x").replace("x\n", "x\"\n"), long[..long.len() - 5].to_owned()] {
+        for text in [
+            long.clone(),
+            long.replace(";x", ";\"x").replace("x\n", "x\"\n"),
+            long[..long.len() - 5].to_owned(),
+        ] {
             let at = read_with(text.as_bytes(), &LandLimits::default(), false).unwrap_err();
             assert_eq!(at.row, Some(3));
-            assert!(matches!(at.fault, SourceFault::FieldTooLong { .. } | SourceFault::LongQuote { .. }), "{at:?}");
+            assert!(
+                matches!(
+                    at.fault,
+                    SourceFault::FieldTooLong { .. } | SourceFault::LongQuote { .. }
+                ),
+                "{at:?}"
+            );
         }
         let fits = format!("a;b\n3;{}\n", "x".repeat(1 << 20));
         assert_eq!(read(&fits).1.len(), 1);
         let header = format!("{}\n", vec!["c"; 2_000].join(";"));
         let at = read_with(header.as_bytes(), &limits(), false).unwrap_err();
-        assert_eq!(at, FaultAt::row(1, SourceFault::TooManyColumns { found: 2_000, limit: 1_000 }));
+        assert_eq!(
+            at,
+            FaultAt::row(
+                1,
+                SourceFault::TooManyColumns {
+                    found: 2_000,
+                    limit: 1_000
+                }
+            )
+        );
     }
 
     #[test]
     fn other_separators_and_line_ends_are_named() {
         let at = read_with(b"a|b|c\n1|2|3\n", &limits(), false).unwrap_err();
-        assert!(matches!(at.fault, SourceFault::SeparatorNotAgreed { found: "`|`", .. }));
-        assert_eq!(read_with(b"a;b\r1;2\r3;4\r", &limits(), false).unwrap_err().fault, SourceFault::OldLineEnds);
+        assert!(matches!(
+            at.fault,
+            SourceFault::SeparatorNotAgreed { found: "`|`", .. }
+        ));
+        assert_eq!(
+            read_with(b"a;b\r1;2\r3;4\r", &limits(), false)
+                .unwrap_err()
+                .fault,
+            SourceFault::OldLineEnds
+        );
         for empty in [b"".as_slice(), b"\n\n", b"  \r\n", b"\xef\xbb\xbf"] {
-            assert_eq!(read_with(empty, &limits(), false).unwrap_err().fault, SourceFault::Empty);
+            assert_eq!(
+                read_with(empty, &limits(), false).unwrap_err().fault,
+                SourceFault::Empty
+            );
         }
     }
 
@@ -783,14 +1037,29 @@ mod tests {
         let mut text = String::from("a;b;c\r\n");
         let mut want = Vec::new();
         for n in 0..3_000 {
-            let quoted = if n % 7 == 0 { format!("\"x;{n}\r\n\"\"y\"\"\"") } else { format!("x{n}") };
+            let quoted = if n % 7 == 0 {
+                format!("\"x;{n}\r\n\"\"y\"\"\"")
+            } else {
+                format!("x{n}")
+            };
             text.push_str(&format!("{n};{quoted};{}\r\n", "z".repeat(n % 90)));
-            want.push(if n % 7 == 0 { format!("x;{n}\r\n\"y\"") } else { format!("x{n}") });
+            want.push(if n % 7 == 0 {
+                format!("x;{n}\r\n\"y\"")
+            } else {
+                format!("x{n}")
+            });
         }
         let whole = read_with(text.as_bytes(), &LandLimits::default(), false).unwrap();
         let blocks = read_with(text.as_bytes(), &limits(), false).unwrap();
         assert_eq!(whole, blocks);
-        assert_eq!(whole.1.iter().map(|(_, row)| row[1].clone()).collect::<Vec<_>>(), want);
+        assert_eq!(
+            whole
+                .1
+                .iter()
+                .map(|(_, row)| row[1].clone())
+                .collect::<Vec<_>>(),
+            want
+        );
         assert_eq!(whole.1.last().unwrap().0, 3_001);
     }
 }

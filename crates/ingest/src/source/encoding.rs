@@ -46,7 +46,10 @@ pub(crate) struct EncodingChoice {
 
 impl EncodingChoice {
     pub(crate) fn new(agreed: Vec<TextEncoding>) -> Self {
-        Self { agreed, settled: None }
+        Self {
+            agreed,
+            settled: None,
+        }
     }
 
     /// A UTF-8 byte order mark was at the start.
@@ -56,22 +59,36 @@ impl EncodingChoice {
 
     /// The encoding of the next run of whole records, `None` while everything was ASCII. `row_at`
     /// tells the row of a place in the run.
-    pub(crate) fn next(&mut self, bytes: &[u8], row_at: &dyn Fn(usize) -> i64) -> Result<Option<TextEncoding>, FaultAt> {
+    pub(crate) fn next(
+        &mut self,
+        bytes: &[u8],
+        row_at: &dyn Fn(usize) -> i64,
+    ) -> Result<Option<TextEncoding>, FaultAt> {
         if self.settled.is_none()
             && !bytes.is_ascii()
             && let Some(first) = bytes.iter().position(|byte| !byte.is_ascii())
         {
             let found = first_letters(bytes, first, row_at)?;
-            self.settle(found, false).map_err(|at| FaultAt { row: Some(row_at(first)), ..at })?;
+            self.settle(found, false).map_err(|at| FaultAt {
+                row: Some(row_at(first)),
+                ..at
+            })?;
         }
         Ok(self.settled)
     }
 
     fn settle(&mut self, found: TextEncoding, marked: bool) -> Result<(), FaultAt> {
         let settled = match found {
-            TextEncoding::Utf8 => self.agreed.contains(&TextEncoding::Utf8).then_some(TextEncoding::Utf8),
+            TextEncoding::Utf8 => self
+                .agreed
+                .contains(&TextEncoding::Utf8)
+                .then_some(TextEncoding::Utf8),
             // The bytes cannot tell the single-byte encodings apart: the first one agreed it is.
-            _ => self.agreed.iter().copied().find(|encoding| *encoding != TextEncoding::Utf8),
+            _ => self
+                .agreed
+                .iter()
+                .copied()
+                .find(|encoding| *encoding != TextEncoding::Utf8),
         };
         let Some(settled) = settled else {
             let found = match (found, marked) {
@@ -79,7 +96,12 @@ impl EncodingChoice {
                 (TextEncoding::Utf8, false) => "UTF-8",
                 _ => "not UTF-8 (ISO-8859-1 or the like)",
             };
-            let agreed = self.agreed.iter().map(|encoding| encoding.name()).collect::<Vec<_>>().join(" or ");
+            let agreed = self
+                .agreed
+                .iter()
+                .map(|encoding| encoding.name())
+                .collect::<Vec<_>>()
+                .join(" or ");
             return Err(SourceFault::EncodingNotAgreed { found, agreed }.into());
         };
         self.settled = Some(settled);
@@ -89,16 +111,26 @@ impl EncodingChoice {
 
 /// UTF-8 or not, by every run of bytes outside ASCII. Runs of both kinds are an error at the first
 /// row of the later kind.
-fn first_letters(bytes: &[u8], first: usize, row_at: &dyn Fn(usize) -> i64) -> Result<TextEncoding, FaultAt> {
+fn first_letters(
+    bytes: &[u8],
+    first: usize,
+    row_at: &dyn Fn(usize) -> i64,
+) -> Result<TextEncoding, FaultAt> {
     let mut seen: Option<TextEncoding> = None;
     let mut place = first;
     while let Some(rest) = bytes.get(place..) {
-        let Some(skip) = rest.iter().position(|byte| !byte.is_ascii()) else { break };
+        let Some(skip) = rest.iter().position(|byte| !byte.is_ascii()) else {
+            break;
+        };
         let start = place + skip;
         let tail = bytes.get(start..).unwrap_or_default();
         let length = tail.iter().position(u8::is_ascii).unwrap_or(tail.len());
         let run = tail.get(..length).unwrap_or_default();
-        let kind = if std::str::from_utf8(run).is_ok() { TextEncoding::Utf8 } else { TextEncoding::Latin1 };
+        let kind = if std::str::from_utf8(run).is_ok() {
+            TextEncoding::Utf8
+        } else {
+            TextEncoding::Latin1
+        };
         match seen {
             Some(before) if before != kind => {
                 return Err(FaultAt::row(row_at(start), mixed(before, kind)));
@@ -115,7 +147,10 @@ fn mixed(before: TextEncoding, here: TextEncoding) -> SourceFault {
         TextEncoding::Utf8 => "UTF-8",
         _ => "ISO-8859-1 or the like",
     };
-    SourceFault::MixedEncodings { before: name(before), here: name(here) }
+    SourceFault::MixedEncodings {
+        before: name(before),
+        here: name(here),
+    }
 }
 
 /// The bytes as UTF-8, in place when they are that already.
@@ -136,20 +171,31 @@ pub(crate) fn to_utf8(
         Some(TextEncoding::Utf8) => match std::str::from_utf8(&bytes) {
             Ok(text) => match find_byte_order_mark(text) {
                 None => Ok(bytes),
-                Some(place) => Err(FaultAt::row(row_at(&bytes, place), SourceFault::ByteOrderMarkInside)),
+                Some(place) => Err(FaultAt::row(
+                    row_at(&bytes, place),
+                    SourceFault::ByteOrderMarkInside,
+                )),
             },
             Err(error) => {
                 let place = error.valid_up_to();
-                let fault = SourceFault::InvalidUtf8 { byte: offset + place as u64 };
+                let fault = SourceFault::InvalidUtf8 {
+                    byte: offset + place as u64,
+                };
                 Err(FaultAt::row(row_at(&bytes, place), fault))
             }
         },
         Some(single) => {
             if let Some(place) = memchr::memmem::find(&bytes, b"\xef\xbb\xbf") {
-                return Err(FaultAt::row(row_at(&bytes, place), SourceFault::ByteOrderMarkInside));
+                return Err(FaultAt::row(
+                    row_at(&bytes, place),
+                    SourceFault::ByteOrderMarkInside,
+                ));
             }
             if let Some(place) = utf8_letter(&bytes) {
-                return Err(FaultAt::row(row_at(&bytes, place), mixed(single, TextEncoding::Utf8)));
+                return Err(FaultAt::row(
+                    row_at(&bytes, place),
+                    mixed(single, TextEncoding::Utf8),
+                ));
             }
             let (text, _, _) = single.decoder().decode(&bytes);
             Ok(match text {
@@ -196,30 +242,69 @@ mod tests {
     #[test]
     fn finnish_letters_are_read_in_every_agreed_encoding() {
         let any = [Utf8, Latin1];
-        assert_eq!(read(&any, &["Äänekoski\n".as_bytes()]).unwrap(), "Äänekoski\n");
-        assert_eq!(read(&any, &[b"plain\n", b"\xc4\xe4nekoski\n"]).unwrap(), "plain\nÄänekoski\n");
+        assert_eq!(
+            read(&any, &["Äänekoski\n".as_bytes()]).unwrap(),
+            "Äänekoski\n"
+        );
+        assert_eq!(
+            read(&any, &[b"plain\n", b"\xc4\xe4nekoski\n"]).unwrap(),
+            "plain\nÄänekoski\n"
+        );
         assert_eq!(read(&[Latin9], &[b"\xa4 5 \xd6\n"]).unwrap(), "€ 5 Ö\n");
-        assert_eq!(read(&[Windows1252], &[b"\x80 5 \xd6\n"]).unwrap(), "€ 5 Ö\n");
+        assert_eq!(
+            read(&[Windows1252], &[b"\x80 5 \xd6\n"]).unwrap(),
+            "€ 5 Ö\n"
+        );
         assert_eq!(read(&[Latin1], &[b"ascii\n"]).unwrap(), "ascii\n");
     }
 
     #[test]
     fn an_encoding_that_is_not_agreed_is_named_with_its_row() {
         let at = read(&[Utf8], &[b"a\n\xc4\n"]).unwrap_err();
-        assert!(matches!(at, FaultAt { row: Some(3), fault: SourceFault::EncodingNotAgreed { .. } }), "{at:?}");
+        assert!(
+            matches!(
+                at,
+                FaultAt {
+                    row: Some(3),
+                    fault: SourceFault::EncodingNotAgreed { .. }
+                }
+            ),
+            "{at:?}"
+        );
         let at = read(&[Latin1], &["a\nÄ\n".as_bytes()]).unwrap_err();
-        assert!(matches!(at, FaultAt { row: Some(3), fault: SourceFault::EncodingNotAgreed { found: "UTF-8", .. } }), "{at:?}");
+        assert!(
+            matches!(
+                at,
+                FaultAt {
+                    row: Some(3),
+                    fault: SourceFault::EncodingNotAgreed { found: "UTF-8", .. }
+                }
+            ),
+            "{at:?}"
+        );
     }
 
     #[test]
     fn a_change_of_encoding_is_found_in_one_block_and_between_blocks() {
         let any = [Utf8, Latin1];
         let one = [b"\xc3\xa4\n".as_slice(), b"\xe4\n"].concat();
-        assert!(matches!(read(&any, &[&one]), Err(FaultAt { row: Some(3), fault: SourceFault::MixedEncodings { .. } })));
+        assert!(matches!(
+            read(&any, &[&one]),
+            Err(FaultAt {
+                row: Some(3),
+                fault: SourceFault::MixedEncodings { .. }
+            })
+        ));
         let at = read(&any, &[b"\xc3\xa4\n", b"b\nx\xe4\n"]).unwrap_err();
         assert_eq!(at, FaultAt::row(3, SourceFault::InvalidUtf8 { byte: 3 }));
         let at = read(&any, &[b"\xe4\n", b"b\nx\xc3\xa4\n"]).unwrap_err();
-        assert!(matches!(at, FaultAt { row: Some(3), fault: SourceFault::MixedEncodings { .. } }));
+        assert!(matches!(
+            at,
+            FaultAt {
+                row: Some(3),
+                fault: SourceFault::MixedEncodings { .. }
+            }
+        ));
     }
 
     #[test]
@@ -227,7 +312,11 @@ mod tests {
         for (agreed, block, fault) in [
             (Utf8, b"a\nb\0\n".as_slice(), SourceFault::NulByte),
             (Latin1, b"a\nb\0\n", SourceFault::NulByte),
-            (Utf8, b"a\n\xef\xbb\xbfb\n", SourceFault::ByteOrderMarkInside),
+            (
+                Utf8,
+                b"a\n\xef\xbb\xbfb\n",
+                SourceFault::ByteOrderMarkInside,
+            ),
         ] {
             assert_eq!(read(&[agreed], &[block]), Err(FaultAt::row(3, fault)));
         }

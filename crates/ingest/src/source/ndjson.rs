@@ -38,7 +38,11 @@ pub(crate) struct NdjsonShape {
 impl NdjsonReader {
     /// Looks at the first records. Gives the columns as the contract names them, and the keys they
     /// have in the file: those of the contract that are seen or may be left out, then others.
-    pub(crate) fn open(stream: ByteStream, names: &Names, limits: &LandLimits) -> Result<(NdjsonReader, Vec<String>, Vec<String>), FaultAt> {
+    pub(crate) fn open(
+        stream: ByteStream,
+        names: &Names,
+        limits: &LandLimits,
+    ) -> Result<(NdjsonReader, Vec<String>, Vec<String>), FaultAt> {
         let mut reader = NdjsonReader {
             stream,
             buffer: Vec::new(),
@@ -91,20 +95,31 @@ impl NdjsonReader {
                 break end;
             }
             if self.buffer.len() > self.max_record {
-                return Err(FaultAt::row(self.row, SourceFault::RecordTooLong { limit: self.max_record }));
+                return Err(FaultAt::row(
+                    self.row,
+                    SourceFault::RecordTooLong {
+                        limit: self.max_record,
+                    },
+                ));
             }
             let wanted = self.buffer.len() + self.block_bytes;
             self.more = self.stream.fill(&mut self.buffer, wanted)?;
         };
         let lines = self.buffer.get(..whole).unwrap_or_default();
         if memchr::memchr(0, lines).is_some() {
-            return Err(FaultAt::row(row_at(lines, memchr::memchr(0, lines).unwrap_or_default(), 1), SourceFault::NulByte));
+            return Err(FaultAt::row(
+                row_at(lines, memchr::memchr(0, lines).unwrap_or_default(), 1),
+                SourceFault::NulByte,
+            ));
         }
         let mut row = self.row;
         for line in lines.split(|byte| *byte == b'\n').take(HEADER_RECORDS) {
             let mut line = line.to_vec();
             if !line.trim_ascii().is_empty() {
-                let mut object = Object { text: &mut line, at: 0 };
+                let mut object = Object {
+                    text: &mut line,
+                    at: 0,
+                };
                 object
                     .read(&mut |text, key, _| {
                         let key = text.get(key.0..key.1).unwrap_or_default();
@@ -115,7 +130,13 @@ impl NdjsonReader {
                     .map_err(|why| FaultAt::row(row, SourceFault::Json(why)))?;
             }
             if seen.len() > limits.max_columns {
-                return Err(FaultAt::row(row, SourceFault::TooManyColumns { found: seen.len(), limit: limits.max_columns }));
+                return Err(FaultAt::row(
+                    row,
+                    SourceFault::TooManyColumns {
+                        found: seen.len(),
+                        limit: limits.max_columns,
+                    },
+                ));
             }
             row += 1;
         }
@@ -136,7 +157,12 @@ impl NdjsonReader {
                 break place + 1;
             }
             if self.buffer.len() > self.max_record {
-                return Err(FaultAt::row(self.row, SourceFault::RecordTooLong { limit: self.max_record }));
+                return Err(FaultAt::row(
+                    self.row,
+                    SourceFault::RecordTooLong {
+                        limit: self.max_record,
+                    },
+                ));
             }
             wanted = self.buffer.len() + self.block_bytes;
         };
@@ -149,9 +175,17 @@ impl NdjsonReader {
         let bytes = std::mem::replace(&mut self.buffer, spare);
         let (first_row, offset) = (self.row, self.offset);
         self.offset += bytes.len() as u64;
-        self.row += memchr::memchr_iter(b'\n', &bytes).count() as i64 + i64::from(bytes.last() != Some(&b'\n'));
-        let encoding = self.encoding.next(&bytes, &|place| row_at(&bytes, place, first_row))?;
-        Ok(Some(TextChunk { bytes, first_row, offset, encoding }))
+        self.row += memchr::memchr_iter(b'\n', &bytes).count() as i64
+            + i64::from(bytes.last() != Some(&b'\n'));
+        let encoding = self
+            .encoding
+            .next(&bytes, &|place| row_at(&bytes, place, first_row))?;
+        Ok(Some(TextChunk {
+            bytes,
+            first_row,
+            offset,
+            encoding,
+        }))
     }
 }
 
@@ -160,9 +194,18 @@ fn row_at(bytes: &[u8], place: usize, first_row: i64) -> i64 {
 }
 
 /// Cuts a run of whole lines into cells. A line that is not a flat object stops the landing.
-pub(crate) fn split(chunk: TextChunk, shape: &NdjsonShape, mut cells: Vec<(u32, u32)>) -> Result<Split, FaultAt> {
+pub(crate) fn split(
+    chunk: TextChunk,
+    shape: &NdjsonShape,
+    mut cells: Vec<(u32, u32)>,
+) -> Result<Split, FaultAt> {
     let first_row = chunk.first_row;
-    let mut text = to_utf8(chunk.bytes, chunk.encoding, chunk.offset, &|bytes, place| row_at(bytes, place, first_row))?;
+    let mut text = to_utf8(
+        chunk.bytes,
+        chunk.encoding,
+        chunk.offset,
+        &|bytes, place| row_at(bytes, place, first_row),
+    )?;
     let length = text.len();
     // The cells of `true` and `false` point here.
     text.extend_from_slice(b"10");
@@ -173,8 +216,13 @@ pub(crate) fn split(chunk: TextChunk, shape: &NdjsonShape, mut cells: Vec<(u32, 
     let mut lines: Option<Vec<i64>> = None;
     let (mut rows, mut row, mut start) = (0usize, first_row, 0usize);
     while start < length {
-        let end = memchr::memchr(b'\n', text.get(start..length).unwrap_or_default()).map_or(length, |found| start + found);
-        let blank = text.get(start..end).unwrap_or_default().trim_ascii().is_empty();
+        let end = memchr::memchr(b'\n', text.get(start..length).unwrap_or_default())
+            .map_or(length, |found| start + found);
+        let blank = text
+            .get(start..end)
+            .unwrap_or_default()
+            .trim_ascii()
+            .is_empty();
         if blank {
             lines.get_or_insert_with(|| (first_row..).take(rows).collect());
         } else {
@@ -188,8 +236,15 @@ pub(crate) fn split(chunk: TextChunk, shape: &NdjsonShape, mut cells: Vec<(u32, 
             let outcome = object.read(&mut |line, key, value| {
                 let key = line.get(key.0..key.1).unwrap_or_default();
                 // Records of one file mostly have their keys in one order.
-                let is = |column: &usize| shape.keys.get(*column).is_some_and(|known| known.as_bytes() == key);
-                let Some(column) = Some(next).filter(is).or_else(|| (0..columns).find(is)) else { return };
+                let is = |column: &usize| {
+                    shape
+                        .keys
+                        .get(*column)
+                        .is_some_and(|known| known.as_bytes() == key)
+                };
+                let Some(column) = Some(next).filter(is).or_else(|| (0..columns).find(is)) else {
+                    return;
+                };
                 next = column + 1;
                 if set.get(column) == Some(&true) {
                     fault = Some(SourceFault::Json("the object has a key twice"));
@@ -199,12 +254,16 @@ pub(crate) fn split(chunk: TextChunk, shape: &NdjsonShape, mut cells: Vec<(u32, 
                     Value::Bool(true) => yes,
                     Value::Bool(false) => no,
                     Value::Text(from, to) if to - from > shape.max_field => {
-                        fault = Some(SourceFault::FieldTooLong { limit: shape.max_field });
+                        fault = Some(SourceFault::FieldTooLong {
+                            limit: shape.max_field,
+                        });
                         (0, 0)
                     }
                     Value::Text(from, to) => ((start + from) as u32, (start + to) as u32),
                 };
-                if let (Some(cell), Some(set)) = (cells.get_mut(first + column), set.get_mut(column)) {
+                if let (Some(cell), Some(set)) =
+                    (cells.get_mut(first + column), set.get_mut(column))
+                {
                     *cell = span;
                     *set = true;
                 }
@@ -223,8 +282,20 @@ pub(crate) fn split(chunk: TextChunk, shape: &NdjsonShape, mut cells: Vec<(u32, 
         row += 1;
         start = end + 1;
     }
-    let block = TextBlock { first_row, rows, columns, text, cells, dialect: Dialect::TYPED, row_lines: lines };
-    Ok(Split { block, malformed: Vec::new(), records: row - first_row })
+    let block = TextBlock {
+        first_row,
+        rows,
+        columns,
+        text,
+        cells,
+        dialect: Dialect::TYPED,
+        row_lines: lines,
+    };
+    Ok(Split {
+        block,
+        malformed: Vec::new(),
+        records: row - first_row,
+    })
 }
 
 /// A value of a flat object; text is a place in the line.
@@ -279,7 +350,11 @@ impl Object<'_> {
 
     fn end(&mut self) -> Result<(), &'static str> {
         self.space();
-        if self.at == self.text.len() { Ok(()) } else { Err("there is more than one JSON object on the line") }
+        if self.at == self.text.len() {
+            Ok(())
+        } else {
+            Err("there is more than one JSON object on the line")
+        }
     }
 
     fn value(&mut self) -> Result<Value, &'static str> {
@@ -302,7 +377,11 @@ impl Object<'_> {
     }
 
     fn word(&mut self, rest: &[u8]) -> Result<(), &'static str> {
-        if self.text.get(self.at..).is_some_and(|text| text.starts_with(rest)) {
+        if self
+            .text
+            .get(self.at..)
+            .is_some_and(|text| text.starts_with(rest))
+        {
             self.at += rest.len();
             Ok(())
         } else {
@@ -316,7 +395,8 @@ impl Object<'_> {
         let mut write = start;
         loop {
             let rest = self.text.get(self.at..).unwrap_or_default();
-            let plain = memchr::memchr2(b'"', b'\\', rest).ok_or("a text of the object is not closed: the line is cut")?;
+            let plain = memchr::memchr2(b'"', b'\\', rest)
+                .ok_or("a text of the object is not closed: the line is cut")?;
             if write != self.at {
                 self.text.copy_within(self.at..self.at + plain, write);
             }
@@ -357,12 +437,17 @@ impl Object<'_> {
                 if self.next() != Some(b'\\') || self.next() != Some(b'u') {
                     return Err(WRONG);
                 }
-                let second = self.hex4().filter(|second| (0xdc00..=0xdfff).contains(second)).ok_or(WRONG)?;
+                let second = self
+                    .hex4()
+                    .filter(|second| (0xdc00..=0xdfff).contains(second))
+                    .ok_or(WRONG)?;
                 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00)
             }
             other => other,
         };
-        char::from_u32(code).filter(|character| *character != '\0').ok_or(WRONG)
+        char::from_u32(code)
+            .filter(|character| *character != '\0')
+            .ok_or(WRONG)
     }
 
     fn hex4(&mut self) -> Option<u32> {
@@ -395,21 +480,34 @@ mod tests {
     use super::*;
 
     fn cells(text: &str, keys: &[&str]) -> Result<Vec<(i64, Vec<String>)>, FaultAt> {
-        let shape = NdjsonShape { keys: keys.iter().map(|k| (*k).to_owned()).collect(), max_field: 1 << 20 };
-        let chunk = TextChunk { bytes: text.as_bytes().to_vec(), first_row: 1, offset: 0, encoding: Some(TextEncoding::Utf8) };
+        let shape = NdjsonShape {
+            keys: keys.iter().map(|k| (*k).to_owned()).collect(),
+            max_field: 1 << 20,
+        };
+        let chunk = TextChunk {
+            bytes: text.as_bytes().to_vec(),
+            first_row: 1,
+            offset: 0,
+            encoding: Some(TextEncoding::Utf8),
+        };
         let split = split(chunk, &shape, Vec::new())?;
         let block = split.block;
         Ok((0..block.rows)
             .map(|row| {
                 let cells = &block.cells[row * block.columns..(row + 1) * block.columns];
-                let text = |(a, b): &(u32, u32)| String::from_utf8(block.text[*a as usize..*b as usize].to_vec()).unwrap();
+                let text = |(a, b): &(u32, u32)| {
+                    String::from_utf8(block.text[*a as usize..*b as usize].to_vec()).unwrap()
+                };
                 (block.row_no(row), cells.iter().map(text).collect())
             })
             .collect())
     }
 
     fn check(text: &str, keys: &[&str], rows: &[(i64, &[&str])]) {
-        let want: Vec<(i64, Vec<String>)> = rows.iter().map(|(n, cells)| (*n, cells.iter().map(|c| (*c).to_owned()).collect())).collect();
+        let want: Vec<(i64, Vec<String>)> = rows
+            .iter()
+            .map(|(n, cells)| (*n, cells.iter().map(|c| (*c).to_owned()).collect()))
+            .collect();
         assert_eq!(cells(text, keys).unwrap(), want);
     }
 
@@ -418,7 +516,12 @@ mod tests {
         check(
             "{\"a\": 12.50, \"b\": \"x\"}\n\n{\"b\":null,\"a\":-1e3,\"other\":1}\r\n{\"b\":true}\n{}",
             &["a", "b"],
-            &[(1, &["12.50", "x"]), (3, &["-1e3", ""]), (4, &["", "1"]), (5, &["", ""])],
+            &[
+                (1, &["12.50", "x"]),
+                (3, &["-1e3", ""]),
+                (4, &["", "1"]),
+                (5, &["", ""]),
+            ],
         );
     }
 
@@ -434,8 +537,24 @@ mod tests {
     #[test]
     fn lines_that_are_not_flat_objects_are_named() {
         for line in [
-            "[1]", "1", "{", "{\"a\"", "{\"a\":", "{\"a\":1", "{\"a\":1,}", "{\"a\":{}}", "{\"a\":[1]}", "{a:1}", "{\"a\":1}{}",
-            "{\"a\":\"x}", "{\"a\":nul}", "{\"a\":\"\\u00\"}", "{\"a\":\"\\ud800x\"}", "{\"a\":\"\\u0000\"}", "{\"a\":1,\"a\":2}", "{\"a\" 1}",
+            "[1]",
+            "1",
+            "{",
+            "{\"a\"",
+            "{\"a\":",
+            "{\"a\":1",
+            "{\"a\":1,}",
+            "{\"a\":{}}",
+            "{\"a\":[1]}",
+            "{a:1}",
+            "{\"a\":1}{}",
+            "{\"a\":\"x}",
+            "{\"a\":nul}",
+            "{\"a\":\"\\u00\"}",
+            "{\"a\":\"\\ud800x\"}",
+            "{\"a\":\"\\u0000\"}",
+            "{\"a\":1,\"a\":2}",
+            "{\"a\" 1}",
         ] {
             let at = cells(&format!("{{\"a\":1}}\n{line}\n"), &["a"]).unwrap_err();
             assert_eq!(at.row, Some(2), "{line}");

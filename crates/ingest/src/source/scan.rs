@@ -64,7 +64,9 @@ mod tests {
         let mut state = 0x9e37_79b9_7f4a_7c15u64;
         for _ in 0..2_000 {
             let window: [u8; 64] = std::array::from_fn(|_| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 b";\n\"ab\xff\x80\0"[(state >> 61) as usize]
             });
             let needles = Needles(b';', b'\n', 0xff);

@@ -46,25 +46,32 @@ impl WorkbookReader {
             sheet,
             header_row: 0,
             columns: 0,
-            dialect: Dialect { iso: true, ..agreed },
+            dialect: Dialect {
+                iso: true,
+                ..agreed
+            },
             max_field: limits.max_field_bytes,
             block_bytes: limits.block_bytes,
         };
         let mut header: Vec<String> = Vec::new();
-        reader.each_row(&mut book, &mut |row, cells| {
-            let filled = cells.iter().filter(|cell| !cell.is_empty()).count();
-            // A title stands alone on its row.
-            if filled == 0 || (filled == 1 && title) {
-                return Ok(true);
-            }
-            reader_header(&mut header, cells);
-            if header.len() > limits.max_columns {
-                let fault = SourceFault::TooManyColumns { found: header.len(), limit: limits.max_columns };
-                return Err(FaultAt::row(i64::from(row) + 1, fault));
-            }
-            Ok(false)
-        })
-        .map(|row| reader.header_row = row.unwrap_or_default())?;
+        reader
+            .each_row(&mut book, &mut |row, cells| {
+                let filled = cells.iter().filter(|cell| !cell.is_empty()).count();
+                // A title stands alone on its row.
+                if filled == 0 || (filled == 1 && title) {
+                    return Ok(true);
+                }
+                reader_header(&mut header, cells);
+                if header.len() > limits.max_columns {
+                    let fault = SourceFault::TooManyColumns {
+                        found: header.len(),
+                        limit: limits.max_columns,
+                    };
+                    return Err(FaultAt::row(i64::from(row) + 1, fault));
+                }
+                Ok(false)
+            })
+            .map(|row| reader.header_row = row.unwrap_or_default())?;
         if header.is_empty() {
             return Err(SourceFault::Empty.into());
         }
@@ -101,11 +108,16 @@ impl WorkbookReader {
         book: &mut Xlsx<Cursor<&[u8]>>,
         each: &mut dyn FnMut(u32, &[String]) -> Result<bool, FaultAt>,
     ) -> Result<Option<u32>, FaultAt> {
-        let mut cells = book.worksheet_cells_reader(&self.sheet).map_err(|_| SourceFault::WorkbookDamaged)?;
+        let mut cells = book
+            .worksheet_cells_reader(&self.sheet)
+            .map_err(|_| SourceFault::WorkbookDamaged)?;
         let mut current: Option<u32> = None;
         let mut row: Vec<String> = Vec::new();
         loop {
-            let cell = cells.next_cell().map_err(|_| FaultAt { row: current.map(|row| i64::from(row) + 1), fault: SourceFault::WorkbookDamaged })?;
+            let cell = cells.next_cell().map_err(|_| FaultAt {
+                row: current.map(|row| i64::from(row) + 1),
+                fault: SourceFault::WorkbookDamaged,
+            })?;
             let (place, value) = match cell {
                 Some(cell) => (Some(cell.get_position()), cell.get_value().clone()),
                 None => (None, DataRef::Empty),
@@ -114,7 +126,10 @@ impl WorkbookReader {
             if current.is_some() && current != here {
                 let finished = current.unwrap_or_default();
                 if here.is_some_and(|next| next < finished) {
-                    return Err(FaultAt::row(i64::from(finished) + 1, SourceFault::WorkbookDamaged));
+                    return Err(FaultAt::row(
+                        i64::from(finished) + 1,
+                        SourceFault::WorkbookDamaged,
+                    ));
                 }
                 if !each(finished, &row)? {
                     return Ok(Some(finished));
@@ -122,15 +137,25 @@ impl WorkbookReader {
                 row.clear();
             }
             current = here;
-            let Some((at, column)) = place else { return Ok(None) };
+            let Some((at, column)) = place else {
+                return Ok(None);
+            };
             let text = print(&value, self.dialect);
             if text.len() > self.max_field {
-                return Err(FaultAt::row(i64::from(at) + 1, SourceFault::FieldTooLong { limit: self.max_field }));
+                return Err(FaultAt::row(
+                    i64::from(at) + 1,
+                    SourceFault::FieldTooLong {
+                        limit: self.max_field,
+                    },
+                ));
             }
             let column = column as usize;
             // Excel itself has 16 384 columns; an empty cell far out is formatting only.
             if column >= 16_384 {
-                return Err(FaultAt::row(i64::from(at) + 1, SourceFault::WorkbookDamaged));
+                return Err(FaultAt::row(
+                    i64::from(at) + 1,
+                    SourceFault::WorkbookDamaged,
+                ));
             }
             if !text.is_empty() {
                 if row.len() <= column {
@@ -161,7 +186,9 @@ fn print(value: &DataRef<'_>, dialect: Dialect) -> String {
         DataRef::Empty => String::new(),
         DataRef::Int(number) => number.to_string(),
         DataRef::Float(number) => print_number(*number, dialect),
-        DataRef::String(text) | DataRef::DateTimeIso(text) | DataRef::DurationIso(text) => text.clone(),
+        DataRef::String(text) | DataRef::DateTimeIso(text) | DataRef::DurationIso(text) => {
+            text.clone()
+        }
         DataRef::SharedString(text) => (*text).to_owned(),
         DataRef::Bool(yes) => if *yes { "1" } else { "0" }.to_owned(),
         DataRef::DateTime(moment) if moment.is_datetime() => {
@@ -200,7 +227,14 @@ struct BlockRows {
 
 impl BlockRows {
     fn new(columns: usize, dialect: Dialect) -> Self {
-        Self { columns, dialect, text: Vec::new(), cells: Vec::new(), lines: Vec::new(), malformed: Vec::new() }
+        Self {
+            columns,
+            dialect,
+            text: Vec::new(),
+            cells: Vec::new(),
+            lines: Vec::new(),
+            malformed: Vec::new(),
+        }
     }
 
     fn push(&mut self, row: i64, cells: &[String]) {
@@ -208,7 +242,8 @@ impl BlockRows {
             return;
         }
         if cells.len() > self.columns {
-            self.malformed.push((row, Malformed::Width { found: cells.len() }));
+            self.malformed
+                .push((row, Malformed::Width { found: cells.len() }));
             return;
         }
         for column in 0..self.columns {
@@ -233,7 +268,11 @@ impl BlockRows {
             dialect: self.dialect,
             row_lines: Some(lines),
         };
-        Split { block, malformed, records }
+        Split {
+            block,
+            malformed,
+            records,
+        }
     }
 }
 
@@ -245,7 +284,8 @@ fn check_archive(bytes: &[u8], limits: &LandLimits) -> Result<(), FaultAt> {
     let mut is_workbook = false;
     for part in directory {
         let part = part.ok_or_else(damaged)?;
-        is_workbook |= part.name.eq_ignore_ascii_case(b"xl/workbook.xml") || part.name.eq_ignore_ascii_case(b"[Content_Types].xml");
+        is_workbook |= part.name.eq_ignore_ascii_case(b"xl/workbook.xml")
+            || part.name.eq_ignore_ascii_case(b"[Content_Types].xml");
         let room = limits.max_workbook_unpacked_bytes.saturating_sub(total);
         let size = match part.method {
             0 => part.packed.len() as u64,
@@ -256,11 +296,18 @@ fn check_archive(bytes: &[u8], limits: &LandLimits) -> Result<(), FaultAt> {
             _ => return Err(damaged()),
         };
         if size > room {
-            return Err(SourceFault::UnpackTotal { limit: limits.max_workbook_unpacked_bytes }.into());
+            return Err(SourceFault::UnpackTotal {
+                limit: limits.max_workbook_unpacked_bytes,
+            }
+            .into());
         }
         total += size;
     }
-    if is_workbook { Ok(()) } else { Err(SourceFault::OtherArchive.into()) }
+    if is_workbook {
+        Ok(())
+    } else {
+        Err(SourceFault::OtherArchive.into())
+    }
 }
 
 /// The central directory of a zip archive.
@@ -293,11 +340,19 @@ impl<'a> Directory<'a> {
         if bytes.get(at..at.checked_add(4)?)? != b"PK\x01\x02" {
             return None;
         }
-        let lengths = [u16_at(bytes, at + 28)?, u16_at(bytes, at + 30)?, u16_at(bytes, at + 32)?].map(usize::from);
+        let lengths = [
+            u16_at(bytes, at + 28)?,
+            u16_at(bytes, at + 30)?,
+            u16_at(bytes, at + 32)?,
+        ]
+        .map(usize::from);
         let [name, extra, comment] = lengths;
         let local = u32_at(bytes, at + 42)? as usize;
         let size = u32_at(bytes, at + 20)? as usize;
-        let data = local.checked_add(30 + usize::from(u16_at(bytes, local.checked_add(26)?)?) + usize::from(u16_at(bytes, local + 28)?))?;
+        let data = local.checked_add(
+            30 + usize::from(u16_at(bytes, local.checked_add(26)?)?)
+                + usize::from(u16_at(bytes, local + 28)?),
+        )?;
         self.at = at + 46 + name + extra + comment;
         Some(Part {
             name: bytes.get(at + 46..at + 46 + name)?,
@@ -322,11 +377,17 @@ impl<'a> Iterator for Directory<'a> {
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..)?.first_chunk::<2>().map(|pair| u16::from_le_bytes(*pair))
+    bytes
+        .get(at..)?
+        .first_chunk::<2>()
+        .map(|pair| u16::from_le_bytes(*pair))
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..)?.first_chunk::<4>().map(|four| u32::from_le_bytes(*four))
+    bytes
+        .get(at..)?
+        .first_chunk::<4>()
+        .map(|four| u32::from_le_bytes(*four))
 }
 
 #[cfg(test)]
@@ -339,7 +400,8 @@ pub(crate) mod tests {
     pub(crate) fn archive(parts: &[(&str, &str)]) -> Vec<u8> {
         let (mut bytes, mut directory) = (Vec::new(), Vec::new());
         for (name, text) in parts {
-            let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
+            let mut encoder =
+                flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
             encoder.write_all(text.as_bytes()).unwrap();
             let packed = encoder.finish().unwrap();
             let mut crc = flate2::Crc::new();
@@ -381,21 +443,40 @@ pub(crate) mod tests {
         let main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main";
         let rel = "http://schemas.openxmlformats.org/officeDocument/2006/relationships";
         archive(&[
-            ("[Content_Types].xml", "<?xml version=\"1.0\"?><Types xmlns=\"http://schemas.openxmlformats.org/package/2006/content-types\"/>"),
+            (
+                "[Content_Types].xml",
+                "<?xml version=\"1.0\"?><Types xmlns=\"http://schemas.openxmlformats.org/package/2006/content-types\"/>",
+            ),
             (
                 "_rels/.rels",
-                &format!("<?xml version=\"1.0\"?><Relationships xmlns=\"http://schemas.openxmlformats.org/package/2006/relationships\"><Relationship Id=\"rId1\" Type=\"{rel}/officeDocument\" Target=\"xl/workbook.xml\"/></Relationships>"),
+                &format!(
+                    "<?xml version=\"1.0\"?><Relationships xmlns=\"http://schemas.openxmlformats.org/package/2006/relationships\"><Relationship Id=\"rId1\" Type=\"{rel}/officeDocument\" Target=\"xl/workbook.xml\"/></Relationships>"
+                ),
             ),
             (
                 "xl/workbook.xml",
-                &format!("<?xml version=\"1.0\"?><workbook xmlns=\"{main}\" xmlns:r=\"{rel}\"><sheets><sheet name=\"Taul1\" sheetId=\"1\" r:id=\"rId1\"/></sheets></workbook>"),
+                &format!(
+                    "<?xml version=\"1.0\"?><workbook xmlns=\"{main}\" xmlns:r=\"{rel}\"><sheets><sheet name=\"Taul1\" sheetId=\"1\" r:id=\"rId1\"/></sheets></workbook>"
+                ),
             ),
             (
                 "xl/_rels/workbook.xml.rels",
-                &format!("<?xml version=\"1.0\"?><Relationships xmlns=\"http://schemas.openxmlformats.org/package/2006/relationships\"><Relationship Id=\"rId1\" Type=\"{rel}/worksheet\" Target=\"worksheets/sheet1.xml\"/><Relationship Id=\"rId2\" Type=\"{rel}/styles\" Target=\"styles.xml\"/></Relationships>"),
+                &format!(
+                    "<?xml version=\"1.0\"?><Relationships xmlns=\"http://schemas.openxmlformats.org/package/2006/relationships\"><Relationship Id=\"rId1\" Type=\"{rel}/worksheet\" Target=\"worksheets/sheet1.xml\"/><Relationship Id=\"rId2\" Type=\"{rel}/styles\" Target=\"styles.xml\"/></Relationships>"
+                ),
             ),
-            ("xl/styles.xml", &format!("<?xml version=\"1.0\"?><styleSheet xmlns=\"{main}\"><cellXfs count=\"2\"><xf numFmtId=\"0\"/><xf numFmtId=\"14\"/></cellXfs></styleSheet>")),
-            ("xl/worksheets/sheet1.xml", &format!("<?xml version=\"1.0\"?><worksheet xmlns=\"{main}\"><sheetData>{rows}</sheetData></worksheet>")),
+            (
+                "xl/styles.xml",
+                &format!(
+                    "<?xml version=\"1.0\"?><styleSheet xmlns=\"{main}\"><cellXfs count=\"2\"><xf numFmtId=\"0\"/><xf numFmtId=\"14\"/></cellXfs></styleSheet>"
+                ),
+            ),
+            (
+                "xl/worksheets/sheet1.xml",
+                &format!(
+                    "<?xml version=\"1.0\"?><worksheet xmlns=\"{main}\"><sheetData>{rows}</sheetData></worksheet>"
+                ),
+            ),
         ])
     }
 
@@ -403,7 +484,11 @@ pub(crate) mod tests {
         format!("<c r=\"{cell}\" t=\"inlineStr\"><is><t>{value}</t></is></c>")
     }
 
-    const AGREED: Dialect = Dialect { decimal: DecimalMark::Comma, iso: false, finnish: true };
+    const AGREED: Dialect = Dialect {
+        decimal: DecimalMark::Comma,
+        iso: false,
+        finnish: true,
+    };
 
     type Rows = Vec<(i64, Vec<String>)>;
 
@@ -414,7 +499,9 @@ pub(crate) mod tests {
             let block = split.block;
             for row in 0..block.rows {
                 let cells = &block.cells[row * block.columns..(row + 1) * block.columns];
-                let cells = cells.iter().map(|(a, b)| String::from_utf8(block.text[*a as usize..*b as usize].to_vec()).unwrap());
+                let cells = cells.iter().map(|(a, b)| {
+                    String::from_utf8(block.text[*a as usize..*b as usize].to_vec()).unwrap()
+                });
                 rows.push((block.row_no(row), cells.collect()));
             }
             true
@@ -435,26 +522,51 @@ pub(crate) mod tests {
         let (header, rows) = read(workbook(&rows)).unwrap();
         assert_eq!(header, ["nimi", "maara", "pvm"]);
         let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
-        assert_eq!(rows, [(2, row(["Äiti", "0,3", "2024-01-01"])), (5, row(["", "1234", "1"]))]);
+        assert_eq!(
+            rows,
+            [
+                (2, row(["Äiti", "0,3", "2024-01-01"])),
+                (5, row(["", "1234", "1"]))
+            ]
+        );
     }
 
     #[test]
     fn a_cell_in_the_last_corner_takes_no_memory() {
-        let rows = format!("<row r=\"1\">{}{}</row><row r=\"1048576\"><c r=\"XFD1048576\"><v>1</v></c></row>", text("A1", "a"), text("B1", "b"));
+        let rows = format!(
+            "<row r=\"1\">{}{}</row><row r=\"1048576\"><c r=\"XFD1048576\"><v>1</v></c></row>",
+            text("A1", "a"),
+            text("B1", "b")
+        );
         let (_, rows) = read(workbook(&rows)).unwrap();
         assert_eq!(rows, []);
     }
 
     #[test]
     fn archives_that_are_no_workbook_or_too_large_or_damaged_are_named() {
-        assert_eq!(read(archive(&[("a.csv", "a;b")])).unwrap_err().fault, SourceFault::OtherArchive);
-        let bomb = workbook(&format!("<row r=\"1\">{}</row>", text("A1", &"0".repeat(4 << 20))));
-        let limits = LandLimits { max_workbook_unpacked_bytes: 1 << 20, ..LandLimits::default() };
-        let at = WorkbookReader::open(bomb, true, AGREED, &limits).map(|_| ()).unwrap_err();
+        assert_eq!(
+            read(archive(&[("a.csv", "a;b")])).unwrap_err().fault,
+            SourceFault::OtherArchive
+        );
+        let bomb = workbook(&format!(
+            "<row r=\"1\">{}</row>",
+            text("A1", &"0".repeat(4 << 20))
+        ));
+        let limits = LandLimits {
+            max_workbook_unpacked_bytes: 1 << 20,
+            ..LandLimits::default()
+        };
+        let at = WorkbookReader::open(bomb, true, AGREED, &limits)
+            .map(|_| ())
+            .unwrap_err();
         assert_eq!(at.fault, SourceFault::UnpackTotal { limit: 1 << 20 });
         let good = workbook(&format!("<row r=\"1\">{}</row>", text("A1", "a")));
         for cut in [30, good.len() / 2, good.len() - 1] {
-            assert_eq!(read(good[..cut].to_vec()).unwrap_err().fault, SourceFault::WorkbookDamaged, "{cut}");
+            assert_eq!(
+                read(good[..cut].to_vec()).unwrap_err().fault,
+                SourceFault::WorkbookDamaged,
+                "{cut}"
+            );
         }
         assert_eq!(read(workbook("")).unwrap_err().fault, SourceFault::Empty);
     }

@@ -24,8 +24,10 @@ const COLUMNS: [&str; 13] = [
 #[test]
 fn every_form_lands_the_same_rows() {
     let contract = contract("test_case");
-    let mut names: Vec<String> =
-        std::fs::read_dir(testdata().join("good")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> = std::fs::read_dir(testdata().join("good"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.retain(|name| name != "README.md");
     names.sort();
     assert!(names.len() >= 20, "the forms are there");
@@ -33,13 +35,34 @@ fn every_form_lands_the_same_rows() {
         let mut first: Option<Vec<Vec<String>>> = None;
         for name in names {
             let warehouse = Warehouse::new();
-            let receipt = warehouse.land(march(&contract, &testdata().join("good").join(&name))).await.unwrap_or_else(|error| panic!("{name}: {error}"));
-            assert_eq!((receipt.outcome, receipt.received, receipt.quarantined), (Outcome::Landed, 8, 0), "{name}\n{receipt}");
+            let receipt = warehouse
+                .land(march(&contract, &testdata().join("good").join(&name)))
+                .await
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(
+                (receipt.outcome, receipt.received, receipt.quarantined),
+                (Outcome::Landed, 8, 0),
+                "{name}\n{receipt}"
+            );
             let rows = warehouse.rows("raw", "test_case", &COLUMNS).await;
             match &first {
                 None => {
                     assert_eq!(rows[0][0], "T0001");
-                    assert_eq!(rows[0][3..12], ["male", "109", "B", "2024-03-02", "2024-04-02", "47.13", "0101263-6", "false", "Käynti sovittu"], "{name}");
+                    assert_eq!(
+                        rows[0][3..12],
+                        [
+                            "male",
+                            "109",
+                            "B",
+                            "2024-03-02",
+                            "2024-04-02",
+                            "47.13",
+                            "0101263-6",
+                            "false",
+                            "Käynti sovittu"
+                        ],
+                        "{name}"
+                    );
                     first = Some(rows);
                 }
                 Some(first) => assert_eq!(*first, rows, "{name}"),
@@ -53,8 +76,14 @@ fn row_numbers_are_those_a_person_sees_in_the_file() {
     let contract = contract("test_case");
     let check = async |name: &str, expected: [i64; 8]| {
         let warehouse = Warehouse::new();
-        warehouse.land(march(&contract, &testdata().join("good").join(name))).await.unwrap();
-        let rows: Vec<String> = warehouse.rows("raw", "test_case", &["row_no"]).await.concat();
+        warehouse
+            .land(march(&contract, &testdata().join("good").join(name)))
+            .await
+            .unwrap();
+        let rows: Vec<String> = warehouse
+            .rows("raw", "test_case", &["row_no"])
+            .await
+            .concat();
         assert_eq!(rows, expected.map(|row| row.to_string()), "{name}");
     };
     runtime().block_on(async {
@@ -73,14 +102,25 @@ fn no_identity_code_reaches_the_lake() {
     runtime().block_on(async {
         let warehouse = Warehouse::new();
         let plain = testdata().join("good/plain.csv");
-        let request = LandRequest { identity_codes: IdentityCodes::ArtificialOnly, ..march(&contract, &plain) };
+        let request = LandRequest {
+            identity_codes: IdentityCodes::ArtificialOnly,
+            ..march(&contract, &plain)
+        };
         warehouse.land(request).await.unwrap();
         let text = std::fs::read_to_string(&plain).unwrap();
-        let codes: Vec<&str> = text.lines().skip(1).map(|line| line.split(';').nth(1).unwrap()).collect();
+        let codes: Vec<&str> = text
+            .lines()
+            .skip(1)
+            .map(|line| line.split(';').nth(1).unwrap())
+            .collect();
         assert_eq!(codes.len(), 8);
         // Parquet pages are packed: what is looked at is every value as a reader gets it, and
         // every byte of the log.
-        let rows = warehouse.rows("raw", "test_case", &COLUMNS).await.concat().concat();
+        let rows = warehouse
+            .rows("raw", "test_case", &COLUMNS)
+            .await
+            .concat()
+            .concat();
         let mut bytes = Vec::new();
         gather(warehouse.folder.path(), &mut bytes);
         for code in codes {

@@ -9,7 +9,10 @@ use crate::support::{contract, contract_text, lists, testdata};
 
 /// Changed copies of each file. `MUTANTS` asks for more.
 fn mutants() -> u64 {
-    std::env::var("MUTANTS").ok().and_then(|text| text.parse().ok()).unwrap_or(60)
+    std::env::var("MUTANTS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(60)
 }
 
 /// Numbers without pattern, the same in every run.
@@ -26,7 +29,22 @@ impl Dice {
 
 fn mutate(bytes: &[u8], dice: &mut Dice) -> Vec<u8> {
     const PIECES: [&[u8]; 16] = [
-        b"\"", b"\"\"", b";", b"\n", b"\r\n", b"\r", b"\0", b"\xef\xbb\xbf", b"\xc3", b"\xe4", b"\xff\xff\xff\xff", b"{", b"\\", b"\\ud800", b":", b"- ",
+        b"\"",
+        b"\"\"",
+        b";",
+        b"\n",
+        b"\r\n",
+        b"\r",
+        b"\0",
+        b"\xef\xbb\xbf",
+        b"\xc3",
+        b"\xe4",
+        b"\xff\xff\xff\xff",
+        b"{",
+        b"\\",
+        b"\\ud800",
+        b":",
+        b"- ",
     ];
     let mut changed = bytes.to_vec();
     for _ in 0..=dice.roll(4) {
@@ -68,20 +86,32 @@ fn no_changed_file_breaks_the_reader() {
     let mut dice = Dice(0x5eed_2024);
     let (mut rows, mut faults) = (0, 0);
     for folder in ["good", "bad"] {
-        let mut files: Vec<_> = std::fs::read_dir(testdata().join(folder)).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut files: Vec<_> = std::fs::read_dir(testdata().join(folder))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
         files.sort();
         for path in files {
             let bytes = std::fs::read(&path).unwrap();
             for mutant in 0..=mutants() {
-                let changed = if mutant == 0 { bytes.clone() } else { mutate(&bytes, &mut dice) };
+                let changed = if mutant == 0 {
+                    bytes.clone()
+                } else {
+                    mutate(&bytes, &mut dice)
+                };
                 let outcome = catch_unwind(AssertUnwindSafe(|| read_source(&changed, &contract)))
-                    .unwrap_or_else(|_| panic!("{} mutant {mutant} broke the reader", path.display()));
+                    .unwrap_or_else(|_| {
+                        panic!("{} mutant {mutant} broke the reader", path.display())
+                    });
                 rows += outcome.rows;
                 faults += u64::from(outcome.fault.is_some());
             }
         }
     }
-    assert!(rows > 1_000 && faults > 1_000, "mutants are read and refused: {rows} rows, {faults} faults");
+    assert!(
+        rows > 1_000 && faults > 1_000,
+        "mutants are read and refused: {rows} rows, {faults} faults"
+    );
 }
 
 #[test]
@@ -94,7 +124,9 @@ fn no_changed_contract_breaks_its_parser() {
         for _ in 0..mutants() * 4 {
             let changed = mutate(text.as_bytes(), &mut dice);
             let yaml = String::from_utf8_lossy(&changed).into_owned();
-            let outcome = catch_unwind(AssertUnwindSafe(|| Contract::parse("mutant.odcs.yaml", &yaml, &lists).map(|_| ())));
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                Contract::parse("mutant.odcs.yaml", &yaml, &lists).map(|_| ())
+            }));
             match outcome {
                 Ok(Ok(())) => {}
                 Ok(Err(problems)) => {

@@ -16,10 +16,15 @@ pub(crate) fn testdata() -> PathBuf {
 }
 
 pub(crate) fn lists() -> Arc<CodeLists> {
-    let lists = std::fs::read_dir(testdata().join("codes")).unwrap().map(|entry| {
-        let path = entry.unwrap().path();
-        (path.file_stem().unwrap().to_string_lossy().into_owned(), std::fs::read_to_string(&path).unwrap())
-    });
+    let lists = std::fs::read_dir(testdata().join("codes"))
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            (
+                path.file_stem().unwrap().to_string_lossy().into_owned(),
+                std::fs::read_to_string(&path).unwrap(),
+            )
+        });
     Arc::new(CodeLists::parse(lists.collect()).unwrap())
 }
 
@@ -57,7 +62,12 @@ impl Warehouse {
         let clock: Arc<dyn Clock> = Arc::new(clock());
         let lake = Arc::new(Lake::open(&folder.path().join("lake"), clock).unwrap());
         let keys = KeyRing::create_from(&folder.path().join("pseudonym.key"), [42; 32]).unwrap();
-        Self { folder, lake, keys, limits: LandLimits::default() }
+        Self {
+            folder,
+            lake,
+            keys,
+            limits: LandLimits::default(),
+        }
     }
 
     /// Writes a file beside the lake.
@@ -68,23 +78,54 @@ impl Warehouse {
     }
 
     pub(crate) async fn land(&self, request: LandRequest) -> Result<Receipt, LandError> {
-        land(&self.lake, &self.keys, &clock(), request, &self.limits, &NoProgress).await
+        land(
+            &self.lake,
+            &self.keys,
+            &clock(),
+            request,
+            &self.limits,
+            &NoProgress,
+        )
+        .await
     }
 
     /// Rows of a raw or reject table as text, in row order, with the named columns.
-    pub(crate) async fn rows(&self, schema: &str, table: &str, columns: &[&str]) -> Vec<Vec<String>> {
+    pub(crate) async fn rows(
+        &self,
+        schema: &str,
+        table: &str,
+        columns: &[&str],
+    ) -> Vec<Vec<String>> {
         let name = TableName::new(schema, table).unwrap();
         let mut rows = Vec::new();
         let mut each = |batch: &RecordBatch| {
             let options = FormatOptions::new().with_null("-");
-            let formatters: Vec<_> =
-                columns.iter().map(|column| ArrayFormatter::try_new(batch.column_by_name(column).unwrap(), &options).unwrap()).collect();
-            let order = batch.column_by_name("row_no").unwrap().as_primitive::<arrow::datatypes::Int64Type>().clone();
+            let formatters: Vec<_> = columns
+                .iter()
+                .map(|column| {
+                    ArrayFormatter::try_new(batch.column_by_name(column).unwrap(), &options)
+                        .unwrap()
+                })
+                .collect();
+            let order = batch
+                .column_by_name("row_no")
+                .unwrap()
+                .as_primitive::<arrow::datatypes::Int64Type>()
+                .clone();
             for row in 0..batch.num_rows() {
-                rows.push((order.value(row), formatters.iter().map(|column| column.value(row).to_string()).collect()));
+                rows.push((
+                    order.value(row),
+                    formatters
+                        .iter()
+                        .map(|column| column.value(row).to_string())
+                        .collect(),
+                ));
             }
         };
-        self.lake.read(&name, &Slice::whole(), None, None, &mut each).await.unwrap();
+        self.lake
+            .read(&name, &Slice::whole(), None, None, &mut each)
+            .await
+            .unwrap();
         rows.sort();
         rows.into_iter().map(|(_, cells)| cells).collect()
     }
@@ -92,19 +133,42 @@ impl Warehouse {
     pub(crate) async fn count(&self, schema: &str, table: &str) -> usize {
         let name = TableName::new(schema, table).unwrap();
         let mut rows = 0;
-        self.lake.read(&name, &Slice::whole(), None, None, &mut |batch: &RecordBatch| rows += batch.num_rows()).await.unwrap();
+        self.lake
+            .read(
+                &name,
+                &Slice::whole(),
+                None,
+                None,
+                &mut |batch: &RecordBatch| rows += batch.num_rows(),
+            )
+            .await
+            .unwrap();
         rows
     }
 
     /// Row numbers that have a reject.
     pub(crate) async fn rejected(&self, table: &str) -> BTreeSet<String> {
-        self.rows("reject", table, &["row_no"]).await.into_iter().flatten().collect()
+        self.rows("reject", table, &["row_no"])
+            .await
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
-    pub(crate) async fn ledger(&self, contract: &str, county: &str, period: &str) -> Vec<LedgerRow> {
+    pub(crate) async fn ledger(
+        &self,
+        contract: &str,
+        county: &str,
+        period: &str,
+    ) -> Vec<LedgerRow> {
         let county = County::parse(county).unwrap();
         let period = DeliveryPeriod::parse(period).unwrap().number();
-        let delivery = Delivery { contract: contract.to_owned(), county: county.number(), county_code: county.code(), period };
+        let delivery = Delivery {
+            contract: contract.to_owned(),
+            county: county.number(),
+            county_code: county.code(),
+            period,
+        };
         self.lake.ledger_rows(&delivery).await.unwrap()
     }
 }
@@ -119,5 +183,9 @@ pub(crate) fn march(contract: &Arc<Contract>, file: &Path) -> LandRequest {
 }
 
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
 }

@@ -26,16 +26,58 @@ static DATASET: Dataset = Dataset {
     ],
     form: Form::Utf8,
     defects: &[
-        defect("end before start", "ended_on", Before("started_on"), "ended_not_before_started"),
-        defect("identity code with a wrong control character", "client_id", HetuControl, "hetu_control"),
+        defect(
+            "end before start",
+            "ended_on",
+            Before("started_on"),
+            "ended_not_before_started",
+        ),
+        defect(
+            "identity code with a wrong control character",
+            "client_id",
+            HetuControl,
+            "hetu_control",
+        ),
         defect("unknown code", "service_code", Text("ABC"), "code_unknown"),
         defect("repeated key", "spell_no", Repeat, "duplicate_key"),
-        defect_without("date outside the delivered period", "started_on", LaterPeriod, "wrong_period", "ended_on"),
-        defect("date that does not exist", "started_on", NoLeapDay, "date_impossible"),
-        defect("business id with a wrong check digit", "provider_business_id", CheckDigit, "business_id"),
-        defect_without("date in the future", "started_on", Future, "date_future", "ended_on"),
-        defect("yes or no in another form", "long_term", Text("?"), "boolean_form"),
-        defect("required value missing", "started_on", Missing, "required_missing"),
+        defect_without(
+            "date outside the delivered period",
+            "started_on",
+            LaterPeriod,
+            "wrong_period",
+            "ended_on",
+        ),
+        defect(
+            "date that does not exist",
+            "started_on",
+            NoLeapDay,
+            "date_impossible",
+        ),
+        defect(
+            "business id with a wrong check digit",
+            "provider_business_id",
+            CheckDigit,
+            "business_id",
+        ),
+        defect_without(
+            "date in the future",
+            "started_on",
+            Future,
+            "date_future",
+            "ended_on",
+        ),
+        defect(
+            "yes or no in another form",
+            "long_term",
+            Text("?"),
+            "boolean_form",
+        ),
+        defect(
+            "required value missing",
+            "started_on",
+            Missing,
+            "required_missing",
+        ),
     ],
     defects_per_file: 10,
 };
@@ -47,7 +89,12 @@ pub(crate) fn write(world: &World<'_>, year: i32, sink: &Sink<'_>) -> Result<(),
     let people = &world.people;
     let (first, last) = (day(year, 1, 1), day(year, 12, 31));
     let mut file = sink.extract(world.reference, &DATASET, world.county, Period::Year(year))?;
-    for spell in world.care.spells.iter().filter(|spell| spell.service != Service::HomeCare && spell.overlaps(first, last)) {
+    for spell in world
+        .care
+        .spells
+        .iter()
+        .filter(|spell| spell.service != Service::HomeCare && spell.overlaps(first, last))
+    {
         file.label(&format!("J{}-", world.county), u64::from(spell.number), 7);
         file.identity_code(&people.identity_code(spell.person));
         file.municipality(people.municipality(spell.person, year));

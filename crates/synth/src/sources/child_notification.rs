@@ -23,15 +23,50 @@ static DATASET: Dataset = Dataset {
     form: Form::Utf8,
     defects: &[
         defect("unknown code", "notifier", Text("88"), "code_unknown"),
-        defect("identity code with a wrong control character", "client_id", HetuControl, "hetu_control"),
-        defect("date outside the delivered period", "received_on", EarlierPeriod, "wrong_period"),
+        defect(
+            "identity code with a wrong control character",
+            "client_id",
+            HetuControl,
+            "hetu_control",
+        ),
+        defect(
+            "date outside the delivered period",
+            "received_on",
+            EarlierPeriod,
+            "wrong_period",
+        ),
         defect("repeated key", "notification_no", Repeat, "duplicate_key"),
-        defect("municipality that has ended", "municipality", EndedMunicipality, "code_expired"),
-        defect("date that does not exist", "received_on", NoLeapDay, "date_impossible"),
-        defect("yes or no in another form", "voided", Text("N"), "boolean_form"),
+        defect(
+            "municipality that has ended",
+            "municipality",
+            EndedMunicipality,
+            "code_expired",
+        ),
+        defect(
+            "date that does not exist",
+            "received_on",
+            NoLeapDay,
+            "date_impossible",
+        ),
+        defect(
+            "yes or no in another form",
+            "voided",
+            Text("N"),
+            "boolean_form",
+        ),
         defect("date in the future", "received_on", Future, "date_future"),
-        defect("required value missing", "client_id", Missing, "required_missing"),
-        defect("identity code with an impossible birth date", "client_id", HetuDate, "hetu_date"),
+        defect(
+            "required value missing",
+            "client_id",
+            Missing,
+            "required_missing",
+        ),
+        defect(
+            "identity code with an impossible birth date",
+            "client_id",
+            HetuDate,
+            "hetu_date",
+        ),
     ],
     defects_per_file: 1,
 };
@@ -43,8 +78,15 @@ pub(crate) fn write(world: &World<'_>, year: i32, sink: &Sink<'_>) -> Result<(),
         if !sink.is_over(Period::Month(month)) {
             continue;
         }
-        let mut file = sink.extract(world.reference, &DATASET, world.county, Period::Month(month))?;
-        let of_month = all.iter().filter(|notification| (month.first..=month.last).contains(&notification.on));
+        let mut file = sink.extract(
+            world.reference,
+            &DATASET,
+            world.county,
+            Period::Month(month),
+        )?;
+        let of_month = all
+            .iter()
+            .filter(|notification| (month.first..=month.last).contains(&notification.on));
         for (number, notification) in (1..).zip(of_month) {
             file.running(world.county.number(), month.number(), number, 5);
             file.identity_code(&people.identity_code(notification.child));

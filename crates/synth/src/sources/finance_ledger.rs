@@ -35,15 +35,55 @@ static DATASET: Dataset = Dataset {
     form: Form::Utf8Crlf,
     defects: &[
         defect("unknown code", "account", Text("9999"), "code_unknown"),
-        defect("decimal point where a comma is agreed", "amount", Point, "decimal_separator"),
+        defect(
+            "decimal point where a comma is agreed",
+            "amount",
+            Point,
+            "decimal_separator",
+        ),
         defect("repeated key", "version", Repeat, "duplicate_key"),
-        defect("amount beyond the type", "amount", Text("1234567890123,00"), "number_overflow"),
-        defect("month in another form", "booking_month", Text("2024/01"), "month_form"),
-        defect("unknown code", "service_class", Text("9999"), "code_unknown"),
-        defect("required value missing", "amount", Missing, "required_missing"),
-        defect("too many decimals", "amount", Text("12,345"), "decimal_scale"),
-        defect("text where a number is expected", "amount", Text("noin 100"), "decimal_form"),
-        defect("month outside the delivered period", "booking_month", EarlierMonth, "wrong_period"),
+        defect(
+            "amount beyond the type",
+            "amount",
+            Text("1234567890123,00"),
+            "number_overflow",
+        ),
+        defect(
+            "month in another form",
+            "booking_month",
+            Text("2024/01"),
+            "month_form",
+        ),
+        defect(
+            "unknown code",
+            "service_class",
+            Text("9999"),
+            "code_unknown",
+        ),
+        defect(
+            "required value missing",
+            "amount",
+            Missing,
+            "required_missing",
+        ),
+        defect(
+            "too many decimals",
+            "amount",
+            Text("12,345"),
+            "decimal_scale",
+        ),
+        defect(
+            "text where a number is expected",
+            "amount",
+            Text("noin 100"),
+            "decimal_form",
+        ),
+        defect(
+            "month outside the delivered period",
+            "booking_month",
+            EarlierMonth,
+            "wrong_period",
+        ),
         defect("unknown code", "scenario", Text("X"), "code_unknown"),
     ],
     defects_per_file: 1,
@@ -71,20 +111,104 @@ struct Class {
 }
 
 const CLASSES: [Class; 14] = [
-    Class { code: 1100, share: 105, accounts: [420, 75, 15, 100, 70, 200, 60, 0, 60], income: &[(FEES, 40), (SALES, 20), (GRANTS, 5)], depreciation: 10 },
-    Class { code: 1200, share: 55, accounts: [500, 90, 18, 50, 70, 150, 60, 0, 62], income: &[(FEES, 60)], depreciation: 12 },
-    Class { code: 1300, share: 25, accounts: [500, 90, 18, 120, 30, 130, 60, 0, 52], income: &[(FEES, 250)], depreciation: 10 },
-    Class { code: 1400, share: 335, accounts: [330, 60, 12, 300, 30, 150, 90, 0, 28], income: &[(FEES, 40), (SALES, 40), (OTHER_INCOME, 5)], depreciation: 22 },
-    Class { code: 2100, share: 35, accounts: [500, 90, 18, 200, 50, 90, 5, 20, 27], income: &[(GRANTS, 10)], depreciation: 0 },
-    Class { code: 2200, share: 0, accounts: [440, 80, 16, 0, 50, 180, 14, 140, 80], income: &[(FEES, 10)], depreciation: 2 },
-    Class { code: 2300, share: 90, accounts: [200, 36, 7, 550, 10, 80, 10, 80, 27], income: &[(FEES, 20)], depreciation: 3 },
-    Class { code: 2400, share: 35, accounts: [380, 68, 14, 250, 20, 120, 8, 100, 40], income: &[(SALES, 30), (GRANTS, 40)], depreciation: 2 },
-    Class { code: 3100, share: 75, accounts: [520, 94, 19, 170, 50, 90, 15, 0, 42], income: &[(FEES, 90)], depreciation: 2 },
-    Class { code: 3200, share: 0, accounts: [610, 110, 22, 0, 60, 110, 30, 0, 58], income: &[(FEES, 170)], depreciation: 6 },
-    Class { code: 3300, share: 15, accounts: [520, 90, 20, 120, 40, 120, 30, 0, 60], income: &[(FEES, 180)], depreciation: 10 },
-    Class { code: 3400, share: 10, accounts: [150, 30, 5, 250, 0, 50, 5, 500, 10], income: &[(FEES, 10)], depreciation: 0 },
-    Class { code: 5000, share: 25, accounts: [600, 110, 20, 0, 0, 120, 50, 0, 100], income: &[(SALES, 30)], depreciation: 45 },
-    Class { code: 6000, share: 40, accounts: [400, 70, 15, 0, 20, 350, 20, 0, 125], income: &[(OTHER_INCOME, 60), (GRANTS, 20)], depreciation: 25 },
+    Class {
+        code: 1100,
+        share: 105,
+        accounts: [420, 75, 15, 100, 70, 200, 60, 0, 60],
+        income: &[(FEES, 40), (SALES, 20), (GRANTS, 5)],
+        depreciation: 10,
+    },
+    Class {
+        code: 1200,
+        share: 55,
+        accounts: [500, 90, 18, 50, 70, 150, 60, 0, 62],
+        income: &[(FEES, 60)],
+        depreciation: 12,
+    },
+    Class {
+        code: 1300,
+        share: 25,
+        accounts: [500, 90, 18, 120, 30, 130, 60, 0, 52],
+        income: &[(FEES, 250)],
+        depreciation: 10,
+    },
+    Class {
+        code: 1400,
+        share: 335,
+        accounts: [330, 60, 12, 300, 30, 150, 90, 0, 28],
+        income: &[(FEES, 40), (SALES, 40), (OTHER_INCOME, 5)],
+        depreciation: 22,
+    },
+    Class {
+        code: 2100,
+        share: 35,
+        accounts: [500, 90, 18, 200, 50, 90, 5, 20, 27],
+        income: &[(GRANTS, 10)],
+        depreciation: 0,
+    },
+    Class {
+        code: 2200,
+        share: 0,
+        accounts: [440, 80, 16, 0, 50, 180, 14, 140, 80],
+        income: &[(FEES, 10)],
+        depreciation: 2,
+    },
+    Class {
+        code: 2300,
+        share: 90,
+        accounts: [200, 36, 7, 550, 10, 80, 10, 80, 27],
+        income: &[(FEES, 20)],
+        depreciation: 3,
+    },
+    Class {
+        code: 2400,
+        share: 35,
+        accounts: [380, 68, 14, 250, 20, 120, 8, 100, 40],
+        income: &[(SALES, 30), (GRANTS, 40)],
+        depreciation: 2,
+    },
+    Class {
+        code: 3100,
+        share: 75,
+        accounts: [520, 94, 19, 170, 50, 90, 15, 0, 42],
+        income: &[(FEES, 90)],
+        depreciation: 2,
+    },
+    Class {
+        code: 3200,
+        share: 0,
+        accounts: [610, 110, 22, 0, 60, 110, 30, 0, 58],
+        income: &[(FEES, 170)],
+        depreciation: 6,
+    },
+    Class {
+        code: 3300,
+        share: 15,
+        accounts: [520, 90, 20, 120, 40, 120, 30, 0, 60],
+        income: &[(FEES, 180)],
+        depreciation: 10,
+    },
+    Class {
+        code: 3400,
+        share: 10,
+        accounts: [150, 30, 5, 250, 0, 50, 5, 500, 10],
+        income: &[(FEES, 10)],
+        depreciation: 0,
+    },
+    Class {
+        code: 5000,
+        share: 25,
+        accounts: [600, 110, 20, 0, 0, 120, 50, 0, 100],
+        income: &[(SALES, 30)],
+        depreciation: 45,
+    },
+    Class {
+        code: 6000,
+        share: 40,
+        accounts: [400, 70, 15, 0, 20, 350, 20, 0, 125],
+        income: &[(OTHER_INCOME, 60), (GRANTS, 20)],
+        depreciation: 25,
+    },
 ];
 
 /// Share of the year by month, per mille: pay with the holiday bonus, purchases late in the year.
@@ -102,7 +226,13 @@ struct Cell {
     months: [i64; 12],
 }
 
-pub(crate) fn write(reference: &Reference, county: County, year: i32, seed: u64, sink: &Sink<'_>) -> Result<(), SynthError> {
+pub(crate) fn write(
+    reference: &Reference,
+    county: County,
+    year: i32,
+    seed: u64,
+    sink: &Sink<'_>,
+) -> Result<(), SynthError> {
     let budget = budget_of(reference, county, year);
     let mut draw = Draw::stream(seed, &[tag::LEDGER, county.number() as u64, year as u64]);
     let (actual, bias) = actual_of(&budget, &mut draw);
@@ -119,19 +249,32 @@ pub(crate) fn write(reference: &Reference, county: County, year: i32, seed: u64,
             } else {
                 let first = cell.months[place] * 6 / 10;
                 row(&mut file, cell, 10, month, "T", "T", first)?;
-                row(&mut file, cell, 11, month, "T", "T", cell.months[place] - first)?;
+                row(
+                    &mut file,
+                    cell,
+                    11,
+                    month,
+                    "T",
+                    "T",
+                    cell.months[place] - first,
+                )?;
             }
         }
         for cell in &budget {
             row(&mut file, cell, 10, month, "TA", "TA", cell.months[place])?;
         }
         // The further the year, the better is what goes wrong with the budget known.
-        let learnt = bias * (0.3 + 0.7 * f64::from(month.month) / 12.0) + 0.004 * (draw.unit() - 0.5);
+        let learnt =
+            bias * (0.3 + 0.7 * f64::from(month.month) / 12.0) + 0.004 * (draw.unit() - 0.5);
         let version = month.number().to_string();
         for (planned, booked) in budget.iter().zip(&actual) {
             for of_year in months_of(year) {
                 let at = of_year.month as usize - 1;
-                let cents = if at <= place { booked.months[at] } else { (planned.months[at] as f64 * (1.0 + learnt)).round() as i64 };
+                let cents = if at <= place {
+                    booked.months[at]
+                } else {
+                    (planned.months[at] as f64 * (1.0 + learnt)).round() as i64
+                };
                 row(&mut file, planned, 10, of_year, "E", &version, cents)?;
             }
         }
@@ -140,7 +283,15 @@ pub(crate) fn write(reference: &Reference, county: County, year: i32, seed: u64,
     Ok(())
 }
 
-fn row(file: &mut Extract, cell: &Cell, unit: u64, month: Month, scenario: &str, version: &str, cents: i64) -> Result<(), SynthError> {
+fn row(
+    file: &mut Extract,
+    cell: &Cell,
+    unit: u64,
+    month: Month,
+    scenario: &str,
+    version: &str,
+    cents: i64,
+) -> Result<(), SynthError> {
     if cents == 0 {
         return Ok(());
     }
@@ -168,9 +319,16 @@ fn budget_of(reference: &Reference, county: County, year: i32) -> Vec<Cell> {
         let (of_class, bought) = match class.code {
             2200 => (children * 9 / 20, Some(children)),
             3200 => (own_housing, Some(bought_housing)),
-            _ => ((i128::from(total - fixed) * i128::from(class.share) / shares) as i64, None),
+            _ => (
+                (i128::from(total - fixed) * i128::from(class.share) / shares) as i64,
+                None,
+            ),
         };
-        let weights: i128 = class.accounts.iter().map(|weight| i128::from(*weight)).sum();
+        let weights: i128 = class
+            .accounts
+            .iter()
+            .map(|weight| i128::from(*weight))
+            .sum();
         for (place, weight) in class.accounts.iter().enumerate() {
             let cents = match bought {
                 Some(bought) if place == CLIENT_SERVICES => bought,
@@ -189,22 +347,41 @@ fn budget_of(reference: &Reference, county: County, year: i32) -> Vec<Cell> {
 
     let mut cells = Vec::new();
     for (class, place, cents) in &expenses {
-        let phase = if *place < CLIENT_SERVICES { &PAY_PHASE } else { &PURCHASE_PHASE };
-        cells.push(Cell { account: EXPENSES[*place], class: *class, months: phased(*cents, phase) });
+        let phase = if *place < CLIENT_SERVICES {
+            &PAY_PHASE
+        } else {
+            &PURCHASE_PHASE
+        };
+        cells.push(Cell {
+            account: EXPENSES[*place],
+            class: *class,
+            months: phased(*cents, phase),
+        });
     }
     let charges = i128::from(total) * INTERNAL_CHARGES / 1_000;
     let mut charged = 0;
     for class in &CLASSES {
-        let of_class: i128 = expenses.iter().filter(|(code, _, _)| *code == class.code).map(|(_, _, cents)| i128::from(*cents)).sum();
+        let of_class: i128 = expenses
+            .iter()
+            .filter(|(code, _, _)| *code == class.code)
+            .map(|(_, _, cents)| i128::from(*cents))
+            .sum();
         let mut push = |account: u16, cents: i128| {
             if cents != 0 {
-                cells.push(Cell { account, class: class.code, months: phased(cents as i64, &[1; 12]) });
+                cells.push(Cell {
+                    account,
+                    class: class.code,
+                    months: phased(cents as i64, &[1; 12]),
+                });
             }
         };
         for (account, share) in class.income {
             push(*account, -of_class * i128::from(*share) / 1_000);
         }
-        push(DEPRECIATION, of_class * i128::from(class.depreciation) / 1_000);
+        push(
+            DEPRECIATION,
+            of_class * i128::from(class.depreciation) / 1_000,
+        );
         if class.code != 6000 {
             let cents = charges * of_class / i128::from(total.max(1));
             charged += cents;
@@ -220,7 +397,8 @@ fn budget_of(reference: &Reference, county: County, year: i32) -> Vec<Cell> {
 
 /// Own and bought expenses of round-the-clock housing in cents, from the clients to be expected.
 fn housing(reference: &Reference, county: County, year: i32) -> (i64, i64) {
-    let old = reference.residents_aged(county, year.min(*reference.years().end()), |age| age >= 75) as f64;
+    let old = reference.residents_aged(county, year.min(*reference.years().end()), |age| age >= 75)
+        as f64;
     let level = 1.0 + 0.03 * f64::from(year - 2024);
     // 7.8 % of people of 75 and over, and a fifth more clients who are younger.
     let days = old * 0.078 * 1.2 * 365.0;
@@ -240,7 +418,8 @@ fn bought_placements(reference: &Reference, county: County, year: i32) -> i64 {
 /// Splits cents over the months by weight; the last month takes the rounding.
 fn phased(cents: i64, phase: &[u32; 12]) -> [i64; 12] {
     let sum: i128 = phase.iter().map(|weight| i128::from(*weight)).sum();
-    let mut months: [i64; 12] = std::array::from_fn(|month| (i128::from(cents) * i128::from(phase[month]) / sum) as i64);
+    let mut months: [i64; 12] =
+        std::array::from_fn(|month| (i128::from(cents) * i128::from(phase[month]) / sum) as i64);
     months[11] += cents - months.iter().sum::<i64>();
     months
 }
@@ -256,7 +435,12 @@ fn actual_of(budget: &[Cell], draw: &mut Draw) -> (Vec<Cell>, f64) {
                 return cell.clone();
             }
             let level = (1.0 + bias) * draw.around_one(0.03);
-            Cell { months: cell.months.map(|cents| (cents as f64 * level * draw.around_one(0.06)).round() as i64), ..*cell }
+            Cell {
+                months: cell
+                    .months
+                    .map(|cents| (cents as f64 * level * draw.around_one(0.06)).round() as i64),
+                ..*cell
+            }
         })
         .collect();
     (actual, bias)

@@ -22,17 +22,67 @@ static DATASET: Dataset = Dataset {
     form: Form::Latin1,
     defects: &[
         defect("unknown code", "absence_class", Text("ZZ"), "code_unknown"),
-        defect("end before start", "ended_on", Before("started_on"), "ended_not_before_started"),
-        defect("identity code with a wrong control character", "employee_id", HetuControl, "hetu_control"),
+        defect(
+            "end before start",
+            "ended_on",
+            Before("started_on"),
+            "ended_not_before_started",
+        ),
+        defect(
+            "identity code with a wrong control character",
+            "employee_id",
+            HetuControl,
+            "hetu_control",
+        ),
         defect("repeated key", "started_on", Repeat, "duplicate_key"),
-        defect("number beyond its limits", "pay_percent", Text("101,00"), "number_range"),
-        defect("date outside the delivered period", "started_on", EarlierPeriod, "wrong_period"),
-        defect("decimal point where a comma is agreed", "pay_percent", Point, "decimal_separator"),
-        defect("date that does not exist", "started_on", NoLeapDay, "date_impossible"),
-        defect("date in another form", "ended_on", Text("2024/05/02"), "date_form"),
-        defect("required value missing", "ended_on", Missing, "required_missing"),
-        defect("identity code too short", "employee_id", HetuForm, "hetu_form"),
-        defect("text where a number is expected", "pay_percent", Text("kokonaan"), "decimal_form"),
+        defect(
+            "number beyond its limits",
+            "pay_percent",
+            Text("101,00"),
+            "number_range",
+        ),
+        defect(
+            "date outside the delivered period",
+            "started_on",
+            EarlierPeriod,
+            "wrong_period",
+        ),
+        defect(
+            "decimal point where a comma is agreed",
+            "pay_percent",
+            Point,
+            "decimal_separator",
+        ),
+        defect(
+            "date that does not exist",
+            "started_on",
+            NoLeapDay,
+            "date_impossible",
+        ),
+        defect(
+            "date in another form",
+            "ended_on",
+            Text("2024/05/02"),
+            "date_form",
+        ),
+        defect(
+            "required value missing",
+            "ended_on",
+            Missing,
+            "required_missing",
+        ),
+        defect(
+            "identity code too short",
+            "employee_id",
+            HetuForm,
+            "hetu_form",
+        ),
+        defect(
+            "text where a number is expected",
+            "pay_percent",
+            Text("kokonaan"),
+            "decimal_form",
+        ),
     ],
     defects_per_file: 2,
 };
@@ -42,12 +92,26 @@ pub(crate) fn write(world: &World<'_>, year: i32, sink: &Sink<'_>) -> Result<(),
         if !sink.is_over(Period::Month(month)) {
             continue;
         }
-        let mut file = sink.extract(world.reference, &DATASET, world.county, Period::Month(month))?;
+        let mut file = sink.extract(
+            world.reference,
+            &DATASET,
+            world.county,
+            Period::Month(month),
+        )?;
         let place = month.index() - world.first_year * 12;
-        for absence in usize::try_from(place).ok().and_then(|place| world.absences.get(place)).into_iter().flatten() {
+        for absence in usize::try_from(place)
+            .ok()
+            .and_then(|place| world.absences.get(place))
+            .into_iter()
+            .flatten()
+        {
             let employment = &world.staff.employments[absence.employment as usize];
             file.identity_code(&world.people.identity_code(employment.person));
-            file.label(&format!("P{}-", world.county), u64::from(employment.number), 6);
+            file.label(
+                &format!("P{}-", world.county),
+                u64::from(employment.number),
+                6,
+            );
             file.text(absence.class.code());
             file.date(month.first + i32::from(absence.from) - 1);
             file.date(month.first + i32::from(absence.to) - 1);

@@ -29,20 +29,82 @@ static DATASET: Dataset = Dataset {
     ],
     form: Form::Latin1,
     defects: &[
-        defect("identity code with a wrong control character", "employee_id", HetuControl, "hetu_control"),
-        defect("business id with a wrong check digit", "employer_business_id", CheckDigit, "business_id"),
-        defect("number beyond its limits", "work_time_percent", Text("0,00"), "number_range"),
-        defect("end before start", "ended_on", Before("started_on"), "ended_not_before_started"),
-        defect("unknown code", "profession_group", Text("XXXX"), "code_unknown"),
+        defect(
+            "identity code with a wrong control character",
+            "employee_id",
+            HetuControl,
+            "hetu_control",
+        ),
+        defect(
+            "business id with a wrong check digit",
+            "employer_business_id",
+            CheckDigit,
+            "business_id",
+        ),
+        defect(
+            "number beyond its limits",
+            "work_time_percent",
+            Text("0,00"),
+            "number_range",
+        ),
+        defect(
+            "end before start",
+            "ended_on",
+            Before("started_on"),
+            "ended_not_before_started",
+        ),
+        defect(
+            "unknown code",
+            "profession_group",
+            Text("XXXX"),
+            "code_unknown",
+        ),
         defect("repeated key", "employment_no", Repeat, "duplicate_key"),
-        defect("number beyond its limits", "work_time_percent", Text("101,00"), "number_range"),
-        defect("decimal point where a comma is agreed", "work_time_percent", Point, "decimal_separator"),
-        defect_without("date outside the delivered period", "started_on", LaterPeriod, "wrong_period", "ended_on"),
-        defect("date that does not exist", "started_on", NoLeapDay, "date_impossible"),
-        defect_without("date in the future", "started_on", Future, "date_future", "ended_on"),
-        defect("identity code with a sign not in use", "employee_id", HetuSign, "hetu_sign"),
+        defect(
+            "number beyond its limits",
+            "work_time_percent",
+            Text("101,00"),
+            "number_range",
+        ),
+        defect(
+            "decimal point where a comma is agreed",
+            "work_time_percent",
+            Point,
+            "decimal_separator",
+        ),
+        defect_without(
+            "date outside the delivered period",
+            "started_on",
+            LaterPeriod,
+            "wrong_period",
+            "ended_on",
+        ),
+        defect(
+            "date that does not exist",
+            "started_on",
+            NoLeapDay,
+            "date_impossible",
+        ),
+        defect_without(
+            "date in the future",
+            "started_on",
+            Future,
+            "date_future",
+            "ended_on",
+        ),
+        defect(
+            "identity code with a sign not in use",
+            "employee_id",
+            HetuSign,
+            "hetu_sign",
+        ),
         defect("unknown code", "contract_type", Text("Q"), "code_unknown"),
-        defect("required value missing", "started_on", Missing, "required_missing"),
+        defect(
+            "required value missing",
+            "started_on",
+            Missing,
+            "required_missing",
+        ),
     ],
     defects_per_file: 14,
 };
@@ -53,10 +115,19 @@ pub(crate) fn write(world: &World<'_>, year: i32, sink: &Sink<'_>) -> Result<(),
     }
     let last = day(year, 12, 31);
     let mut file = sink.extract(world.reference, &DATASET, world.county, Period::Year(year))?;
-    for employment in world.staff.employments.iter().filter(|employment| overlaps_year(employment.from, employment.to, year)) {
+    for employment in world
+        .staff
+        .employments
+        .iter()
+        .filter(|employment| overlaps_year(employment.from, employment.to, year))
+    {
         let profession = usize::from(employment.profession);
         file.identity_code(&world.people.identity_code(employment.person));
-        file.label(&format!("P{}-", world.county), u64::from(employment.number), 6);
+        file.label(
+            &format!("P{}-", world.county),
+            u64::from(employment.number),
+            6,
+        );
         file.ascii(world.providers.own_id());
         file.label(UNITS[profession], u64::from(employment.unit), 2);
         file.number(cost_centre(employment.profession, employment.unit));
@@ -74,7 +145,11 @@ pub(crate) fn write(world: &World<'_>, year: i32, sink: &Sink<'_>) -> Result<(),
         if employment.post == 0 {
             file.blank();
         } else {
-            file.label(&format!("V{}-", world.county), u64::from(employment.post), 6);
+            file.label(
+                &format!("V{}-", world.county),
+                u64::from(employment.post),
+                6,
+            );
         }
         file.end_row()?;
     }

@@ -22,14 +22,50 @@ static DATASET: Dataset = Dataset {
     ],
     form: Form::Latin1,
     defects: &[
-        defect("number beyond its limits", "budgeted_percent", Text("101,00"), "number_range"),
+        defect(
+            "number beyond its limits",
+            "budgeted_percent",
+            Text("101,00"),
+            "number_range",
+        ),
         defect("repeated key", "post_no", Repeat, "duplicate_key"),
-        defect("decimal point where a comma is agreed", "budgeted_percent", Point, "decimal_separator"),
-        defect("unknown code", "profession_group", Text("XXXX"), "code_unknown"),
-        defect("end before start", "valid_to", Before("valid_from"), "valid_to_not_before_valid_from"),
-        defect("date that does not exist", "valid_from", NoLeapDay, "date_impossible"),
-        defect_without("date outside the delivered period", "valid_from", LaterPeriod, "wrong_period", "valid_to"),
-        defect("required value missing", "unit_code", Missing, "required_missing"),
+        defect(
+            "decimal point where a comma is agreed",
+            "budgeted_percent",
+            Point,
+            "decimal_separator",
+        ),
+        defect(
+            "unknown code",
+            "profession_group",
+            Text("XXXX"),
+            "code_unknown",
+        ),
+        defect(
+            "end before start",
+            "valid_to",
+            Before("valid_from"),
+            "valid_to_not_before_valid_from",
+        ),
+        defect(
+            "date that does not exist",
+            "valid_from",
+            NoLeapDay,
+            "date_impossible",
+        ),
+        defect_without(
+            "date outside the delivered period",
+            "valid_from",
+            LaterPeriod,
+            "wrong_period",
+            "valid_to",
+        ),
+        defect(
+            "required value missing",
+            "unit_code",
+            Missing,
+            "required_missing",
+        ),
     ],
     defects_per_file: 8,
 };
@@ -40,7 +76,12 @@ pub(crate) fn write(world: &World<'_>, year: i32, sink: &Sink<'_>) -> Result<(),
     }
     let last = day(year, 12, 31);
     let mut file = sink.extract(world.reference, &DATASET, world.county, Period::Year(year))?;
-    for post in world.staff.posts.iter().filter(|post| overlaps_year(post.from, post.to, year)) {
+    for post in world
+        .staff
+        .posts
+        .iter()
+        .filter(|post| overlaps_year(post.from, post.to, year))
+    {
         file.label(&format!("V{}-", world.county), u64::from(post.number), 6);
         file.label(UNITS[usize::from(post.profession)], u64::from(post.unit), 2);
         file.text(PROFESSIONS[usize::from(post.profession)]);

@@ -23,13 +23,39 @@ static DATASET: Dataset = Dataset {
     ],
     form: Form::Utf8,
     defects: &[
-        defect("end before start", "valid_to", Before("valid_from"), "valid_to_not_before_valid_from"),
-        defect("identity code with a wrong control character", "carer_id", HetuControl, "hetu_control"),
+        defect(
+            "end before start",
+            "valid_to",
+            Before("valid_from"),
+            "valid_to_not_before_valid_from",
+        ),
+        defect(
+            "identity code with a wrong control character",
+            "carer_id",
+            HetuControl,
+            "hetu_control",
+        ),
         defect("unknown code", "fee_class", Text("X"), "code_unknown"),
         defect("repeated key", "decision_no", Repeat, "duplicate_key"),
-        defect("required value missing", "carer_id", Missing, "required_missing"),
-        defect_without("date outside the delivered period", "valid_from", LaterPeriod, "wrong_period", "valid_to"),
-        defect("identity code with an impossible birth date", "client_id", HetuDate, "hetu_date"),
+        defect(
+            "required value missing",
+            "carer_id",
+            Missing,
+            "required_missing",
+        ),
+        defect_without(
+            "date outside the delivered period",
+            "valid_from",
+            LaterPeriod,
+            "wrong_period",
+            "valid_to",
+        ),
+        defect(
+            "identity code with an impossible birth date",
+            "client_id",
+            HetuDate,
+            "hetu_date",
+        ),
     ],
     defects_per_file: 5,
 };
@@ -41,8 +67,17 @@ pub(crate) fn write(world: &World<'_>, year: i32, sink: &Sink<'_>) -> Result<(),
     let people = &world.people;
     let last = day(year, 12, 31);
     let mut file = sink.extract(world.reference, &DATASET, world.county, Period::Year(year))?;
-    for decision in world.care.decisions.iter().filter(|decision| overlaps_year(decision.from, decision.to, year)) {
-        file.label(&format!("OH{}-", world.county), u64::from(decision.number), 6);
+    for decision in world
+        .care
+        .decisions
+        .iter()
+        .filter(|decision| overlaps_year(decision.from, decision.to, year))
+    {
+        file.label(
+            &format!("OH{}-", world.county),
+            u64::from(decision.number),
+            6,
+        );
         file.identity_code(&people.identity_code(decision.client));
         file.identity_code(&people.identity_code(decision.carer));
         file.municipality(people.municipality(decision.client, year));

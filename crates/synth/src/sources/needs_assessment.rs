@@ -25,16 +25,52 @@ static DATASET: Dataset = Dataset {
     ],
     form: Form::Utf8,
     defects: &[
-        defect("end before start", "completed_on", Before("started_on"), "completed_not_before_started"),
+        defect(
+            "end before start",
+            "completed_on",
+            Before("started_on"),
+            "completed_not_before_started",
+        ),
         defect("unknown code", "service_task", Text("9"), "code_unknown"),
         defect("repeated key", "matter_no", Repeat, "duplicate_key"),
-        defect("identity code with a wrong control character", "client_id", HetuControl, "hetu_control"),
+        defect(
+            "identity code with a wrong control character",
+            "client_id",
+            HetuControl,
+            "hetu_control",
+        ),
         defect("date in the future", "completed_on", Future, "date_future"),
-        defect("municipality that has ended", "municipality", EndedMunicipality, "code_expired"),
-        defect_without("end before start", "started_on", Before("initiated_on"), "started_not_before_initiated", "completed_on"),
-        defect("date outside the delivered period", "initiated_on", EarlierPeriod, "wrong_period"),
-        defect("date that does not exist", "initiated_on", NoLeapDay, "date_impossible"),
-        defect("required value missing", "initiated_on", Missing, "required_missing"),
+        defect(
+            "municipality that has ended",
+            "municipality",
+            EndedMunicipality,
+            "code_expired",
+        ),
+        defect_without(
+            "end before start",
+            "started_on",
+            Before("initiated_on"),
+            "started_not_before_initiated",
+            "completed_on",
+        ),
+        defect(
+            "date outside the delivered period",
+            "initiated_on",
+            EarlierPeriod,
+            "wrong_period",
+        ),
+        defect(
+            "date that does not exist",
+            "initiated_on",
+            NoLeapDay,
+            "date_impossible",
+        ),
+        defect(
+            "required value missing",
+            "initiated_on",
+            Missing,
+            "required_missing",
+        ),
     ],
     defects_per_file: 1,
 };
@@ -46,8 +82,15 @@ pub(crate) fn write(world: &World<'_>, year: i32, sink: &Sink<'_>) -> Result<(),
         if !sink.is_over(Period::Month(month)) {
             continue;
         }
-        let mut file = sink.extract(world.reference, &DATASET, world.county, Period::Month(month))?;
-        let of_month = all.iter().filter(|matter| (month.first..=month.last).contains(&matter.initiated));
+        let mut file = sink.extract(
+            world.reference,
+            &DATASET,
+            world.county,
+            Period::Month(month),
+        )?;
+        let of_month = all
+            .iter()
+            .filter(|matter| (month.first..=month.last).contains(&matter.initiated));
         for (number, matter) in (1..).zip(of_month) {
             file.running(world.county.number(), month.number(), number, 5);
             file.identity_code(&people.identity_code(matter.person));

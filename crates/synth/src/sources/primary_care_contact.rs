@@ -33,20 +33,71 @@ static DATASET: Dataset = Dataset {
     ],
     form: Form::Utf8,
     defects: &[
-        defect("end before start", "visit_on", Before("assessed_on"), "assessed_not_after_visit"),
-        defect("identity code with a wrong control character", "client_id", HetuControl, "hetu_control"),
+        defect(
+            "end before start",
+            "visit_on",
+            Before("assessed_on"),
+            "assessed_not_after_visit",
+        ),
+        defect(
+            "identity code with a wrong control character",
+            "client_id",
+            HetuControl,
+            "hetu_control",
+        ),
         defect("unknown code", "urgency", Text("5"), "code_unknown"),
         defect("repeated key", "contact_no", Repeat, "duplicate_key"),
-        defect_without("date outside the delivered period", "visit_on", EarlierPeriod, "wrong_period", "assessed_on"),
-        defect("municipality that has ended", "municipality", EndedMunicipality, "code_expired"),
-        defect("date that does not exist", "assessed_on", Text("31.04.2024"), "date_impossible"),
-        defect("identity code with a sign not in use", "client_id", HetuSign, "hetu_sign"),
-        defect("date in another form", "visit_on", Text("2024/05/02"), "date_form"),
-        defect("required value missing", "visit_on", Missing, "required_missing"),
-        defect("yes or no in another form", "realised", Text("kyllä"), "boolean_form"),
+        defect_without(
+            "date outside the delivered period",
+            "visit_on",
+            EarlierPeriod,
+            "wrong_period",
+            "assessed_on",
+        ),
+        defect(
+            "municipality that has ended",
+            "municipality",
+            EndedMunicipality,
+            "code_expired",
+        ),
+        defect(
+            "date that does not exist",
+            "assessed_on",
+            Text("31.04.2024"),
+            "date_impossible",
+        ),
+        defect(
+            "identity code with a sign not in use",
+            "client_id",
+            HetuSign,
+            "hetu_sign",
+        ),
+        defect(
+            "date in another form",
+            "visit_on",
+            Text("2024/05/02"),
+            "date_form",
+        ),
+        defect(
+            "required value missing",
+            "visit_on",
+            Missing,
+            "required_missing",
+        ),
+        defect(
+            "yes or no in another form",
+            "realised",
+            Text("kyllä"),
+            "boolean_form",
+        ),
         defect("date in the future", "assessed_on", Future, "date_future"),
         defect("row with a cell missing", "realised", ShortRow, "row_width"),
-        defect("text after a closing quote", "unit_code", Text("\"YKSIKKÖ\" 7"), "row_quote"),
+        defect(
+            "text after a closing quote",
+            "unit_code",
+            Text("\"YKSIKKÖ\" 7"),
+            "row_quote",
+        ),
     ],
     defects_per_file: 3,
 };
@@ -54,7 +105,9 @@ static DATASET: Dataset = Dataset {
 const PHYSICIAN: &str = "LAAK";
 /// Contacts per inhabitant and year.
 const CONTACTS: f64 = 3.0;
-const SEASON: [f64; 12] = [1.1, 1.04, 1.1, 1.03, 1.05, 0.9, 0.72, 0.96, 1.06, 1.1, 1.08, 0.86];
+const SEASON: [f64; 12] = [
+    1.1, 1.04, 1.1, 1.03, 1.05, 0.9, 0.72, 0.96, 1.06, 1.1, 1.08, 0.86,
+];
 
 /// How a person's use of care differs from others of the age.
 pub(crate) fn use_of_care(latent: f64) -> f64 {
@@ -84,16 +137,25 @@ pub(crate) fn write(world: &World<'_>, year: i32, sink: &Sink<'_>) -> Result<(),
             continue;
         }
         let mut draw = people.stream(tag::PRIMARY_CARE, &[month.number() as u64]);
-        let mut file = sink.extract(world.reference, &DATASET, world.county, Period::Month(month))?;
+        let mut file = sink.extract(
+            world.reference,
+            &DATASET,
+            world.county,
+            Period::Month(month),
+        )?;
         let level = CONTACTS / 12.0 * SEASON[month.month as usize - 1];
         let wait = Wait::new(month, pace);
         let mut number = 0;
         for (id, person) in people.iter() {
-            if person.from() > month.last || person.to() <= month.first || person.birth() > month.last {
+            if person.from() > month.last
+                || person.to() <= month.first
+                || person.birth() > month.last
+            {
                 continue;
             }
             let age = person.age_in(year).clamp(0, 120);
-            let mean = level * by_age[age as usize] * use_of_care(people.latent(id, tag::PRIMARY_CARE));
+            let mean =
+                level * by_age[age as usize] * use_of_care(people.latent(id, tag::PRIMARY_CARE));
             let contacts = draw.poisson(mean);
             if contacts == 0 {
                 continue;
@@ -102,14 +164,27 @@ pub(crate) fn write(world: &World<'_>, year: i32, sink: &Sink<'_>) -> Result<(),
             let municipality = people.municipality(id, year);
             for _ in 0..contacts {
                 let urgent = draw.chance(0.18);
-                let visit_on = if urgent { draw.day(month.first, month.last) } else { draw.office_day(month.first, month.last) };
+                let visit_on = if urgent {
+                    draw.day(month.first, month.last)
+                } else {
+                    draw.office_day(month.first, month.last)
+                };
                 let mode = draw.pick(&[(1, 56), (2, 41), (3, 3)]);
-                let profession = draw.pick(&[("HOIT", 50), (PHYSICIAN, 32), ("TERA", 10), ("LHOI", 8)]);
+                let profession =
+                    draw.pick(&[("HOIT", 50), (PHYSICIAN, 32), ("TERA", 10), ("LHOI", 8)]);
                 let assessed = draw.chance(0.62).then(|| {
-                    let days = if urgent { draw.between(0, 1) } else { wait.days(age, profession == PHYSICIAN, &mut draw) };
+                    let days = if urgent {
+                        draw.between(0, 1)
+                    } else {
+                        wait.days(age, profession == PHYSICIAN, &mut draw)
+                    };
                     let on = visit_on - days;
                     // Assessments of what can wait are made on weekdays.
-                    if urgent { on } else { on - (weekday(on) - 4).max(0) }
+                    if urgent {
+                        on
+                    } else {
+                        on - (weekday(on) - 4).max(0)
+                    }
                 });
                 let unit = draw.below(7) + 1;
                 let realised = !draw.chance(0.035);
@@ -149,7 +224,12 @@ struct Wait {
 impl Wait {
     fn new(month: Month, pace: f64) -> Wait {
         let loosened = month.first >= day(2025, 1, 1);
-        Wait { pace, strict: month.first >= day(2023, 9, 1) && !loosened, strict_under_23: loosened, loosened }
+        Wait {
+            pace,
+            strict: month.first >= day(2023, 9, 1) && !loosened,
+            strict_under_23: loosened,
+            loosened,
+        }
     }
 
     /// The days from assessment to visit: within a week, some weeks, or long.

@@ -39,24 +39,75 @@ static DATASET: Dataset = Dataset {
     ],
     form: Form::Utf8,
     defects: &[
-        defect("amount that is not quantity times price", "amount", WrongProduct, "amount_is_quantity_times_price"),
-        defect("decimal point where a comma is agreed", "unit_price", Point, "decimal_separator"),
-        defect("business id with a wrong check digit", "provider_business_id", CheckDigit, "business_id"),
-        defect("amount beyond the type", "amount", Text("1234567890123,00"), "number_overflow"),
+        defect(
+            "amount that is not quantity times price",
+            "amount",
+            WrongProduct,
+            "amount_is_quantity_times_price",
+        ),
+        defect(
+            "decimal point where a comma is agreed",
+            "unit_price",
+            Point,
+            "decimal_separator",
+        ),
+        defect(
+            "business id with a wrong check digit",
+            "provider_business_id",
+            CheckDigit,
+            "business_id",
+        ),
+        defect(
+            "amount beyond the type",
+            "amount",
+            Text("1234567890123,00"),
+            "number_overflow",
+        ),
         defect("repeated key", "line_no", Repeat, "duplicate_key"),
         defect("unknown code", "service_code", Text("ABC"), "code_unknown"),
         defect("date in the future", "invoiced_on", Future, "date_future"),
-        defect("month in another form", "service_month", Text("2024/01"), "month_form"),
-        defect("too many decimals", "quantity", Text("12,345"), "decimal_scale"),
+        defect(
+            "month in another form",
+            "service_month",
+            Text("2024/01"),
+            "month_form",
+        ),
+        defect(
+            "too many decimals",
+            "quantity",
+            Text("12,345"),
+            "decimal_scale",
+        ),
         defect("unknown code", "account", Text("9999"), "code_unknown"),
-        defect("required value missing", "amount", Missing, "required_missing"),
-        defect("text where a number is expected", "line_no", Text("1a"), "integer_form"),
+        defect(
+            "required value missing",
+            "amount",
+            Missing,
+            "required_missing",
+        ),
+        defect(
+            "text where a number is expected",
+            "line_no",
+            Text("1a"),
+            "integer_form",
+        ),
     ],
     defects_per_file: 2,
 };
 
 const MONTHS: [&str; 12] = [
-    "tammikuu", "helmikuu", "maaliskuu", "huhtikuu", "toukokuu", "kesäkuu", "heinäkuu", "elokuu", "syyskuu", "lokakuu", "marraskuu", "joulukuu",
+    "tammikuu",
+    "helmikuu",
+    "maaliskuu",
+    "huhtikuu",
+    "toukokuu",
+    "kesäkuu",
+    "heinäkuu",
+    "elokuu",
+    "syyskuu",
+    "lokakuu",
+    "marraskuu",
+    "joulukuu",
 ];
 
 /// Prices in cents before the provider's own level.
@@ -93,7 +144,12 @@ pub(crate) fn write(world: &World<'_>, year: i32, sink: &Sink<'_>) -> Result<(),
         if !sink.is_over(Period::Month(month)) {
             continue;
         }
-        let mut file = sink.extract(world.reference, &DATASET, world.county, Period::Month(month))?;
+        let mut file = sink.extract(
+            world.reference,
+            &DATASET,
+            world.county,
+            Period::Month(month),
+        )?;
         let mut lines = lines(world, month);
         lines.sort_by_key(|line| line.provider);
         let mut draw = world.people.stream(tag::INVOICE, &[month.number() as u64]);
@@ -104,7 +160,14 @@ pub(crate) fn write(world: &World<'_>, year: i32, sink: &Sink<'_>) -> Result<(),
                 invoices += 1;
                 let invoiced_on = (month.last + draw.between(1, 18)).min(world.today);
                 for (number, line) in (1..).zip(invoice) {
-                    write_line(world, month, (invoices, number), invoiced_on, line, &mut file)?;
+                    write_line(
+                        world,
+                        month,
+                        (invoices, number),
+                        invoiced_on,
+                        line,
+                        &mut file,
+                    )?;
                 }
             }
         }
@@ -115,36 +178,81 @@ pub(crate) fn write(world: &World<'_>, year: i32, sink: &Sink<'_>) -> Result<(),
 
 fn lines(world: &World<'_>, month: Month) -> Vec<Line> {
     let level = price_level(month.year);
-    let mut draw = world.people.stream(tag::INVOICE, &[month.number() as u64, 1]);
+    let mut draw = world
+        .people
+        .stream(tag::INVOICE, &[month.number() as u64, 1]);
     let mut lines = Vec::new();
     let mut push = |lines: &mut Vec<Line>, base: f64, line: Line| {
-        let Some(provider) = world.providers.get(line.provider) else { return };
+        let Some(provider) = world.providers.get(line.provider) else {
+            return;
+        };
         // Prices are agreed to ten cents.
         let price = (base * provider.price * level / 10.0).round() as i64 * 10;
         let decision = line.decision.filter(|_| !draw.chance(0.03));
         // Now and then two days were charged too much, and are credited.
         if draw.chance(0.006) && line.quantity > 2 {
-            lines.push(Line { quantity: -2, price, decision, ..line });
+            lines.push(Line {
+                quantity: -2,
+                price,
+                decision,
+                ..line
+            });
         }
-        lines.push(Line { price, decision, ..line });
+        lines.push(Line {
+            price,
+            decision,
+            ..line
+        });
     };
-    for spell in world.care.spells.iter().filter(|spell| spell.mode != Mode::Own && spell.from <= month.last && spell.to >= month.first) {
+    for spell in world.care.spells.iter().filter(|spell| {
+        spell.mode != Mode::Own && spell.from <= month.last && spell.to >= month.first
+    }) {
         let (base, unit, quantity, cost_centre) = match spell.service {
             Service::HomeCare => {
                 let mut count = 0;
-                visits(&world.people, spell, month, |visit| count += i64::from(visit.realised));
+                visits(&world.people, spell, month, |visit| {
+                    count += i64::from(visit.realised)
+                });
                 (price::HOME_VISIT, "KAY", count, "3100-20")
             }
-            Service::Housing => (price::HOUSING_DAY, "VRK", i64::from(spell.care_days(month.first, month.last)), "3200-20"),
-            Service::Institution => (price::INSTITUTION_DAY, "VRK", i64::from(spell.care_days(month.first, month.last)), "3300-20"),
-            Service::FamilyCare => (price::FAMILY_CARE_DAY, "VRK", i64::from(spell.care_days(month.first, month.last)), "3400-20"),
+            Service::Housing => (
+                price::HOUSING_DAY,
+                "VRK",
+                i64::from(spell.care_days(month.first, month.last)),
+                "3200-20",
+            ),
+            Service::Institution => (
+                price::INSTITUTION_DAY,
+                "VRK",
+                i64::from(spell.care_days(month.first, month.last)),
+                "3300-20",
+            ),
+            Service::FamilyCare => (
+                price::FAMILY_CARE_DAY,
+                "VRK",
+                i64::from(spell.care_days(month.first, month.last)),
+                "3400-20",
+            ),
         };
         if quantity > 0 {
-            let line = Line { provider: spell.provider, service: spell.service.code(), decision: Some(("J", spell.number)), unit, quantity, price: 0, cost_centre, mode: spell.mode };
+            let line = Line {
+                provider: spell.provider,
+                service: spell.service.code(),
+                decision: Some(("J", spell.number)),
+                unit,
+                quantity,
+                price: 0,
+                cost_centre,
+                mode: spell.mode,
+            };
             push(&mut lines, base, line);
         }
     }
-    for placement in world.placements.iter().filter(|placement| placement.mode != Mode::Own) {
+    for placement in world
+        .placements
+        .iter()
+        .filter(|placement| placement.mode != Mode::Own)
+    {
         let quantity = days_in(placement, month.first, month.last);
         if quantity > 0 {
             let base = price::CHILD_DAY[usize::from(placement.form - 1) % 4];
@@ -165,19 +273,36 @@ fn lines(world: &World<'_>, month: Month) -> Vec<Line> {
 }
 
 fn days_in(placement: &Placement, first: Day, last: Day) -> i64 {
-    let end = if placement.to == OPEN { OPEN } else { placement.to };
+    let end = if placement.to == OPEN {
+        OPEN
+    } else {
+        placement.to
+    };
     i64::from((end.min(last + 1) - placement.from.max(first)).max(0))
 }
 
-fn write_line(world: &World<'_>, month: Month, (invoice, number): (u64, u64), invoiced_on: Day, line: &Line, file: &mut Extract) -> Result<(), SynthError> {
-    let Some(provider) = world.providers.get(line.provider) else { return Ok(()) };
+fn write_line(
+    world: &World<'_>,
+    month: Month,
+    (invoice, number): (u64, u64),
+    invoiced_on: Day,
+    line: &Line,
+    file: &mut Extract,
+) -> Result<(), SynthError> {
+    let Some(provider) = world.providers.get(line.provider) else {
+        return Ok(());
+    };
     file.ascii(&provider.id);
     file.running(world.county.number(), month.number(), invoice, 5);
     file.number(number);
     file.date(invoiced_on);
     file.text(line.service);
     match line.decision {
-        Some((prefix, decision)) => file.label(&format!("{prefix}{}-", world.county), u64::from(decision), if prefix == "J" { 7 } else { 6 }),
+        Some((prefix, decision)) => file.label(
+            &format!("{prefix}{}-", world.county),
+            u64::from(decision),
+            if prefix == "J" { 7 } else { 6 },
+        ),
         None => file.blank(),
     }
     file.text(line.unit);
@@ -196,9 +321,17 @@ fn write_line(world: &World<'_>, month: Month, (invoice, number): (u64, u64), in
         _ => "Lastensuojelun sijaishuolto",
     };
     if line.quantity < 0 {
-        file.text(&format!("Hyvitys: {what}, {} {}", MONTHS[month.month as usize - 1], month.year));
+        file.text(&format!(
+            "Hyvitys: {what}, {} {}",
+            MONTHS[month.month as usize - 1],
+            month.year
+        ));
     } else {
-        file.text(&format!("{what}, {} {}", MONTHS[month.month as usize - 1], month.year));
+        file.text(&format!(
+            "{what}, {} {}",
+            MONTHS[month.month as usize - 1],
+            month.year
+        ));
     }
     file.end_row()
 }

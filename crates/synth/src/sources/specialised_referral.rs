@@ -26,23 +26,61 @@ static DATASET: Dataset = Dataset {
     ],
     form: Form::Utf8,
     defects: &[
-        defect_without("end before start", "processed_on", Before("arrived_on"), "processed_not_before_arrived", "queued_on"),
+        defect_without(
+            "end before start",
+            "processed_on",
+            Before("arrived_on"),
+            "processed_not_before_arrived",
+            "queued_on",
+        ),
         defect("unknown code", "specialty", Text("99"), "code_unknown"),
-        defect("identity code with a wrong control character", "client_id", HetuControl, "hetu_control"),
+        defect(
+            "identity code with a wrong control character",
+            "client_id",
+            HetuControl,
+            "hetu_control",
+        ),
         defect("repeated key", "referral_no", Repeat, "duplicate_key"),
-        defect("date that does not exist", "arrived_on", NoLeapDay, "date_impossible"),
+        defect(
+            "date that does not exist",
+            "arrived_on",
+            NoLeapDay,
+            "date_impossible",
+        ),
         defect("date in the future", "treated_on", Future, "date_future"),
-        defect("municipality that has ended", "municipality", EndedMunicipality, "code_expired"),
-        defect("date outside the delivered period", "arrived_on", EarlierPeriod, "wrong_period"),
-        defect("required value missing", "specialty", Missing, "required_missing"),
-        defect("identity code too short", "client_id", HetuForm, "hetu_form"),
+        defect(
+            "municipality that has ended",
+            "municipality",
+            EndedMunicipality,
+            "code_expired",
+        ),
+        defect(
+            "date outside the delivered period",
+            "arrived_on",
+            EarlierPeriod,
+            "wrong_period",
+        ),
+        defect(
+            "required value missing",
+            "specialty",
+            Missing,
+            "required_missing",
+        ),
+        defect(
+            "identity code too short",
+            "client_id",
+            HetuForm,
+            "hetu_form",
+        ),
     ],
     defects_per_file: 1,
 };
 
 /// Referrals per inhabitant and year.
 const REFERRALS: f64 = 0.15;
-const SEASON: [f64; 12] = [1.06, 1.02, 1.1, 1.04, 1.08, 0.95, 0.68, 0.95, 1.05, 1.1, 1.1, 0.87];
+const SEASON: [f64; 12] = [
+    1.06, 1.02, 1.1, 1.04, 1.08, 0.95, 0.68, 0.95, 1.05, 1.1, 1.1, 0.87,
+];
 
 pub(crate) fn write(world: &World<'_>, year: i32, sink: &Sink<'_>) -> Result<(), SynthError> {
     let people = &world.people;
@@ -52,7 +90,12 @@ pub(crate) fn write(world: &World<'_>, year: i32, sink: &Sink<'_>) -> Result<(),
             continue;
         }
         let mut draw = people.stream(tag::REFERRAL, &[month.number() as u64]);
-        let mut file = sink.extract(world.reference, &DATASET, world.county, Period::Month(month))?;
+        let mut file = sink.extract(
+            world.reference,
+            &DATASET,
+            world.county,
+            Period::Month(month),
+        )?;
         let level = REFERRALS / 12.0 * SEASON[month.month as usize - 1];
         let mut number = 0;
         for (id, person) in people.iter() {
@@ -64,7 +107,9 @@ pub(crate) fn write(world: &World<'_>, year: i32, sink: &Sink<'_>) -> Result<(),
                 65..=74 => 1.4,
                 _ => 1.75,
             };
-            if !draw.chance(level * by_age * use_of_care(people.latent(id, tag::PRIMARY_CARE)).min(2.6) * 1.08) {
+            if !draw.chance(
+                level * by_age * use_of_care(people.latent(id, tag::PRIMARY_CARE)).min(2.6) * 1.08,
+            ) {
                 continue;
             }
             let arrived = draw.office_day(month.first, month.last);
@@ -74,21 +119,47 @@ pub(crate) fn write(world: &World<'_>, year: i32, sink: &Sink<'_>) -> Result<(),
                 Some(arrived + draw.between(0, 3))
             } else if draw.chance(0.985) {
                 let late = draw.chance(0.05 * pace);
-                Some(arrived + if late { 22 + draw.exponential(12.0).min(120.0) as i32 } else { draw.between(0, 20).min(draw.between(0, 21)) })
+                Some(
+                    arrived
+                        + if late {
+                            22 + draw.exponential(12.0).min(120.0) as i32
+                        } else {
+                            draw.between(0, 20).min(draw.between(0, 21))
+                        },
+                )
             } else {
                 None
             };
             let processed = processed.filter(known);
             // A part is sent back with advice and never queued.
-            let queued = processed.filter(|_| draw.chance(0.88)).map(|on| on + draw.between(0, 4)).filter(known);
+            let queued = processed
+                .filter(|_| draw.chance(0.88))
+                .map(|on| on + draw.between(0, 4))
+                .filter(known);
             let treated = queued
                 .filter(|_| draw.chance(0.95))
-                .map(|on| on + if urgent { draw.between(0, 20) } else { (5.0 + draw.exponential(70.0 * pace)).min(500.0) as i32 })
+                .map(|on| {
+                    on + if urgent {
+                        draw.between(0, 20)
+                    } else {
+                        (5.0 + draw.exponential(70.0 * pace)).min(500.0) as i32
+                    }
+                })
                 .filter(known);
             let specialty = match (age, person.sex()) {
                 (..=15, _) => draw.pick(&[(40, 55), (20, 12), (50, 8), (70, 17), (80, 8)]),
-                (16..=59, 0) => draw.pick(&[(10, 21), (20, 23), (25, 2), (30, 22), (50, 9), (70, 12), (80, 11)]),
-                (16..=59, _) => draw.pick(&[(10, 27), (20, 32), (25, 3), (50, 11), (70, 12), (80, 15)]),
+                (16..=59, 0) => draw.pick(&[
+                    (10, 21),
+                    (20, 23),
+                    (25, 2),
+                    (30, 22),
+                    (50, 9),
+                    (70, 12),
+                    (80, 11),
+                ]),
+                (16..=59, _) => {
+                    draw.pick(&[(10, 27), (20, 32), (25, 3), (50, 11), (70, 12), (80, 15)])
+                }
                 _ => draw.pick(&[(10, 32), (20, 26), (25, 3), (50, 24), (70, 3), (80, 12)]),
             };
             if !person.lives_here_on(arrived) {
