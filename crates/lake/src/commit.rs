@@ -98,11 +98,13 @@ pub(crate) enum Attempt {
 }
 
 impl Lake {
+    /// `looked_at` is the version at which the caller saw that its transaction was not there yet.
     pub(crate) async fn commit_rows(
         &self,
         name: &TableName,
         change: Change,
         info: CommitInfo,
+        looked_at: Option<i64>,
     ) -> Result<i64, LakeError> {
         let table = self.existing(name).await?;
         let (adds, slices) = match change {
@@ -127,9 +129,11 @@ impl Lake {
         };
         for attempt in 0..ATTEMPTS {
             let table = self.existing(name).await?;
-            // Only a failed attempt may have been made after all; asking the log costs a reading of it.
+            // A failed attempt may have been made after all, and what the caller looked at may have
+            // changed; else asking the log would cost a reading of it for nothing.
+            let moved = looked_at.is_some() && looked_at != table.version().map(|now| now as i64);
             if let Some((application, version)) = &info.transaction
-                && attempt > 0
+                && (attempt > 0 || moved)
                 && let Some(present) = transaction_version(name, &table, application).await?
                 && present >= *version
             {

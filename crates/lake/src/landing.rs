@@ -641,22 +641,6 @@ impl Lake {
             delivery.id(revision)
         )))
     }
-
-    /// Adds rows to a slice of a partitioned table.
-    pub async fn append_slice(
-        &self,
-        name: &TableName,
-        slice: &Slice,
-        batches: Vec<RecordBatch>,
-        info: CommitInfo,
-    ) -> Result<i64, LakeError> {
-        self.commit_rows(
-            name,
-            crate::commit::Change::AppendTo(slice.clone(), batches),
-            info,
-        )
-        .await
-    }
 }
 
 fn encode(

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use object_store::ObjectStoreExt;
 
-use crate::commit::{CommitInfo, files_of};
+use crate::commit::{Change, CommitInfo, files_of};
 use crate::landing::Delivery;
 use crate::{Lake, LakeError, Slice, TableName};
 
@@ -260,6 +260,7 @@ impl Lake {
     ) -> Result<(), LakeError> {
         let name = LedgerRow::table()?;
         // Two processes may complete the same landing; the row is written once.
+        let looked_at = self.version(&name).await?;
         if self
             .ledger_rows(delivery)
             .await?
@@ -272,8 +273,8 @@ impl Lake {
             transaction: Some((format!("ledger/{}", delivery.app_id()), row.revision)),
             properties: Vec::new(),
         };
-        self.append_slice(&name, &delivery.slice(), vec![row.to_batch()?], info)
-            .await?;
+        let change = Change::AppendTo(delivery.slice(), vec![row.to_batch()?]);
+        self.commit_rows(&name, change, info, looked_at).await?;
         Ok(())
     }
 

@@ -371,7 +371,7 @@ impl Lake {
         batches: Vec<arrow::array::RecordBatch>,
         info: CommitInfo,
     ) -> Result<i64, LakeError> {
-        self.commit_rows(name, crate::commit::Change::Append(batches), info)
+        self.commit_rows(name, crate::commit::Change::Append(batches), info, None)
             .await
     }
 
@@ -383,7 +383,7 @@ impl Lake {
         slices: Vec<crate::SliceRows>,
         info: CommitInfo,
     ) -> Result<i64, LakeError> {
-        self.commit_rows(name, crate::commit::Change::Replace(slices), info)
+        self.commit_rows(name, crate::commit::Change::Replace(slices), info, None)
             .await
     }
 
@@ -398,8 +398,13 @@ impl Lake {
             slice: crate::Slice::whole(),
             batches,
         };
-        self.commit_rows(name, crate::commit::Change::Replace(vec![whole]), info)
-            .await
+        self.commit_rows(
+            name,
+            crate::commit::Change::Replace(vec![whole]),
+            info,
+            None,
+        )
+        .await
     }
 
     /// The last value of a user property of the newest commit that has it (see [`CommitInfo`]).
