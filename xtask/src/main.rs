@@ -41,7 +41,7 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "ci",
         options: "",
-        about: "everything that must pass: tidy, format, test, generated pages (with --lint also clippy)",
+        about: "everything that must pass: tidy, format, clippy, test, generated pages",
         run: ci::run,
     },
     Command {

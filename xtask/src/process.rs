@@ -4,14 +4,40 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use crate::tally::Tally;
+
+/// The compiler that the workspace's own crates are built with from now on.
+static DRIVER: OnceLock<PathBuf> = OnceLock::new();
+
+/// Clippy's compiler, which comes with the pinned toolchain.
+pub(crate) fn lint_driver() -> Result<PathBuf, String> {
+    let cargo = std::env::var_os("CARGO").map(PathBuf::from);
+    let name = format!("clippy-driver{}", std::env::consts::EXE_SUFFIX);
+    let driver = cargo.and_then(|cargo| Some(cargo.parent()?.join(name)));
+    match driver.filter(|driver| driver.is_file()) {
+        Some(driver) => Ok(driver),
+        None => Err(
+            "clippy is not installed; run `rustup component add clippy` and try again".to_owned(),
+        ),
+    }
+}
+
+/// Lets every later [`cargo`] compile the workspace's crates with this compiler. Lints that the
+/// workspace denies are errors of the build.
+pub(crate) fn compile_with(driver: PathBuf) {
+    let _ = DRIVER.set(driver);
+}
 
 /// `cargo` of the running toolchain, in the given folder.
 pub(crate) fn cargo(root: &Path) -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
     command.current_dir(root);
+    if let Some(driver) = DRIVER.get() {
+        command.env("RUSTC_WORKSPACE_WRAPPER", driver);
+    }
     // The outer `cargo run` tells this program which package it is. Some build scripts watch those
     // variables, and would have half the dependencies built again.
     for (name, _) in std::env::vars_os() {

@@ -26,16 +26,21 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, TableType, col, lit};
 use datafusion::optimizer::Analyzer;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
+use datafusion::physical_plan::collect;
 use datafusion::prelude::Expr;
 use tietopohja_domain::Problem;
 use tietopohja_lake::{Lake, TableName};
 use tietopohja_policy::{INFORMATION_SCHEMA, Principal, decide, hidden_columns, visible_schemas};
 
 use crate::CATALOG;
+use crate::codes::CodeTable;
 use crate::error::{EngineError, Result};
 use crate::model::{Models, RECURSION_LIMIT, RelationName};
 use crate::statement;
 use crate::tables::{self, INDICATOR_NO};
+
+/// The relation of code lists.
+const CODES: (&str, &str) = ("reference", "code");
 
 /// What does not change between sessions of one engine.
 pub(crate) struct Warehouse {
@@ -51,6 +56,8 @@ pub(crate) struct Warehouse {
     pub(crate) breakdowns: Mutex<Vec<String>>,
     /// Opened tables by name, the newest version only.
     pub(crate) opened: Mutex<HashMap<TableName, (i64, Arc<dyn TableProvider>)>>,
+    /// The code lists in memory, the newest version only.
+    pub(crate) codes: Mutex<Option<(i64, Arc<CodeTable>)>>,
 }
 
 impl Warehouse {
@@ -225,6 +232,11 @@ impl Resolver {
             && let Ok(name) = TableName::new(&key.schema, &key.name)
             && let Some(stored) = self.stored(&name).await?
         {
+            if (key.schema.as_str(), key.name.as_str()) == CODES
+                && let Some(version) = self.version(&name).await?
+            {
+                return Ok(Some(self.codes(version, stored).await?));
+            }
             return self.facade(key, stored).map(Some);
         }
         if let Some(model) = model {
@@ -253,6 +265,29 @@ impl Resolver {
                 .map(Some),
             None => Ok(None),
         }
+    }
+
+    /// The code lists, decoded once for each version.
+    async fn codes(
+        self: &Arc<Self>,
+        version: i64,
+        stored: Arc<dyn TableProvider>,
+    ) -> Result<Arc<CodeTable>> {
+        if let Some((known, codes)) = held(&self.warehouse.codes).as_ref()
+            && *known == version
+        {
+            return Ok(Arc::clone(codes));
+        }
+        let schema = stored.schema();
+        let state = self.inner_state();
+        let scan = stored.scan(&state, None, &[], None).await?;
+        let rows = collect(scan, state.task_ctx()).await?;
+        let codes = Arc::new(CodeTable::new(schema, rows)?);
+        let mut kept = held(&self.warehouse.codes);
+        if kept.as_ref().is_none_or(|(known, _)| *known < version) {
+            *kept = Some((version, Arc::clone(&codes)));
+        }
+        Ok(codes)
     }
 
     /// The columns of a table that is known but not made yet.

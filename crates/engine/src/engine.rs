@@ -24,6 +24,7 @@ use crate::CATALOG;
 use crate::DEFAULT_SCHEMA;
 use crate::catalog::{Resolver, Warehouse};
 use crate::error::{EngineError, Result};
+use crate::lookups::Lookups;
 use crate::model::{Models, RECURSION_LIMIT, RelationName};
 use crate::options::EngineOptions;
 use crate::reference::Manifest;
@@ -100,6 +101,7 @@ impl Engine {
             template: template(&options)?,
             breakdowns: Mutex::default(),
             opened: Mutex::default(),
+            codes: Mutex::default(),
         };
         Ok(Arc::new(Engine {
             options,
@@ -201,6 +203,7 @@ fn template(options: &EngineOptions) -> Result<SessionState> {
         .with_runtime_env(runtime(options)?)
         .with_default_features()
         .with_table_factories(Default::default())
+        .with_optimizer_rule(Arc::new(Lookups))
         .with_physical_optimizer_rule(Arc::new(YieldAfterMultiplying))
         .build();
     register(&mut state)?;

@@ -11,10 +11,12 @@
 //! [`EngineOptions`] and enforce it in `session.rs`.
 
 mod catalog;
+mod codes;
 mod definitions;
 mod depth;
 mod engine;
 mod error;
+mod lookups;
 mod model;
 mod options;
 mod placeholder;
@@ -32,8 +34,8 @@ pub mod reference;
 pub mod status;
 
 pub use calc::{
-    CalcProgress, CalcReport, CalcRequest, IndicatorOutcome, IndicatorResult, NoProgress,
-    PlannedStep, StaleReason,
+    AloneReport, CalcProgress, CalcReport, CalcRequest, IndicatorOutcome, IndicatorResult,
+    NoProgress, PlannedStep, ScanReport, StaleReason,
 };
 pub use check::{CheckOutcome, CheckStatus, Mismatch};
 pub use engine::Engine;

@@ -32,6 +32,80 @@ pub struct ComponentSql {
     pub span: Span,
     /// The query.
     pub sql: String,
+    /// The same as what it takes of each row of one relation, so that components of many
+    /// indicators can share a scan; or why it cannot be said that way.
+    pub row: Result<RowPart, Alone>,
+}
+
+/// What a component takes of each row of a relation. Expressions are SQL over its columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowPart {
+    /// The relation (`conformed.home_care_visit`).
+    pub table: String,
+    /// Conditions that a row must meet, all of them.
+    pub filters: Vec<String>,
+    /// The area.
+    pub area: String,
+    /// What the area is: `municipality` or `county`.
+    pub area_base: &'static str,
+    /// The period; `None` for a spell, which has many.
+    pub period: Option<RowPeriod>,
+    /// Name and member of each breakdown.
+    pub breakdowns: Vec<(String, String)>,
+    /// The delivery; `None` where the relation has none.
+    pub delivery: Option<String>,
+    /// What is counted or added.
+    pub measure: RowMeasure,
+    /// The person, a pseudonym of 16 bytes; `None` where the relation has none.
+    pub person: Option<String>,
+}
+
+/// Where a row's `period_start` comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RowPeriod {
+    /// The first day of the month of this day.
+    MonthOf(String),
+    /// This very day.
+    Day(String),
+}
+
+/// What a component does with the rows it takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RowMeasure {
+    /// `n` counts them.
+    Rows,
+    /// Only who is in them matters: `n` is null.
+    Persons,
+    /// `n` adds this.
+    Sum(String),
+    /// `persons` is the set of these, 16 bytes each, and `n` is null.
+    Things(String),
+    /// `hist` counts these days, and `n` the rows.
+    Waits(String),
+}
+
+/// Why a component is computed by a query of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Alone {
+    /// Spells meet the months that were delivered: a row counts in many of them.
+    Spells,
+    /// Rows of several relations are put together.
+    SeveralRelations,
+    /// Which rows count depends on other rows: the newest version of each area and year.
+    NewestVersion,
+    /// A model over published means: it reads a few hundred rows.
+    Model,
+}
+
+impl std::fmt::Display for Alone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Alone::Spells => "a spell counts in each delivered month that it reaches",
+            Alone::SeveralRelations => "it puts rows of several relations together",
+            Alone::NewestVersion => "it keeps the newest version of each area and year",
+            Alone::Model => "it is a model over published means",
+        })
+    }
 }
 
 /// Compiles an indicator; `breakdowns` are the breakdown columns of the whole catalogue.

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use crate::compile::ComponentSql;
+use crate::compile::{Alone, ComponentSql, RowMeasure, RowPart, RowPeriod};
 use crate::indicator::{
     AgeAt, Ages, Base, Component, Formula, Grain, Indicator, LimitTest, Match, Measure, Model,
     Source, Span, Time, Validity,
@@ -22,10 +22,14 @@ pub(crate) fn queries(indicator: &Indicator, breakdowns: &[String]) -> Vec<Compo
     indicator
         .components
         .iter()
-        .map(|component| ComponentSql {
-            name: component.name.clone(),
-            span: component.span,
-            sql: query(indicator, component, breakdowns),
+        .map(|component| {
+            let query = Query::of(indicator, component, breakdowns);
+            ComponentSql {
+                name: component.name.clone(),
+                span: component.span,
+                sql: query.text(breakdowns),
+                row: query.row(),
+            }
         })
         .collect()
 }
@@ -101,23 +105,83 @@ impl Query<'_> {
     }
 
     fn source_part(&self, source: &Source) -> String {
-        let component = self.component;
+        let (columns, filters) = self.source_columns(source);
+        format!(
+            "    SELECT\n{}\n    FROM {}{}",
+            list("        ", &columns),
+            source.table,
+            conditions("    ", "WHERE", &filters)
+        )
+    }
+
+    /// What the definition takes of each row of a source, and of which rows.
+    fn source_columns(&self, source: &Source) -> (Vec<String>, Vec<String>) {
+        let row = self.row_of(source);
         let mut columns = vec![format!("{} AS area", source.area)];
+        match &row.period {
+            Some(RowPeriod::MonthOf(day)) => columns.push(format!(
+                "CAST(date_trunc('month', {day}) AS DATE) AS period_start"
+            )),
+            Some(RowPeriod::Day(day)) => columns.push(format!("{day} AS period_start")),
+            None => {}
+        }
+        if let Time::Spell(validity) = &source.time {
+            columns.insert(0, "county_code AS organiser".to_owned());
+            columns.push(format!("{} AS first_day", validity.from));
+            columns.push(format!("{} AS last_day", last_day("", validity)));
+            if let (Some(_), Some(birth_date)) = (self.component.ages, &source.birth_date) {
+                columns.push(format!("{birth_date} AS birth_date"));
+            }
+            for (column, _) in source.matches.iter().flat_map(|m| &m.on) {
+                let carried = format!("{column} AS on_{column}");
+                if !columns.contains(&carried) {
+                    columns.push(carried);
+                }
+            }
+        }
+        for (name, expression) in &row.breakdowns {
+            columns.push(format!("{expression} AS {name}"));
+        }
+        match &row.measure {
+            RowMeasure::Rows | RowMeasure::Persons => {}
+            RowMeasure::Sum(amount) => columns.push(format!("{amount} AS amount")),
+            RowMeasure::Things(thing) => columns.push(format!("{thing} AS thing")),
+            RowMeasure::Waits(days) => columns.push(format!("{days} AS wait_days")),
+        }
+        if let Measure::Days(Some(weight)) = &self.component.measure {
+            columns.push(format!("{} AS weight", weight.sql));
+        }
+        if let Some(latest) = &self.component.latest {
+            columns.push(format!("{latest} AS latest"));
+        }
+        if self.has_person() {
+            match &row.person {
+                Some(person) => columns.push(format!("{person} AS person")),
+                None => columns.push("CAST(NULL AS BYTEA) AS person".to_owned()),
+            }
+        }
+        columns.push(match &row.delivery {
+            Some(delivery) => delivery.clone(),
+            None => "CAST(NULL AS VARCHAR) AS delivery_id".to_owned(),
+        });
+        (columns, row.filters)
+    }
+
+    /// The same as parts, for whoever computes several components in one scan.
+    fn row_of(&self, source: &Source) -> RowPart {
+        let component = self.component;
         let mut filters: Vec<String> = source.filter.iter().map(|f| bracketed(&f.sql)).collect();
         if component.estimates {
             filters.extend(source.estimated.iter().map(|f| bracketed(&f.sql)));
         }
         filters.extend(component.filter.iter().map(|f| bracketed(&f.sql)));
-        match &source.time {
+        let period = match &source.time {
             Time::Event(column) => {
                 let column = if column.contains(' ') {
                     format!("({column})")
                 } else {
                     column.clone()
                 };
-                columns.push(format!(
-                    "CAST(date_trunc('month', {column}) AS DATE) AS period_start"
-                ));
                 filters.push(format!("{column} IS NOT NULL"));
                 if let (Some((ages, at)), Some(birth_date)) = (component.ages, &source.birth_date) {
                     let day = match at {
@@ -131,9 +195,9 @@ impl Query<'_> {
                     };
                     filters.extend(age_conditions(birth_date, &day, ages));
                 }
+                Some(RowPeriod::MonthOf(column))
             }
             Time::Year(column) => {
-                columns.push(format!("make_date({column}, 1, 1) AS period_start"));
                 filters.push(format!("{column} IS NOT NULL"));
                 if let (Some((ages, _)), Some(birth_date)) = (component.ages, &source.birth_date) {
                     filters.extend(age_conditions(
@@ -142,64 +206,50 @@ impl Query<'_> {
                         ages,
                     ));
                 }
+                Some(RowPeriod::Day(format!("make_date({column}, 1, 1)")))
             }
-            Time::Spell(validity) => {
-                columns.insert(0, "county_code AS organiser".to_owned());
-                columns.push(format!("{} AS first_day", validity.from));
-                columns.push(format!("{} AS last_day", last_day("", validity)));
-                if let (Some(_), Some(birth_date)) = (component.ages, &source.birth_date) {
-                    columns.push(format!("{birth_date} AS birth_date"));
-                }
-                for (column, _) in source.matches.iter().flat_map(|m| &m.on) {
-                    let carried = format!("{column} AS on_{column}");
-                    if !columns.contains(&carried) {
-                        columns.push(carried);
-                    }
-                }
-            }
-        }
-        for name in &self.used {
+            Time::Spell(_) => None,
+        };
+        let breakdowns = self.used.iter().map(|name| {
             let expression = source
                 .breakdowns
                 .get(*name)
                 .map_or(*name, |f| f.sql.as_str());
-            columns.push(format!("coalesce({expression}, 'unknown') AS {name}"));
-        }
-        match &component.measure {
-            Measure::Count | Measure::Persons | Measure::Days(None) => {}
-            Measure::Sum(amount) => columns.push(format!("{} AS amount", amount.sql)),
-            Measure::Days(Some(weight)) => columns.push(format!("{} AS weight", weight.sql)),
+            (
+                (*name).to_owned(),
+                format!("coalesce({expression}, 'unknown')"),
+            )
+        });
+        let breakdowns = breakdowns.collect();
+        let measure = match &component.measure {
+            Measure::Count | Measure::Days(_) => RowMeasure::Rows,
+            Measure::Persons => RowMeasure::Persons,
+            Measure::Sum(amount) => RowMeasure::Sum(amount.sql.clone()),
             Measure::Distinct(key) => {
-                // A set holds members of 16 bytes, the size of an MD5 digest.
-                columns.push(format!("digest(CAST({key} AS VARCHAR), 'md5') AS thing"));
                 filters.push(format!("{key} IS NOT NULL"));
+                // A set holds members of 16 bytes, the size of an MD5 digest.
+                RowMeasure::Things(format!("digest(CAST({key} AS VARCHAR), 'md5')"))
             }
             Measure::Waits(days) => {
-                columns.push(format!("CAST({} AS BIGINT) AS wait_days", days.sql));
                 filters.push(format!("{} IS NOT NULL", bracketed(&days.sql)));
+                RowMeasure::Waits(format!("CAST({} AS BIGINT)", days.sql))
             }
-            Measure::OverLimit(test) => filters.push(over_limit(test)),
-        }
-        if let Some(latest) = &component.latest {
-            columns.push(format!("{latest} AS latest"));
-        }
-        if self.has_person() {
-            match &source.person {
-                Some(person) => columns.push(format!("{person} AS person")),
-                None => columns.push("CAST(NULL AS BYTEA) AS person".to_owned()),
+            Measure::OverLimit(test) => {
+                filters.push(over_limit(test));
+                RowMeasure::Rows
             }
+        };
+        RowPart {
+            table: source.table.clone(),
+            filters,
+            area: source.area.clone(),
+            area_base: self.base().as_str(),
+            period,
+            breakdowns,
+            delivery: source.has_delivery.then(|| "delivery_id".to_owned()),
+            measure,
+            person: source.person.clone(),
         }
-        columns.push(if source.has_delivery {
-            "delivery_id".to_owned()
-        } else {
-            "CAST(NULL AS VARCHAR) AS delivery_id".to_owned()
-        });
-        format!(
-            "    SELECT\n{}\n    FROM {}{}",
-            list("        ", &columns),
-            source.table,
-            conditions("    ", "WHERE", &filters)
-        )
     }
 
     fn months(&self) -> String {
@@ -262,111 +312,127 @@ impl Query<'_> {
     }
 }
 
-fn query(indicator: &Indicator, component: &Component, breakdowns: &[String]) -> String {
-    let used: Vec<&str> = breakdowns
-        .iter()
-        .map(String::as_str)
-        .filter(|b| indicator.breakdowns.iter().any(|i| i.name == *b))
-        .collect();
-    let sources: Vec<&Source> = component
-        .from
-        .iter()
-        .filter_map(|name| indicator.sources.get(name))
-        .collect();
-    let query = Query {
-        indicator,
-        component,
-        used,
-        sources,
-    };
-    let period = if query.spell() {
-        "m.period_start"
-    } else {
-        "s.period_start"
-    };
-
-    let mut ctes = vec![format!("source AS (\n{}\n)", query.source())];
-    if component.latest.is_some() {
-        ctes.push(
-            "-- The newest version of each area and year.\nnewest AS (\n    \
-             SELECT area, date_part('year', period_start) AS year, max(latest) AS latest\n    \
-             FROM source\n    GROUP BY area, date_part('year', period_start)\n)"
-                .to_owned(),
-        );
-    }
-    if query.spell() {
-        ctes.push(format!(
-            "-- The months that the organiser has delivered.\nmonth AS (\n{}\n)",
-            query.months()
-        ));
-    }
-
-    let n = match &component.measure {
-        Measure::Count | Measure::OverLimit(_) => "count(*)".to_owned(),
-        Measure::Waits(_) => "count(s.wait_days)".to_owned(),
-        Measure::Sum(_) => "sum(s.amount)".to_owned(),
-        Measure::Days(weight) => {
-            let days =
-                "(least(s.last_day, m.period_end) - greatest(s.first_day, m.period_start) + 1)";
-            if weight.is_some() {
-                format!("sum({days} * s.weight)")
-            } else {
-                format!("sum({days})")
-            }
-        }
-        Measure::Persons | Measure::Distinct(_) => "NULL".to_owned(),
-    };
-    let persons = match &component.measure {
-        Measure::Distinct(_) => "person_set(s.thing)",
-        _ if query.has_person() => "person_set(s.person)",
-        _ => "CAST(NULL AS BYTEA)",
-    };
-    let hist = match &component.measure {
-        Measure::Waits(_) => "day_histogram(s.wait_days)",
-        _ => "CAST(NULL AS BYTEA)",
-    };
-    let mut columns = vec![
-        "s.area".to_owned(),
-        format!("{} AS area_base", literal(query.base().as_str())),
-        period.to_owned(),
-    ];
-    columns.extend(breakdowns.iter().map(|b| {
-        if query.used.contains(&b.as_str()) {
-            format!("s.{b}")
-        } else {
-            format!("CAST(NULL AS VARCHAR) AS {b}")
-        }
-    }));
-    columns.push("CAST(NULL AS INT) AS age".to_owned());
-    columns.push("s.delivery_id".to_owned());
-    columns.push(format!("CAST({n} AS BIGINT) AS n"));
-    columns.push(format!("{persons} AS persons"));
-    columns.push(format!("{hist} AS hist"));
-    columns.push("CAST(NULL AS DOUBLE) AS x".to_owned());
-    let mut group: Vec<String> = vec!["s.area".to_owned(), period.to_owned()];
-    group.extend(query.used.iter().map(|b| format!("s.{b}")));
-    group.push("s.delivery_id".to_owned());
-    format!(
-        "-- {} {}, component {}: {}.\n-- One row per {}, {}{} and delivery.\nWITH {}\nSELECT\n{}\n{}\nGROUP BY {}\n",
-        indicator.id,
-        indicator.version,
-        component.name,
-        describe(component),
-        query.base().as_str(),
-        if indicator.cell_grain() == Grain::Year {
-            "year"
-        } else {
-            "month"
-        },
-        query
-            .used
+impl<'a> Query<'a> {
+    fn of(indicator: &'a Indicator, component: &'a Component, breakdowns: &'a [String]) -> Self {
+        let used = breakdowns
             .iter()
-            .fold(String::new(), |text, b| text + ", " + b),
-        ctes.join(",\n"),
-        list("    ", &columns),
-        query.rows(),
-        group.join(", ")
-    )
+            .map(String::as_str)
+            .filter(|b| indicator.breakdowns.iter().any(|i| i.name == *b));
+        let sources = component
+            .from
+            .iter()
+            .filter_map(|name| indicator.sources.get(name));
+        Query {
+            indicator,
+            component,
+            used: used.collect(),
+            sources: sources.collect(),
+        }
+    }
+
+    /// What the component takes of each row, when that is all it takes.
+    fn row(&self) -> Result<RowPart, Alone> {
+        let [source] = self.sources.as_slice() else {
+            return Err(Alone::SeveralRelations);
+        };
+        if self.component.latest.is_some() {
+            return Err(Alone::NewestVersion);
+        }
+        if self.spell() {
+            return Err(Alone::Spells);
+        }
+        Ok(self.row_of(source))
+    }
+
+    fn text(&self, breakdowns: &[String]) -> String {
+        let period = if self.spell() {
+            "m.period_start"
+        } else {
+            "s.period_start"
+        };
+
+        let mut ctes = vec![format!("source AS (\n{}\n)", self.source())];
+        if self.component.latest.is_some() {
+            ctes.push(
+                "-- The newest version of each area and year.\nnewest AS (\n    \
+                 SELECT area, date_part('year', period_start) AS year, max(latest) AS latest\n    \
+                 FROM source\n    GROUP BY area, date_part('year', period_start)\n)"
+                    .to_owned(),
+            );
+        }
+        if self.spell() {
+            ctes.push(format!(
+                "-- The months that the organiser has delivered.\nmonth AS (\n{}\n)",
+                self.months()
+            ));
+        }
+
+        let n = match &self.component.measure {
+            Measure::Count | Measure::OverLimit(_) => "count(*)".to_owned(),
+            Measure::Waits(_) => "count(s.wait_days)".to_owned(),
+            Measure::Sum(_) => "sum(s.amount)".to_owned(),
+            Measure::Days(weight) => {
+                let days =
+                    "(least(s.last_day, m.period_end) - greatest(s.first_day, m.period_start) + 1)";
+                if weight.is_some() {
+                    format!("sum({days} * s.weight)")
+                } else {
+                    format!("sum({days})")
+                }
+            }
+            Measure::Persons | Measure::Distinct(_) => "NULL".to_owned(),
+        };
+        let persons = match &self.component.measure {
+            Measure::Distinct(_) => "person_set(s.thing)",
+            _ if self.has_person() => "person_set(s.person)",
+            _ => "CAST(NULL AS BYTEA)",
+        };
+        let hist = match &self.component.measure {
+            Measure::Waits(_) => "day_histogram(s.wait_days)",
+            _ => "CAST(NULL AS BYTEA)",
+        };
+        let mut columns = vec![
+            "s.area".to_owned(),
+            format!("{} AS area_base", literal(self.base().as_str())),
+            period.to_owned(),
+        ];
+        columns.extend(breakdowns.iter().map(|b| {
+            if self.used.contains(&b.as_str()) {
+                format!("s.{b}")
+            } else {
+                format!("CAST(NULL AS VARCHAR) AS {b}")
+            }
+        }));
+        columns.push("CAST(NULL AS INT) AS age".to_owned());
+        columns.push("s.delivery_id".to_owned());
+        columns.push(format!("CAST({n} AS BIGINT) AS n"));
+        columns.push(format!("{persons} AS persons"));
+        columns.push(format!("{hist} AS hist"));
+        columns.push("CAST(NULL AS DOUBLE) AS x".to_owned());
+        let mut group: Vec<String> = vec!["s.area".to_owned(), period.to_owned()];
+        group.extend(self.used.iter().map(|b| format!("s.{b}")));
+        group.push("s.delivery_id".to_owned());
+        format!(
+            "-- {} {}, component {}: {}.\n-- One row per {}, {}{} and delivery.\nWITH {}\nSELECT\n{}\n{}\nGROUP BY {}\n",
+            self.indicator.id,
+            self.indicator.version,
+            self.component.name,
+            describe(self.component),
+            self.base().as_str(),
+            if self.indicator.cell_grain() == Grain::Year {
+                "year"
+            } else {
+                "month"
+            },
+            self.used
+                .iter()
+                .fold(String::new(), |text, b| text + ", " + b),
+            ctes.join(",\n"),
+            list("    ", &columns),
+            self.rows(),
+            group.join(", ")
+        )
+    }
 }
 
 fn describe(component: &Component) -> String {
@@ -529,6 +595,7 @@ fn model_queries(indicator: &Indicator, model: &Model, breakdowns: &[String]) ->
             ),
             name,
             span: Span::Period,
+            row: Err(Alone::Model),
         });
         if let Some(share) = &sector.share {
             let name = share_component(&sector.name);
@@ -541,6 +608,7 @@ fn model_queries(indicator: &Indicator, model: &Model, breakdowns: &[String]) ->
                 ),
                 name,
                 span: Span::Period,
+                row: Err(Alone::Model),
             });
         }
     }

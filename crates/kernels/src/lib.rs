@@ -9,6 +9,7 @@
 
 mod aggregate;
 mod cell;
+mod cells;
 mod day_histogram;
 mod intervals;
 mod person_set;
@@ -19,6 +20,7 @@ mod testing;
 
 use datafusion_expr::{AggregateUDF, ScalarUDF};
 
+pub use cells::{CellColumn, CellSpec, Cells, GroupRows, GroupSpec};
 pub use day_histogram::DayHistogram;
 pub use intervals::{byar, poisson_exact, rate_limits, wilson};
 pub use person_set::PersonSet;

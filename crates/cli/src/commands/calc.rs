@@ -4,7 +4,10 @@ use std::path::Path;
 
 use clap::Args;
 use indicatif::ProgressBar;
-use tietopohja_engine::{CalcProgress, CalcReport, CalcRequest, IndicatorOutcome, IndicatorResult};
+use tietopohja_engine::{
+    AloneReport, CalcProgress, CalcReport, CalcRequest, IndicatorOutcome, IndicatorResult,
+    ScanReport,
+};
 
 use crate::commands::land::spinner;
 use crate::failure::Failure;
@@ -17,6 +20,9 @@ pub(crate) struct Plan {
     /// Indicators by id; none means all
     #[arg(value_name = "INDICATOR")]
     ids: Vec<String>,
+    /// Show which components share a pass over a relation, and why others cannot
+    #[arg(long)]
+    explain: bool,
     /// A list of steps as JSON
     #[arg(long)]
     json: bool,
@@ -26,6 +32,13 @@ impl Plan {
     pub(crate) async fn run(self, folder: &Path) -> Result<(), Failure> {
         let engine = Warehouse::open(folder)?.engine().await?;
         engine.load_reference().await?;
+        if self.explain {
+            let (scans, alone) = Box::pin(engine.plan_scans(&self.ids)).await?;
+            if self.json {
+                return print_json(&serde_json::json!({ "scans": scans, "alone": alone }));
+            }
+            return print(&scans_text(&scans, &alone));
+        }
         let steps = Box::pin(engine.plan_calc(&self.ids)).await?;
         if self.json {
             return print_json(&steps);
@@ -57,6 +70,32 @@ impl Plan {
     }
 }
 
+fn scans_text(scans: &[ScanReport], alone: &[AloneReport]) -> String {
+    let mut text = String::new();
+    for scan in scans {
+        text.push_str(&format!(
+            "one pass over {}: {} components, {} groupings, {} expressions\n",
+            scan.table,
+            scan.components.len(),
+            scan.groupings,
+            scan.expressions
+        ));
+        for component in &scan.components {
+            text.push_str(&format!("    {component}\n"));
+        }
+    }
+    if !alone.is_empty() {
+        text.push_str("queries of their own\n");
+        for AloneReport { component, why } in alone {
+            text.push_str(&format!("    {component}: {why}\n"));
+        }
+    }
+    if text.is_empty() {
+        text.push_str("nothing is stale");
+    }
+    text.trim_end().to_owned()
+}
+
 /// Arguments of `calc`.
 #[derive(Debug, Args)]
 pub(crate) struct Calc {
@@ -66,6 +105,9 @@ pub(crate) struct Calc {
     /// Compute also what has not changed
     #[arg(long)]
     full: bool,
+    /// Compute each component by a query of its own: slower, with the same numbers
+    #[arg(long)]
+    one_by_one: bool,
     /// Show what would be computed and compute nothing
     #[arg(long)]
     dry_run: bool,
@@ -80,6 +122,7 @@ impl Calc {
             return Box::pin(
                 Plan {
                     ids: self.ids,
+                    explain: false,
                     json: self.json,
                 }
                 .run(folder),
@@ -90,6 +133,7 @@ impl Calc {
         let request = CalcRequest {
             ids: self.ids,
             full: self.full,
+            one_by_one: self.one_by_one,
             trigger: "manual".to_owned(),
         };
         let report = Box::pin(compute(&engine, &request)).await?;
@@ -165,6 +209,19 @@ pub(crate) fn report_text(report: &CalcReport) -> Result<String, Failure> {
         false,
     )?;
     let mut text = String::from_utf8_lossy(&text).into_owned();
+    for scan in &report.scans {
+        text.push_str(&format!(
+            "one pass over {} for {} components: {:.2} s{}\n",
+            scan.table,
+            scan.components.len(),
+            scan.seconds,
+            if scan.gave_way.is_some() {
+                ", given up for queries of their own"
+            } else {
+                ""
+            }
+        ));
+    }
     text.push_str(&format!(
         "{} computed, {} unchanged, {} failed; {:.1} s\n",
         report.computed(),
@@ -181,6 +238,10 @@ impl CalcProgress for Watcher {
     fn started(&self, id: &str, number: usize, total: usize) {
         self.0.set_message(format!("of {total}: {id}"));
         self.0.set_position(number as u64);
+    }
+
+    fn scanning(&self, table: &str) {
+        self.0.set_message(format!("reading {table}"));
     }
 
     fn finished(&self, _result: &IndicatorResult) {}

@@ -78,6 +78,7 @@ impl Demo {
         let request = CalcRequest {
             ids: Vec::new(),
             full: false,
+            one_by_one: false,
             trigger: "demo".to_owned(),
         };
         let report = Box::pin(calc::compute(&engine, &request)).await?;

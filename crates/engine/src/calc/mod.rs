@@ -5,12 +5,16 @@
 //! disclosure profile ([`fingerprint`]). One indicator that fails does not stop the others. All
 //! indicators of a run see every table at one version.
 //!
+//! What components of several indicators can be taken from one pass over a relation is ([`scan`]).
+//!
 //! [`CalcRequest`] in, [`CalcReport`] out; the rows are built in [`rows`].
 
 mod fingerprint;
 mod rows;
 mod run;
+mod scan;
 
+pub use scan::{AloneReport, ScanReport};
 use serde::Serialize;
 use tietopohja_domain::Problem;
 
@@ -27,6 +31,9 @@ pub struct CalcRequest {
     pub ids: Vec<String>,
     /// Compute also what has not changed.
     pub full: bool,
+    /// Compute each component by a query of its own instead of sharing scans: slower, with the same
+    /// numbers. For comparing.
+    pub one_by_one: bool,
     /// Who or what asked, for `meta.run`: `manual`, `demo`, `schedule`.
     pub trigger: String,
 }
@@ -73,6 +80,8 @@ pub struct CalcReport {
     pub run_id: Option<String>,
     /// Every indicator asked for, in order of id.
     pub indicators: Vec<IndicatorResult>,
+    /// The passes over relations that components shared.
+    pub scans: Vec<ScanReport>,
     /// How long all of it took.
     pub seconds: f64,
     /// The part of it that went to writing.
@@ -102,6 +111,8 @@ impl CalcReport {
 pub trait CalcProgress: Send + Sync {
     /// An indicator begins; `number` of `total`.
     fn started(&self, id: &str, number: usize, total: usize);
+    /// A pass over a relation begins, which several indicators share.
+    fn scanning(&self, table: &str);
     /// It ended.
     fn finished(&self, result: &IndicatorResult);
 }
@@ -112,6 +123,7 @@ pub struct NoProgress;
 
 impl CalcProgress for NoProgress {
     fn started(&self, _id: &str, _number: usize, _total: usize) {}
+    fn scanning(&self, _table: &str) {}
     fn finished(&self, _result: &IndicatorResult) {}
 }
 

@@ -17,6 +17,7 @@ use tietopohja_lake::{CommitInfo, Slice, SliceRows, TableName};
 
 use super::fingerprint::Inputs;
 use super::rows::{Stamp, component_rows, stamp_of, value_rows};
+use super::scan::{AloneReport, Prepared, ScanReport, SharedScan, scans_of};
 use super::{
     CalcProgress, CalcReport, CalcRequest, IndicatorOutcome, IndicatorResult, PlannedStep,
     StaleReason, of_definition,
@@ -34,6 +35,20 @@ use crate::tables::{
 
 /// Components are written when this many bytes of them are held.
 const COMPONENT_BYTES: usize = 256 << 20;
+
+/// What the value queries of nearly all indicators read, in the order in which they depend on each
+/// other: deliveries, calendar, areas, residents. The ledger alone has a file for each delivery. They
+/// are read once for a run; together they are some tens of megabytes, however much is delivered.
+const READ_BY_ALL: [(&str, &str); 8] = [
+    ("meta", "delivery"),
+    ("meta", "delivered_month"),
+    ("reference", "period"),
+    ("reference", "county"),
+    ("reference", "municipality_on"),
+    ("reference", "area_member"),
+    ("reference", "population"),
+    ("reference", "population_total"),
+];
 
 /// A row of `meta.calculation`.
 #[derive(Debug, Clone)]
@@ -58,6 +73,50 @@ struct Run {
     inputs: Inputs,
     before: BTreeMap<String, Calculation>,
     stamp: Stamp,
+}
+
+/// An indicator with its queries, and the digest of what they depend on.
+struct Todo<'a> {
+    indicator: &'a Indicator,
+    compiled: Compiled,
+    /// `None` when it cannot be told: whoever computes the indicator meets the error.
+    fingerprint: Option<String>,
+}
+
+impl Todo<'_> {
+    /// Whether what is stored was computed from something else.
+    fn is_stale(&self, run: &Run) -> bool {
+        let before = run.before.get(self.indicator.id());
+        self.fingerprint.is_none()
+            || before.map(|before| &before.fingerprint) != self.fingerprint.as_ref()
+    }
+}
+
+/// Indicators that share a relation, directly or through others, are computed together; what they
+/// share need not be kept longer than that.
+fn batches(stale: Vec<Todo<'_>>) -> Vec<Vec<Todo<'_>>> {
+    let mut batches: Vec<(BTreeSet<String>, Vec<Todo<'_>>)> = Vec::new();
+    for todo in stale {
+        let rows = todo.compiled.components.iter();
+        let mut tables: BTreeSet<String> = rows
+            .filter_map(|component| component.row.as_ref().ok())
+            .map(|row| row.table.clone())
+            .collect();
+        let mut together = Vec::new();
+        let mut apart = Vec::new();
+        for (known, members) in batches {
+            if known.is_disjoint(&tables) {
+                apart.push((known, members));
+            } else {
+                tables.extend(known);
+                together.extend(members);
+            }
+        }
+        together.push(todo);
+        apart.push((tables, together));
+        batches = apart;
+    }
+    batches.into_iter().map(|(_, members)| members).collect()
 }
 
 /// What an indicator's computation gave.
@@ -87,20 +146,59 @@ impl Engine {
     pub async fn plan_calc(self: &Arc<Self>, ids: &[String]) -> Result<Vec<PlannedStep>> {
         let run = self.begin().await?;
         let mut steps = Vec::new();
-        for indicator in chosen(&run.catalogue, ids)? {
-            let compiled = run.catalogue.compile(indicator);
-            let fingerprint = self.fingerprint_in(&run, indicator, &compiled).await?;
-            let reason = match run.before.get(indicator.id()) {
+        for todo in self.todo(&run, ids).await? {
+            let reason = match run.before.get(todo.indicator.id()) {
                 None => StaleReason::NeverComputed,
-                Some(before) if before.fingerprint != fingerprint => StaleReason::Changed,
+                Some(_) if todo.is_stale(&run) => StaleReason::Changed,
                 Some(_) => continue,
             };
+            if todo.fingerprint.is_none() {
+                self.fingerprint_in(&run, todo.indicator, &todo.compiled)
+                    .await?;
+            }
             steps.push(PlannedStep {
-                id: indicator.id().to_owned(),
+                id: todo.indicator.id().to_owned(),
                 reason,
             });
         }
         Ok(steps)
+    }
+
+    /// How the components of stale indicators would be computed: which of them share a pass over a
+    /// relation, and why the others do not. Runs nothing.
+    ///
+    /// # Errors
+    /// As [`Engine::plan_calc`].
+    pub async fn plan_scans(
+        self: &Arc<Self>,
+        ids: &[String],
+    ) -> Result<(Vec<ScanReport>, Vec<AloneReport>)> {
+        let run = self.begin().await?;
+        let mut stale = self.todo(&run, ids).await?;
+        stale.retain(|todo| todo.is_stale(&run));
+        let (scans, alone) = scans_of(stale.iter().map(|todo| (todo.indicator, &todo.compiled)));
+        let alone = alone.into_iter().map(|(component, why)| AloneReport {
+            component,
+            why: why.to_string(),
+        });
+        Ok((
+            scans.iter().map(SharedScan::report).collect(),
+            alone.collect(),
+        ))
+    }
+
+    async fn todo<'a>(self: &Arc<Self>, run: &'a Run, ids: &[String]) -> Result<Vec<Todo<'a>>> {
+        let mut todo = Vec::new();
+        for indicator in chosen(&run.catalogue, ids)? {
+            let compiled = run.catalogue.compile(indicator);
+            let fingerprint = self.fingerprint_in(run, indicator, &compiled).await.ok();
+            todo.push(Todo {
+                indicator,
+                compiled,
+                fingerprint,
+            });
+        }
+        Ok(todo)
     }
 
     /// Computes indicators: those asked for, or all, and of them those whose inputs have changed,
@@ -120,18 +218,39 @@ impl Engine {
     ) -> Result<CalcReport> {
         let started = Instant::now();
         let run = self.begin().await?;
-        let indicators = chosen(&run.catalogue, &request.ids)?;
-        let mut results = Vec::new();
         let mut after = run.before.clone();
         let mut pending = Pending::default();
-        for (at, indicator) in indicators.iter().enumerate() {
-            progress.started(indicator.id(), at + 1, indicators.len());
-            let result = self
-                .one(&run, indicator, request.full, &mut after, &mut pending)
-                .await;
-            progress.finished(&result);
-            results.push(result);
+        let mut results = Vec::new();
+        let mut stale = Vec::new();
+        for todo in self.todo(&run, &request.ids).await? {
+            if request.full || todo.is_stale(&run) {
+                stale.push(todo);
+            } else if let Some(before) = run.before.get(todo.indicator.id()) {
+                results.push(before.unchanged());
+            }
         }
+        let total = stale.len();
+        let mut number = 0;
+        let mut reports = Vec::new();
+        for batch in batches(stale) {
+            let prepared = if request.one_by_one {
+                Prepared::new()
+            } else {
+                let (prepared, scans) = self.shared(&run, &batch, progress).await;
+                reports.extend(scans);
+                prepared
+            };
+            for todo in batch {
+                number += 1;
+                progress.started(todo.indicator.id(), number, total);
+                let result = self
+                    .one(&run, &todo, &prepared, &mut after, &mut pending)
+                    .await;
+                progress.finished(&result);
+                results.push(result);
+            }
+        }
+        results.sort_by(|a, b| a.id.cmp(&b.id));
         let retired = if request.ids.is_empty() {
             retire(&run, &mut after, &mut pending)
         } else {
@@ -158,6 +277,7 @@ impl Engine {
         Ok(CalcReport {
             run_id: recorded.then(|| run.stamp.run_id.clone()),
             indicators: results,
+            scans: reports,
             seconds: started.elapsed().as_secs_f64(),
             commit_seconds: pending.commit_seconds,
         })
@@ -167,6 +287,9 @@ impl Engine {
         let catalogue = self.catalogue().await?;
         let profiles = self.profiles()?;
         let resolver = self.plain_resolver();
+        for (schema, name) in READ_BY_ALL {
+            self.hold(&resolver, schema, name).await?;
+        }
         let inputs = self.inputs(&resolver).await?;
         let before = self.calculations(&resolver).await?;
         Ok(Run {
@@ -179,35 +302,70 @@ impl Engine {
         })
     }
 
+    /// Reads a relation once and keeps its rows for everything else that this session plans.
+    async fn hold(&self, resolver: &Arc<Resolver>, schema: &str, name: &str) -> Result<()> {
+        let Some(table) = resolver.table(schema, name).await? else {
+            return Ok(());
+        };
+        let rows = self
+            .run(resolver, &format!("SELECT * FROM {schema}.{name}"))
+            .await?;
+        let columns = rows
+            .first()
+            .map_or_else(|| table.schema(), RecordBatch::schema);
+        let held = MemTable::try_new(columns, vec![rows])?;
+        resolver.put_instead(RelationName::new(schema, name), Arc::new(held));
+        Ok(())
+    }
+
     pub(crate) fn profiles(&self) -> Result<Profiles> {
         let files = definition_files(self, "definitions/disclosure")?;
         Profiles::parse(&files).map_err(|problems| EngineError::Definitions { problems })
     }
 
+    /// Every pass that the indicators of a batch share.
+    async fn shared(
+        &self,
+        run: &Run,
+        batch: &[Todo<'_>],
+        progress: &dyn CalcProgress,
+    ) -> (Prepared, Vec<ScanReport>) {
+        let (scans, _) = scans_of(batch.iter().map(|todo| (todo.indicator, &todo.compiled)));
+        let mut prepared = Prepared::new();
+        let mut reports = Vec::new();
+        for scan in scans {
+            progress.scanning(&scan.report().table);
+            let (rows, report) = self
+                .run_scan(&run.resolver, &scan, run.catalogue.breakdowns())
+                .await;
+            prepared.extend(rows);
+            reports.push(report);
+        }
+        (prepared, reports)
+    }
+
     async fn one(
         self: &Arc<Self>,
         run: &Run,
-        indicator: &Indicator,
-        full: bool,
+        todo: &Todo<'_>,
+        prepared: &Prepared,
         after: &mut BTreeMap<String, Calculation>,
         pending: &mut Pending,
     ) -> IndicatorResult {
         let started = Instant::now();
         let mut result = IndicatorResult {
-            id: indicator.id().to_owned(),
-            version: indicator.version().to_owned(),
-            outcome: IndicatorOutcome::Unchanged,
+            id: todo.indicator.id().to_owned(),
+            version: todo.indicator.version().to_owned(),
+            outcome: IndicatorOutcome::Computed,
             component_rows: 0,
             value_rows: 0,
             suppressed: 0,
             seconds: 0.0,
         };
-        let ended = Box::pin(self.one_of(run, indicator, full, after, pending, &mut result)).await;
+        let ended = Box::pin(self.one_of(run, todo, prepared, pending, &mut result)).await;
         result.seconds = started.elapsed().as_secs_f64();
         match ended {
-            Ok(None) => {}
-            Ok(Some(calculation)) => {
-                result.outcome = IndicatorOutcome::Computed;
+            Ok(calculation) => {
                 after.insert(
                     result.id.clone(),
                     Calculation {
@@ -217,7 +375,7 @@ impl Engine {
                 );
             }
             Err(error) => {
-                tracing::debug!(indicator = indicator.id(), error = ?error, "an indicator failed");
+                tracing::debug!(indicator = result.id, error = ?error, "an indicator failed");
                 result.outcome = IndicatorOutcome::Failed {
                     message: error.to_string(),
                 };
@@ -229,26 +387,23 @@ impl Engine {
     async fn one_of(
         self: &Arc<Self>,
         run: &Run,
-        indicator: &Indicator,
-        full: bool,
-        after: &BTreeMap<String, Calculation>,
+        todo: &Todo<'_>,
+        prepared: &Prepared,
         pending: &mut Pending,
         result: &mut IndicatorResult,
-    ) -> Result<Option<Calculation>> {
-        let compiled = run.catalogue.compile(indicator);
-        let fingerprint = self.fingerprint_in(run, indicator, &compiled).await?;
-        if let Some(before) = after.get(indicator.id())
-            && before.fingerprint == fingerprint
-            && !full
-        {
-            result.component_rows = u64::try_from(before.component_rows).unwrap_or(0);
-            result.value_rows = u64::try_from(before.value_rows).unwrap_or(0);
-            result.suppressed = u64::try_from(before.suppressed).unwrap_or(0);
-            return Ok(None);
-        }
+    ) -> Result<Calculation> {
+        let Todo {
+            indicator,
+            compiled,
+            fingerprint,
+        } = todo;
+        let fingerprint = match fingerprint {
+            Some(fingerprint) => fingerprint.clone(),
+            None => self.fingerprint_in(run, indicator, compiled).await?,
+        };
         let profile = profile_of(run, indicator)?;
         let computed = self
-            .compute_indicator(run, indicator, &compiled, profile)
+            .compute_indicator(run, indicator, compiled, profile, prepared)
             .await?;
         let component_rows: usize = computed.components.iter().map(RecordBatch::num_rows).sum();
         let value_rows = computed.restricted.num_rows();
@@ -259,7 +414,7 @@ impl Engine {
         if pending.component_bytes > COMPONENT_BYTES {
             self.write_components(&run.catalogue, pending).await?;
         }
-        Ok(Some(Calculation {
+        Ok(Calculation {
             indicator: indicator.id().to_owned(),
             number: compiled.indicator_no,
             version: indicator.version().to_owned(),
@@ -270,7 +425,7 @@ impl Engine {
             value_rows: i64::try_from(value_rows).unwrap_or(i64::MAX),
             suppressed: i64::try_from(result.suppressed).unwrap_or(i64::MAX),
             seconds: 0.0,
-        }))
+        })
     }
 
     async fn fingerprint_in(
@@ -291,11 +446,16 @@ impl Engine {
         indicator: &Indicator,
         compiled: &Compiled,
         profile: &Profile,
+        prepared: &Prepared,
     ) -> Result<Computed> {
         let breakdowns = run.catalogue.breakdowns();
         let mut components = Vec::new();
         for component in &compiled.components {
-            let batches = self.run(&run.resolver, &component.sql).await?;
+            let key = (indicator.id().to_owned(), component.name.clone());
+            let batches = match prepared.get(&key) {
+                Some(rows) => vec![rows.clone()],
+                None => self.run(&run.resolver, &component.sql).await?,
+            };
             components.push(component_rows(
                 indicator,
                 &component.name,
@@ -431,6 +591,22 @@ impl Engine {
             }
         }
         Ok(found)
+    }
+}
+
+impl Calculation {
+    /// The result of an indicator that need not be computed again.
+    fn unchanged(&self) -> IndicatorResult {
+        let count = |rows: i64| u64::try_from(rows).unwrap_or(0);
+        IndicatorResult {
+            id: self.indicator.clone(),
+            version: self.version.clone(),
+            outcome: IndicatorOutcome::Unchanged,
+            component_rows: count(self.component_rows),
+            value_rows: count(self.value_rows),
+            suppressed: count(self.suppressed),
+            seconds: 0.0,
+        }
     }
 }
 

@@ -76,6 +76,7 @@ async fn calc(engine: &Arc<Engine>, ids: &[&str], full: bool) -> CalcReport {
     let request = CalcRequest {
         ids,
         full,
+        one_by_one: false,
         trigger: "test".to_owned(),
     };
     let report = engine.calc(&request, &NoProgress).await.unwrap();
@@ -124,6 +125,106 @@ async fn every_shipped_definition_is_computed_without_any_delivery() {
         assert!(outcome.agrees() && outcome.compared > 0, "{outcome:#?}");
     }
     assert_eq!(calc(&engine, &[], false).await.computed(), 0);
+}
+
+#[tokio::test]
+async fn sharing_scans_changes_no_component() {
+    let warehouse = loaded().await;
+    for county in [7, 8] {
+        land_year(&warehouse, county).await;
+    }
+    let states = "SELECT indicator, component, area, area_base, period_start, delivery_id, n, \
+                  encode(persons, 'hex') AS persons, encode(hist, 'hex') AS hist, x, sex \
+                  FROM component.cell ORDER BY ALL NULLS LAST";
+    let mut answers = Vec::new();
+    for (one_by_one, partitions) in [(true, 2), (false, 1), (false, 2), (false, 7)] {
+        let options = warehouse.product_options().target_partitions(partitions);
+        let engine = Engine::open(options).await.unwrap();
+        let request = CalcRequest {
+            full: true,
+            one_by_one,
+            ..CalcRequest::default()
+        };
+        let report = engine.calc(&request, &NoProgress).await.unwrap();
+        assert_eq!(report.failed(), 0, "{report:#?}");
+        assert_eq!(report.scans.is_empty(), one_by_one, "{report:#?}");
+        for scan in &report.scans {
+            assert_eq!(scan.gave_way, None, "{scan:#?}");
+        }
+        let admin = session(&engine, Role::Admin).await;
+        answers.push(shown(&admin, states).await.unwrap());
+    }
+    assert!(answers[0].lines().count() > 1_000);
+    assert!(answers[0].contains(RATE));
+    assert!(answers.iter().all(|answer| *answer == answers[0]));
+}
+
+#[tokio::test]
+async fn a_definition_that_fails_does_not_take_others_of_its_scan_along() {
+    let warehouse = loaded().await;
+    land_year(&warehouse, 7).await;
+    let file = format!("definitions/indicators/{RATE}.toml");
+    let broken = warehouse.read(&file).replace(RATE, "lasu.broken").replace(
+        "where = \"NOT voided\"",
+        "where = \"10 / (length(notification_no) - length(notification_no)) > 0\"",
+    );
+    warehouse.write("definitions/indicators/lasu.broken.toml", &broken);
+    let engine = warehouse.product_engine().await;
+    let request = CalcRequest {
+        ids: vec![RATE.to_owned(), "lasu.broken".to_owned()],
+        ..CalcRequest::default()
+    };
+    let report = engine.calc(&request, &NoProgress).await.unwrap();
+    assert_eq!((report.computed(), report.failed()), (1, 1), "{report:#?}");
+    assert!(report.scans.iter().any(|scan| scan.gave_way.is_some()));
+    let reader = session(&engine, Role::Reader).await;
+    let sql = "SELECT DISTINCT indicator FROM published.indicator_value WHERE value IS NOT NULL";
+    let known = shown(&reader, sql).await.unwrap();
+    assert!(known.contains(RATE) && !known.contains("broken"), "{known}");
+}
+
+#[tokio::test]
+async fn a_lookup_of_codes_that_nobody_reads_is_left_out() {
+    let warehouse = loaded().await;
+    land_year(&warehouse, 7).await;
+    let engine = warehouse.product_engine().await;
+    let admin = session(&engine, Role::Admin).await;
+    let plan = async |sql: &str| shown(&admin, &format!("EXPLAIN {sql}")).await.unwrap();
+    for (sql, looks_up) in [
+        (
+            "SELECT count(*) FROM conformed.child_welfare_notification",
+            false,
+        ),
+        (
+            "SELECT municipality_code, count(*) FROM conformed.child_welfare_notification WHERE NOT voided GROUP BY municipality_code",
+            false,
+        ),
+        (
+            "SELECT notifier, count(*) FROM conformed.child_welfare_notification GROUP BY notifier",
+            true,
+        ),
+        (
+            "SELECT count(*) FROM conformed.child_welfare_notification WHERE notifier = 'unknown'",
+            true,
+        ),
+        // A join of another shape may give several rows for one.
+        (
+            "SELECT n.received_on FROM raw.child_notification AS n LEFT JOIN reference.code AS c ON c.code = n.notifier",
+            true,
+        ),
+        (
+            "SELECT n.received_on FROM raw.child_notification AS n LEFT JOIN reference.code AS c ON c.list = 'thl.notifier' AND c.code = n.notifier",
+            true,
+        ),
+    ] {
+        assert_eq!(plan(sql).await.contains("JoinExec"), looks_up, "{sql}");
+    }
+    let rows = "SELECT count(*) AS n FROM conformed.child_welfare_notification";
+    let raw = "SELECT count(*) AS n FROM raw.child_notification";
+    assert_eq!(
+        shown(&admin, rows).await.unwrap(),
+        shown(&admin, raw).await.unwrap()
+    );
 }
 
 #[tokio::test]
@@ -306,6 +407,7 @@ async fn a_failing_indicator_stops_no_other_and_keeps_what_it_had() {
     let request = CalcRequest {
         ids: ids.map(str::to_owned).into(),
         full: true,
+        one_by_one: false,
         trigger: String::new(),
     };
     let report = engine.calc(&request, &NoProgress).await.unwrap();

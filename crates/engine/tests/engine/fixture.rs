@@ -61,6 +61,10 @@ impl Warehouse {
         std::fs::write(path, text).unwrap();
     }
 
+    pub(crate) fn read(&self, file: &str) -> String {
+        std::fs::read_to_string(self.folder.path().join(file)).unwrap()
+    }
+
     pub(crate) fn copy(&self, from: &Path, to: &str) {
         let target = self.folder.path().join(to);
         std::fs::create_dir_all(&target).unwrap();
