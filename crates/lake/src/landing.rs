@@ -374,7 +374,8 @@ impl Lake {
     ) -> Result<LandOutcome, LakeError> {
         failpoint::reach("land.staged");
         let raw = ticket.delivery.raw_table()?;
-        self.put_pending(ticket, &row).await?;
+        let landing = unique_name(self.now_millis());
+        self.put_pending(ticket, &landing, &row).await?;
         failpoint::reach("land.pending");
         if !rejects.is_empty() {
             self.land_rejects(ticket, rejects).await?;
@@ -382,7 +383,6 @@ impl Lake {
         failpoint::reach("land.rejects");
         let slices = [ticket.delivery.slice()];
         let application = ticket.delivery.app_id();
-        let landing = unique_name(self.now_millis());
         let info = CommitInfo {
             transaction: Some((application.clone(), ticket.revision)),
             properties: vec![
@@ -416,6 +416,7 @@ impl Lake {
                     Lander::This(version) => break version,
                     Lander::SameContent(version) if present == ticket.revision => {
                         self.discard(ticket, staged).await;
+                        self.drop_pending(ticket, &landing).await;
                         row.table_version = version;
                         let known = self
                             .ledger_rows(&ticket.delivery)
@@ -425,12 +426,12 @@ impl Lake {
                         return Ok(LandOutcome::AlreadyLanded(Box::new(known.unwrap_or(row))));
                     }
                     Lander::SameContent(_) | Lander::Other => {
-                        return self.overtaken(ticket, present).await;
+                        return self.overtaken(ticket, &landing, present).await;
                     }
                 }
             }
             if ticket.is_behind(&state) {
-                self.drop_pending(ticket).await;
+                self.drop_pending(ticket, &landing).await;
                 return Ok(LandOutcome::OthersLanded);
             }
             tries.are_enough(&raw)?;
@@ -445,7 +446,7 @@ impl Lake {
         failpoint::reach("land.data");
         self.append_ledger(&ticket.delivery, &row).await?;
         failpoint::reach("land.ledger");
-        self.drop_pending(ticket).await;
+        self.drop_pending(ticket, &landing).await;
         Ok(LandOutcome::Landed(Box::new(row)))
     }
 
@@ -534,8 +535,13 @@ impl Lake {
     }
 
     /// Another process landed first. If it was the same content, that is as good as ours.
-    async fn overtaken(&self, ticket: &Ticket, current: i64) -> Result<LandOutcome, LakeError> {
-        self.drop_pending(ticket).await;
+    async fn overtaken(
+        &self,
+        ticket: &Ticket,
+        landing: &str,
+        current: i64,
+    ) -> Result<LandOutcome, LakeError> {
+        self.drop_pending(ticket, landing).await;
         if ticket.wanted == Some(current) {
             return Err(LakeError::RevisionTaken {
                 delivery: ticket.delivery.key(),
@@ -628,26 +634,39 @@ impl Lake {
         Ok(())
     }
 
-    fn pending_path(&self, ticket: &Ticket) -> Result<object_store::path::Path, LakeError> {
+    /// Each landing has a pending receipt of its own: one that gives up takes away only that.
+    fn pending_path(
+        &self,
+        ticket: &Ticket,
+        landing: &str,
+    ) -> Result<object_store::path::Path, LakeError> {
         self.object_path(&format!(
-            "meta/_pending/{}.{}.json",
+            "meta/_pending/{}.{}.{landing}.json",
             ticket.delivery_id(),
             ticket.content.short()
         ))
     }
 
-    async fn put_pending(&self, ticket: &Ticket, row: &LedgerRow) -> Result<(), LakeError> {
+    async fn put_pending(
+        &self,
+        ticket: &Ticket,
+        landing: &str,
+        row: &LedgerRow,
+    ) -> Result<(), LakeError> {
         let bytes =
             serde_json::to_vec(row).map_err(|error| LakeError::Internal(error.to_string()))?;
         self.store
-            .put(&self.pending_path(ticket)?, PutPayload::from(bytes))
+            .put(
+                &self.pending_path(ticket, landing)?,
+                PutPayload::from(bytes),
+            )
             .await
             .map_err(LakeError::storage("write a pending receipt"))?;
         Ok(())
     }
 
-    async fn drop_pending(&self, ticket: &Ticket) {
-        if let Ok(path) = self.pending_path(ticket)
+    async fn drop_pending(&self, ticket: &Ticket, landing: &str) {
+        if let Ok(path) = self.pending_path(ticket, landing)
             && let Err(error) = self.store.delete(&path).await
         {
             tracing::debug!(error = %error, "a pending receipt stays behind");
@@ -668,11 +687,10 @@ impl Lake {
             .collect();
         let stem = format!("{}.", delivery.id(revision));
         for location in self.pending_of(&stem).await? {
-            let Some(short) = location.filename().and_then(|name| {
-                name.strip_prefix(&stem)?
-                    .strip_suffix(".json")
-                    .map(str::to_owned)
-            }) else {
+            let Some(short) = location
+                .filename()
+                .and_then(|name| Some(name.strip_prefix(&stem)?.split_once('.')?.0.to_owned()))
+            else {
                 continue;
             };
             let marker = format!("{}{short}-", revision_prefix(revision));
