@@ -139,6 +139,11 @@ impl KeySet {
         }
     }
 
+    /// True when no key was spilled: then [`KeySet::probe_table`] tells all.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.spill.is_none()
+    }
+
     /// Compares what was spilled and names the remaining duplicates, in row order.
     pub(crate) fn finish(self) -> io::Result<Vec<Duplicate>> {
         let Some(files) = self.spill else {

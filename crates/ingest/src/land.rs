@@ -309,6 +309,8 @@ struct Judged {
     rejects: RejectLog,
     findings: Vec<FileFinding>,
     staged: Option<StagedRows>,
+    /// The delivery's keys, where those of later deliveries of the table may be looked for.
+    keys: Option<KeySet>,
 }
 
 /// What a receipt says of the lake, besides the counts.
@@ -344,14 +346,14 @@ impl FileLanding<'_> {
             match self.judge(validator, leave, next, &mut opened).await? {
                 Ended::Already(receipt) => return Ok(*receipt),
                 Ended::Read(_, None) => return Err(self.internal("rows were read and not stored")),
-                Ended::Read(judged, Some(ticket)) => {
-                    if let Some(receipt) = self.commit(&ticket, judged).await? {
+                Ended::Read(judged, Some(mut ticket)) => {
+                    if let Some(receipt) = self.commit(&mut ticket, judged).await? {
                         return Ok(receipt);
                     }
                 }
             }
             // Another landing of this delivery came first, and the rows carry a revision that is
-            // taken: everything again, with the next one.
+            // taken; or one of another delivery did, with keys of this one. Everything again.
         }
         let table = TableName::new("raw", &self.delivery.contract)
             .map_err(|error| self.lake_error(error))?;
@@ -484,13 +486,17 @@ impl FileLanding<'_> {
                 None => self.open(validator, revision).await?,
             };
             let mut findings = file.findings.clone();
-            let ((mut passed, staged), ticket) =
+            let ((mut passed, staged), mut ticket) =
                 match self.pass(validator, leave, revision, &known, file).await? {
                     Ended::Already(receipt) => return Ok(Ended::Already(receipt)),
                     Ended::Read(passed, ticket) => (passed, ticket),
                 };
+            let keeps_keys = passed.keys.is_in_memory()
+                && self.request.contract.uniqueness().scope == KeyScope::Table;
             if known.is_empty() {
-                let late = self.late_duplicates(&mut passed).await?;
+                let late = self
+                    .late_duplicates(&mut passed, ticket.as_deref_mut())
+                    .await?;
                 if apart && !late.is_empty() {
                     self.discard(ticket.as_deref(), staged.as_ref()).await;
                     known = Arc::new(late);
@@ -505,7 +511,7 @@ impl FileLanding<'_> {
                 totals,
                 rejects,
                 repeated,
-                keys: _,
+                keys,
             } = passed;
             self.content().await?;
             let (path, mark) = (self.request.file.clone(), self.mark.clone());
@@ -525,6 +531,7 @@ impl FileLanding<'_> {
                     rejects,
                     findings,
                     staged,
+                    keys: keeps_keys.then_some(keys),
                 },
                 ticket,
             ));
@@ -666,45 +673,65 @@ impl FileLanding<'_> {
     async fn late_duplicates(
         &self,
         passed: &mut Passed,
+        ticket: Option<&mut Ticket>,
     ) -> Result<BTreeMap<i64, First>, LandError> {
-        let mut keys = std::mem::replace(&mut passed.keys, KeySet::new(0));
         let mut late: BTreeMap<i64, First> = BTreeMap::new();
         if self.request.contract.uniqueness().scope == KeyScope::Table && passed.totals.accepted > 0
         {
-            let table = TableName::new("raw", self.request.contract.name())
-                .map_err(|error| self.lake_error(error))?;
-            // A key belongs to the source systems of one organiser: others number theirs alike.
-            let organiser = Slice::new(&[("county", self.delivery.county)]);
-            let own = Slice::new(&[
-                ("county", self.delivery.county),
-                ("period", self.delivery.period),
-            ]);
-            let columns = self.request.contract.key_columns();
-            let columns: Vec<&str> = columns.iter().map(AsRef::as_ref).collect();
-            let mut spilled = Ok(());
-            let mut each = |batch: &arrow::array::RecordBatch| {
-                let stored = self.request.contract.stored_keys(batch);
-                match keys.probe_table(&stored) {
-                    Ok(found) => late.extend(
-                        found
-                            .into_iter()
-                            .map(|duplicate| (duplicate.row, duplicate.first)),
-                    ),
-                    Err(error) => spilled = Err(error),
-                }
-            };
-            let scanned = self
-                .lake
-                .read(&table, &organiser, Some(&own), Some(&columns), &mut each)
-                .await;
-            scanned.map_err(|error| self.lake_error(error))?;
-            spilled.map_err(|error| self.spill_error(&error))?;
+            late = self.keys_of_others(&mut passed.keys, ticket).await?;
         }
+        if passed.keys.is_in_memory() {
+            return Ok(late);
+        }
+        let keys = std::mem::replace(&mut passed.keys, KeySet::new(0));
         let finished = tokio::task::spawn_blocking(move || keys.finish()).await;
         let spilled = joined(finished, &self.file)?.map_err(|error| self.spill_error(&error))?;
         for duplicate in spilled {
             late.entry(duplicate.row).or_insert(duplicate.first);
         }
+        Ok(late)
+    }
+
+    /// Looks for keys in the table's other deliveries; with a ticket, in those that it has not
+    /// looked at yet.
+    async fn keys_of_others(
+        &self,
+        keys: &mut KeySet,
+        ticket: Option<&mut Ticket>,
+    ) -> Result<BTreeMap<i64, First>, LandError> {
+        let columns = self.request.contract.key_columns();
+        let columns: Vec<&str> = columns.iter().map(AsRef::as_ref).collect();
+        let mut late: BTreeMap<i64, First> = BTreeMap::new();
+        let mut spilled = Ok(());
+        let mut each = |batch: &arrow::array::RecordBatch| {
+            let stored = self.request.contract.stored_keys(batch);
+            match keys.probe_table(&stored) {
+                Ok(found) => late.extend(
+                    found
+                        .into_iter()
+                        .map(|duplicate| (duplicate.row, duplicate.first)),
+                ),
+                Err(error) => spilled = Err(error),
+            }
+        };
+        // A key belongs to the source systems of one organiser: others number theirs alike.
+        let scanned = match ticket {
+            Some(ticket) => self.lake.read_others(ticket, &columns, &mut each).await,
+            None => {
+                let table = TableName::new("raw", self.request.contract.name())
+                    .map_err(|error| self.lake_error(error))?;
+                let organiser = Slice::new(&[("county", self.delivery.county)]);
+                let own = Slice::new(&[
+                    ("county", self.delivery.county),
+                    ("period", self.delivery.period),
+                ]);
+                self.lake
+                    .read(&table, &organiser, Some(&own), Some(&columns), &mut each)
+                    .await
+            }
+        };
+        scanned.map_err(|error| self.lake_error(error))?;
+        spilled.map_err(|error| self.spill_error(&error))?;
         Ok(late)
     }
 
@@ -791,7 +818,11 @@ impl FileLanding<'_> {
     }
 
     /// Commits, unless the findings stop the delivery. `None`: overtaken, begin again.
-    async fn commit(&self, ticket: &Ticket, judged: Judged) -> Result<Option<Receipt>, LandError> {
+    async fn commit(
+        &self,
+        ticket: &mut Ticket,
+        judged: Judged,
+    ) -> Result<Option<Receipt>, LandError> {
         if let Some(stopped) = self.stopped(&judged, &ticket.delivery_id()) {
             self.discard(Some(ticket), judged.staged.as_ref()).await;
             return stopped.map(Some);
@@ -801,6 +832,7 @@ impl FileLanding<'_> {
             rejects,
             findings,
             staged,
+            mut keys,
         } = judged;
         let staged = staged.unwrap_or_default();
         let outcome = if ticket.replaces().is_some() {
@@ -815,20 +847,33 @@ impl FileLanding<'_> {
         let mut receipt = self.receipt(outcome, place, &totals, rejects.listed(), &findings);
         self.progress.committing(&self.file);
         let row = self.ledger_row(ticket, &receipt);
-        let landed = self
-            .lake
-            .finish_landing(ticket, &staged, rejects.into_batches(), row)
-            .await;
-        match landed.map_err(|error| self.lake_error(error))? {
-            LandOutcome::Landed(row) => {
-                receipt.table_version = Some(row.table_version);
-                receipt.seconds = self.seconds();
-                Ok(Some(receipt))
-            }
-            LandOutcome::AlreadyLanded(row) => Ok(Some(self.already(&row))),
-            LandOutcome::Overtaken { .. } => {
-                self.discard(Some(ticket), Some(&staged)).await;
-                Ok(None)
+        let rejects = rejects.into_batches();
+        loop {
+            let landed = self
+                .lake
+                .finish_landing(ticket, &staged, rejects.clone(), row.clone())
+                .await;
+            match landed.map_err(|error| self.lake_error(error))? {
+                LandOutcome::Landed(row) => {
+                    receipt.table_version = Some(row.table_version);
+                    receipt.seconds = self.seconds();
+                    return Ok(Some(receipt));
+                }
+                LandOutcome::AlreadyLanded(row) => return Ok(Some(self.already(&row))),
+                LandOutcome::OthersLanded => {
+                    let apart = match &mut keys {
+                        Some(keys) => self.keys_of_others(keys, Some(ticket)).await?.is_empty(),
+                        None => false,
+                    };
+                    if !apart {
+                        self.discard(Some(ticket), Some(&staged)).await;
+                        return Ok(None);
+                    }
+                }
+                LandOutcome::Overtaken { .. } => {
+                    self.discard(Some(ticket), Some(&staged)).await;
+                    return Ok(None);
+                }
             }
         }
     }

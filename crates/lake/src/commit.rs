@@ -1,23 +1,30 @@
-//! One commit: rows in, files out, actions agreed with whoever else is writing.
+//! One commit: rows in, files out, made on exactly the version that was looked at.
 //!
-//! Every change of a table goes through here. A commit that fails has an unknown outcome (the
-//! answer may have been lost after the change was made), so callers that must not act twice give
-//! an application id and version, and look at the table again before they try again.
+//! Every change of a table goes through here. A commit is one object whose name is the version it
+//! makes, stored only if no such object is there. So it is made on the very state it was decided
+//! on, or not at all; who was overtaken looks at the newer state and decides again. A commit that
+//! fails otherwise has an unknown outcome (the answer may have been lost after the change was made),
+//! so callers look at the table again before they try again. To add a check before a commit: in the
+//! caller's loop, on the state it hands to `try_commit`.
 
 use arrow::array::RecordBatch;
-use deltalake_core::DeltaTable;
-use deltalake_core::DeltaTableError;
-use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties, TransactionError};
-use deltalake_core::kernel::{Action, Add, EagerSnapshot, LogicalFileView, Transaction};
+use deltalake_core::kernel::transaction::{CommitData, PROTOCOL};
+use deltalake_core::kernel::{Action, Add, Transaction};
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
+use object_store::{PutMode, PutOptions, PutPayload};
 use serde_json::Value;
 
 use crate::parts::{EncodedPart, PartEncoder, PartOptions};
+use crate::state::TableState;
 use crate::tables::storable;
 use crate::{Lake, LakeError, TableName};
 
-/// Attempts against other writers before giving up.
-const ATTEMPTS: usize = 8;
+/// Attempts against other processes before giving up. Each of them fails only because another
+/// commit was made.
+pub(crate) const ATTEMPTS: usize = 100;
+
+/// Failures of storage before giving up.
+pub(crate) const FAILURES: usize = 8;
 
 /// The part of a table whose partition columns have given values.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,13 +63,6 @@ impl Slice {
             .collect();
         (!terms.is_empty()).then(|| terms.join(" AND "))
     }
-
-    pub(crate) fn holds(&self, file: &LogicalFileView) -> bool {
-        let values = file.partition_values_map();
-        self.columns.iter().all(|(column, value)| {
-            values.get(column).and_then(|text| text.as_deref()) == Some(value.to_string().as_str())
-        })
-    }
 }
 
 /// The new rows of a slice (without the slice's partition columns, or with them: they are left out).
@@ -93,8 +93,57 @@ pub(crate) enum Change {
 /// How a single attempt ended.
 pub(crate) enum Attempt {
     Done(i64),
-    /// Somebody else changed what this commit read, or the answer was lost.
-    Unknown(DeltaTableError),
+    /// Another commit has the version.
+    Overtaken,
+    /// It may be made or not.
+    Unknown(object_store::Error),
+}
+
+/// How often a commit was tried, and when that is enough.
+#[derive(Default)]
+pub(crate) struct Tries {
+    overtaken: usize,
+    failed: usize,
+    last: Option<object_store::Error>,
+}
+
+impl Tries {
+    /// True before the first attempt.
+    pub(crate) fn is_first(&self) -> bool {
+        self.overtaken + self.failed == 0
+    }
+
+    /// Counts an attempt that did not tell a version.
+    pub(crate) fn add(&mut self, name: &TableName, attempt: Attempt) -> Option<i64> {
+        match attempt {
+            Attempt::Done(version) => return Some(version),
+            Attempt::Overtaken => {
+                tracing::debug!(table = %name, "a commit met another writer");
+                self.overtaken += 1;
+            }
+            Attempt::Unknown(error) => {
+                tracing::debug!(table = %name, error = %error, "a commit has no answer");
+                self.failed += 1;
+                self.last = Some(error);
+            }
+        }
+        None
+    }
+
+    /// The error to end with, when there were attempts enough.
+    pub(crate) fn are_enough(&mut self, name: &TableName) -> Result<(), LakeError> {
+        if self.failed >= FAILURES
+            && let Some(error) = self.last.take()
+        {
+            return Err(LakeError::storage("write a commit")(error));
+        }
+        if self.overtaken >= ATTEMPTS {
+            return Err(LakeError::Busy {
+                table: name.clone(),
+            });
+        }
+        Ok(())
+    }
 }
 
 impl Lake {
@@ -106,64 +155,103 @@ impl Lake {
         info: CommitInfo,
         looked_at: Option<i64>,
     ) -> Result<i64, LakeError> {
-        let table = self.existing(name).await?;
+        let first = self.last_seen(name).await?;
+        let looked_at = looked_at.unwrap_or(first.version());
         let (adds, slices) = match change {
             Change::Append(batches) => (
-                self.store_rows(name, &table, &Slice::whole(), batches)
+                self.store_rows(name, &first, &Slice::whole(), batches)
                     .await?,
                 Vec::new(),
             ),
             Change::AppendTo(slice, batches) => (
-                self.store_rows(name, &table, &slice, batches).await?,
+                self.store_rows(name, &first, &slice, batches).await?,
                 Vec::new(),
             ),
             Change::Replace(slices) => {
                 let mut adds = Vec::new();
                 let mut replaced = Vec::new();
                 for SliceRows { slice, batches } in slices {
-                    adds.extend(self.store_rows(name, &table, &slice, batches).await?);
+                    adds.extend(self.store_rows(name, &first, &slice, batches).await?);
                     replaced.push(slice);
                 }
                 (adds, replaced)
             }
         };
-        for attempt in 0..ATTEMPTS {
-            let table = self.existing(name).await?;
-            // A failed attempt may have been made after all, and what the caller looked at may have
-            // changed; else asking the log would cost a reading of it for nothing.
-            let moved = looked_at.is_some() && looked_at != table.version().map(|now| now as i64);
+        let _turn = self.turn(name).await;
+        let mut tries = Tries::default();
+        loop {
+            let state = if tries.is_first() {
+                self.last_seen(name).await?
+            } else {
+                self.existing(name).await?
+            };
+            // File names are used once: an attempt whose answer was lost is known by its files.
+            if !adds.is_empty() && adds.iter().all(|add| state.has_file(&add.path)) {
+                return Ok(state.version());
+            }
             if let Some((application, version)) = &info.transaction
-                && (attempt > 0 || moved)
-                && let Some(present) = transaction_version(name, &table, application).await?
+                && let Some(present) = self
+                    .transaction_since(name, &state, application, looked_at, None)
+                    .await?
                 && present >= *version
             {
-                return Ok(table.version().unwrap_or_default() as i64);
+                return Ok(state.version());
             }
-            match self.try_commit(name, &table, &adds, &slices, &info).await? {
-                Attempt::Done(version) => return Ok(version),
-                Attempt::Unknown(error) => {
-                    tracing::debug!(table = %name, error = %error, "commit met another writer")
-                }
+            tries.are_enough(name)?;
+            let attempt = self.try_commit(name, &state, &adds, &slices, &info).await?;
+            if let Some(version) = tries.add(name, attempt) {
+                return Ok(version);
             }
         }
-        Err(LakeError::Busy {
-            table: name.clone(),
-        })
+    }
+
+    /// The version an application has committed, when it was `then` at the version `looked_at`.
+    pub(crate) async fn transaction_since(
+        &self,
+        name: &TableName,
+        state: &TableState,
+        application: &str,
+        looked_at: i64,
+        then: Option<i64>,
+    ) -> Result<Option<i64>, LakeError> {
+        match state.transaction(application) {
+            Some(version) => Ok(Some(version)),
+            // Every commit since then was followed, and none was of this application.
+            None if state.read_at() <= looked_at => Ok(then),
+            None => self.transaction_version(name, state, application).await,
+        }
+    }
+
+    /// The version an application last committed to this table. Asking the log costs a reading of it.
+    pub(crate) async fn transaction_version(
+        &self,
+        name: &TableName,
+        state: &TableState,
+        application: &str,
+    ) -> Result<Option<i64>, LakeError> {
+        if let Some(version) = state.transaction(application) {
+            return Ok(Some(version));
+        }
+        state
+            .snapshot()?
+            .transaction_version(state.table().log_store().as_ref(), application)
+            .await
+            .map_err(LakeError::delta(name, "read the log of"))
     }
 
     /// Encodes and stores rows; the files are invisible until a commit names them.
     async fn store_rows(
         &self,
         name: &TableName,
-        table: &DeltaTable,
+        state: &TableState,
         slice: &Slice,
         batches: Vec<RecordBatch>,
     ) -> Result<Vec<Add>, LakeError> {
-        let schema = self.file_schema(name, table)?;
+        let schema = Self::file_schema(state)?;
         // An append into a partitioned table is not offered: a slice says where rows belong.
         let mut encoder = PartEncoder::new(schema, PartOptions::default());
         let mut adds = Vec::new();
-        let unique = unique_part_name(&batches, self.now_millis());
+        let unique = unique_name(self.now_millis());
         let mut number = 0;
         let mut store = async |part: Option<EncodedPart>| -> Result<(), LakeError> {
             if let Some(part) = part {
@@ -189,47 +277,35 @@ impl Lake {
 
     /// The columns of a table's files: its columns without the partition columns.
     pub(crate) fn file_schema(
-        &self,
-        name: &TableName,
-        table: &DeltaTable,
+        state: &TableState,
     ) -> Result<arrow::datatypes::SchemaRef, LakeError> {
-        let snapshot = Self::snapshot_of(name, table)?;
-        let partitions: Vec<String> = snapshot
-            .metadata()
-            .partition_columns()
-            .iter()
-            .cloned()
-            .collect();
-        let whole = storable(&snapshot.arrow_schema());
+        let whole = storable(&state.snapshot()?.arrow_schema());
         let fields: Vec<_> = whole
             .fields()
             .iter()
-            .filter(|field| !partitions.contains(field.name()))
+            .filter(|field| !state.partition_columns().contains(field.name()))
             .cloned()
             .collect();
         Ok(std::sync::Arc::new(arrow::datatypes::Schema::new(fields)))
     }
 
-    /// One attempt on one snapshot: new files in, the slices' present files out.
+    /// One attempt on one state: new files in, the slices' present files out.
     pub(crate) async fn try_commit(
         &self,
         name: &TableName,
-        table: &DeltaTable,
+        state: &TableState,
         adds: &[Add],
         slices: &[Slice],
         info: &CommitInfo,
     ) -> Result<Attempt, LakeError> {
-        let snapshot = Self::snapshot_of(name, table)?;
+        let now = self.now_millis();
         let mut actions: Vec<Action> = adds.iter().cloned().map(Action::Add).collect();
         actions.extend(
-            files_of(snapshot, slices).map(|file| Action::Remove(file.remove_action(true))),
+            state
+                .files_of(slices)
+                .map(|file| Action::Remove(file.removed_at(now))),
         );
-        let partition_by: Vec<String> = snapshot
-            .metadata()
-            .partition_columns()
-            .iter()
-            .cloned()
-            .collect();
+        let partition_by = state.partition_columns().to_vec();
         let predicates: Option<Vec<String>> = slices
             .iter()
             .map(Slice::predicate)
@@ -246,71 +322,49 @@ impl Lake {
                 .filter(|terms| !terms.is_empty())
                 .map(|terms| terms.join(" OR ")),
         };
-        // Checkpoints and log cleaning belong to maintenance: their failure would come back as a
-        // failure of a commit that was made.
-        let mut properties = CommitProperties::default()
-            .with_create_checkpoint(false)
-            .with_cleanup_expired_logs(Some(false))
-            .with_metadata(info.properties.iter().cloned());
-        if let Some((application, version)) = &info.transaction {
-            properties =
-                properties.with_application_transaction(Transaction::new(application, *version));
-        }
-        let commit = CommitBuilder::from(properties).with_actions(actions).build(
-            Some(snapshot),
-            table.log_store(),
-            operation,
-        );
-        // The commit is made when the prepared commit is; what would follow reads the whole table
-        // again and does maintenance that is not wanted here.
-        match Box::pin(async move { commit.into_prepared_commit_future().await?.await }).await {
-            Ok(made) => Ok(Attempt::Done(made.version as i64)),
-            Err(error) => {
-                self.forget(name).await;
-                match error {
-                    DeltaTableError::Transaction {
-                        source: TransactionError::UnsupportedTableFeatures(_),
-                    }
-                    | DeltaTableError::SchemaMismatch { .. } => {
-                        Err(LakeError::delta(name, "commit to")(error))
-                    }
-                    other => Ok(Attempt::Unknown(other)),
+        let transactions = info
+            .transaction
+            .iter()
+            .map(|(application, version)| Transaction::new(application, *version))
+            .collect();
+        let properties = info.properties.iter().cloned().collect();
+        let data = CommitData::new(actions, operation, properties, transactions);
+        let refused = |error| {
+            LakeError::delta(name, "commit to")(deltalake_core::DeltaTableError::from(error))
+        };
+        PROTOCOL
+            .can_commit(state.snapshot()?, &data.actions, &data.operation)
+            .map_err(refused)?;
+        let text = data.get_bytes().map_err(refused)?;
+        let version = state.version() + 1;
+        let only_new = PutOptions::from(PutMode::Create);
+        match self
+            .store
+            .put_opts(
+                &self.commit_path(name, version)?,
+                PutPayload::from_bytes(text),
+                only_new,
+            )
+            .await
+        {
+            Ok(_) => {
+                if let Some(next) = state.after(&data.actions) {
+                    self.remember(name, next);
                 }
+                Ok(Attempt::Done(version))
             }
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(Attempt::Overtaken),
+            Err(error) => Ok(Attempt::Unknown(error)),
         }
     }
 }
 
-/// The active files of any of the slices.
-pub(crate) fn files_of<'a>(
-    snapshot: &'a EagerSnapshot,
-    slices: &'a [Slice],
-) -> impl Iterator<Item = LogicalFileView> + 'a {
-    snapshot
-        .log_data()
-        .into_iter()
-        .filter(move |file| slices.iter().any(|slice| slice.holds(file)))
-}
-
-/// The version an application last committed to this table.
-pub(crate) async fn transaction_version(
-    name: &TableName,
-    table: &DeltaTable,
-    application: &str,
-) -> Result<Option<i64>, LakeError> {
-    Lake::snapshot_of(name, table)?
-        .transaction_version(table.log_store().as_ref(), application)
-        .await
-        .map_err(LakeError::delta(name, "read the log of"))
-}
-
-/// A file name no other write uses: the moment, the process, and a counter.
-fn unique_part_name(batches: &[RecordBatch], now_millis: i64) -> String {
+/// A name that nothing else has: the moment, the process, and a counter.
+pub(crate) fn unique_name(now_millis: i64) -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
     static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
     format!(
-        "{now_millis:x}-{:x}-{:x}-{rows:x}",
+        "{now_millis:x}-{:x}-{:x}",
         std::process::id(),
         COUNTER.fetch_add(1, Ordering::Relaxed)
     )

@@ -4,8 +4,10 @@
 //! ledger row, and the pending receipt gone. The data commit is the moment that counts. Before it
 //! nothing is seen; after it a crash leaves a pending receipt, from which the next landing of the
 //! same delivery completes the ledger. The commit carries the delivery key and revision as an
-//! application transaction, and file names carry revision and content, so that a lost answer is
-//! resolved by looking. What may not live here: contracts, validation, persons.
+//! application transaction, and says whose landing it is, so that a lost answer is resolved by
+//! looking. A landing that was checked against other deliveries of the table is committed only onto
+//! a version all of whose deliveries were looked at. What may not live here: contracts, validation,
+//! persons.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,18 +16,15 @@ use std::thread::JoinHandle;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use deltalake_core::DeltaTable;
-use deltalake_core::kernel::Add;
+use deltalake_core::kernel::{Action, Add};
 use futures::TryStreamExt;
 use object_store::{ObjectStoreExt, PutPayload};
 use tietopohja_domain::ContentHash;
 
-use crate::commit::{Attempt, CommitInfo, files_of, transaction_version};
+use crate::commit::{CommitInfo, Tries, unique_name};
 use crate::parts::{EncodedPart, PartEncoder, PartOptions};
+use crate::state::{TableFile, TableState, actions_of};
 use crate::{Lake, LakeError, LedgerRow, Slice, TableName, failpoint};
-
-/// Attempts against other writers before giving up.
-const ATTEMPTS: usize = 8;
 
 /// What a sender re-sends as a whole: contract, organiser and period.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,9 +90,11 @@ pub struct Ticket {
     content: ContentHash,
     wanted: Option<i64>,
     file_schema: SchemaRef,
-    /// The table as it was read when the revision was chosen: the first attempt to commit builds on
-    /// it, so that whatever landed since is met as a conflict.
-    read: DeltaTable,
+    /// The version of the table at which the revision was chosen: what this delivery's revision is
+    /// later, its commits since then tell.
+    read_at: i64,
+    /// The table as it was when the last of its other deliveries were looked at.
+    looked_at: Option<Arc<TableState>>,
 }
 
 impl Ticket {
@@ -117,8 +118,33 @@ impl Ticket {
         &self.file_schema
     }
 
+    /// Files of the organiser's other deliveries that were not looked at.
+    fn others<'a>(&'a self, state: &'a TableState) -> impl Iterator<Item = &'a Arc<TableFile>> {
+        let organiser = Slice::new(&[("county", self.delivery.county)]);
+        state
+            .files_between(&organiser, Some(&self.delivery.slice()))
+            .filter(|file| {
+                !self
+                    .looked_at
+                    .as_ref()
+                    .is_some_and(|looked_at| looked_at.has_file(file.path()))
+            })
+    }
+
+    /// True when the table has deliveries that this one should have been checked against.
+    fn is_behind(&self, state: &TableState) -> bool {
+        self.looked_at
+            .as_ref()
+            .is_some_and(|looked_at| looked_at.version() != state.version())
+            && self.others(state).next().is_some()
+    }
+
     fn file_prefix(&self) -> String {
-        format!("part-r{:06}-{}-", self.revision, self.content.short())
+        format!(
+            "{}{}-",
+            revision_prefix(self.revision),
+            self.content.short()
+        )
     }
 
     /// Rejects of different contents lie apart, so that a race cannot mix them.
@@ -140,6 +166,22 @@ pub enum LandOutcome {
         /// The revision in place now.
         current: i64,
     },
+    /// Other deliveries of the table landed since [`Lake::read_others`]: nothing was changed. Look
+    /// at them too, and finish again.
+    OthersLanded,
+}
+
+/// Properties of a data commit that tell whose it is.
+const CONTENT_HASH: &str = "contentHash";
+const LANDING: &str = "landing";
+
+/// Who made a commit of a delivery's revision.
+enum Lander {
+    /// This very landing; the version of its commit.
+    This(i64),
+    /// Another landing of the same bytes; the version of its commit.
+    SameContent(i64),
+    Other,
 }
 
 /// Rows that are stored and not yet visible.
@@ -217,17 +259,17 @@ impl Lake {
             &["county", "period"],
         )
         .await?;
-        let table = self.existing(&raw).await?;
+        let state = self.existing(&raw).await?;
         let mut ledger = self.ledger_rows(delivery).await?;
         let current = self
-            .landed_revision(delivery, &raw, &table, &ledger)
+            .landed_revision(delivery, &raw, &state, &ledger)
             .await?;
         if let Some(revision) = current
             && !ledger.iter().any(|row| row.revision == revision)
         {
-            ledger.push(self.complete_ledger(delivery, &table, revision).await?);
+            ledger.push(self.complete_ledger(delivery, &state, revision).await?);
         }
-        let file_schema = self.file_schema(&raw, &table)?;
+        let file_schema = Self::file_schema(&state)?;
         let revision = match (current, wanted) {
             (None, None) => 1,
             (None, Some(wanted)) => wanted,
@@ -256,8 +298,26 @@ impl Lake {
             content,
             wanted,
             file_schema,
-            read: table,
+            read_at: state.version(),
+            looked_at: None,
         })))
+    }
+
+    /// Reads the named columns of the table's other deliveries of the same organiser that this
+    /// ticket has not looked at yet, and makes the landing depend on it: when more of them land
+    /// before it does, it ends as [`LandOutcome::OthersLanded`].
+    pub async fn read_others(
+        &self,
+        ticket: &mut Ticket,
+        columns: &[&str],
+        each: &mut (dyn FnMut(&RecordBatch) + Send),
+    ) -> Result<(), LakeError> {
+        let raw = ticket.delivery.raw_table()?;
+        let state = self.existing(&raw).await?;
+        let files: Vec<_> = ticket.others(&state).cloned().collect();
+        self.read_files(&raw, &files, Some(columns), each).await?;
+        ticket.looked_at = Some(state);
+        Ok(())
     }
 
     /// Starts storing rows for a ticket on `encoders` threads.
@@ -286,13 +346,7 @@ impl Lake {
         drop(parts);
         let lake = Arc::clone(self);
         let (table, slice) = (ticket.delivery.raw_table()?, ticket.delivery.slice());
-        let prefix = format!(
-            "{}{:x}-{:x}-{:x}",
-            ticket.file_prefix(),
-            self.now_millis(),
-            std::process::id(),
-            next_writer()
-        );
+        let prefix = format!("{}{}", ticket.file_prefix(), unique_name(self.now_millis()));
         let storing = tokio::spawn(async move {
             let mut adds = Vec::new();
             while let Some(part) = stored.recv().await {
@@ -320,18 +374,21 @@ impl Lake {
     ) -> Result<LandOutcome, LakeError> {
         failpoint::reach("land.staged");
         let raw = ticket.delivery.raw_table()?;
-        self.put_pending(ticket, &row).await?;
+        let landing = unique_name(self.now_millis());
+        self.put_pending(ticket, &landing, &row).await?;
         failpoint::reach("land.pending");
         if !rejects.is_empty() {
             self.land_rejects(ticket, rejects).await?;
         }
         failpoint::reach("land.rejects");
         let slices = [ticket.delivery.slice()];
+        let application = ticket.delivery.app_id();
         let info = CommitInfo {
-            transaction: Some((ticket.delivery.app_id(), ticket.revision)),
+            transaction: Some((application.clone(), ticket.revision)),
             properties: vec![
                 ("deliveryId".to_owned(), ticket.delivery_id().into()),
-                ("contentHash".to_owned(), ticket.content.to_string().into()),
+                (CONTENT_HASH.to_owned(), ticket.content.to_string().into()),
+                (LANDING.to_owned(), landing.clone().into()),
                 ("accepted".to_owned(), row.accepted.into()),
                 ("quarantined".to_owned(), row.quarantined.into()),
                 (
@@ -340,24 +397,27 @@ impl Lake {
                 ),
             ],
         };
-        row.table_version = -1;
-        for attempt in 0..ATTEMPTS {
-            let (table, present) = if attempt == 0 {
-                (ticket.read.clone(), ticket.replaces)
+        let turn = self.turn(&raw).await;
+        let mut tries = Tries::default();
+        row.table_version = loop {
+            let state = if tries.is_first() {
+                self.last_seen(&raw).await?
             } else {
-                let table = self.existing(&raw).await?;
-                let present = transaction_version(&raw, &table, &ticket.delivery.app_id()).await?;
-                (table, present)
+                self.existing(&raw).await?
             };
-            match present {
-                // A conflict or a lost answer: whose content is in place?
-                Some(present) if present == ticket.revision => {
-                    if !self.holds_content(ticket, &table)? {
-                        return self.overtaken(ticket, present).await;
-                    }
-                    if !self.holds_files(ticket, staged, &table)? {
-                        // Somebody else's files of the same content: theirs is the landing.
+            let present = self
+                .transaction_since(&raw, &state, &application, ticket.read_at, ticket.replaces)
+                .await?;
+            // A conflict or a lost answer: whose content is in place?
+            if let Some(present) = present
+                && Some(present) != ticket.replaces
+            {
+                match self.lander(&raw, ticket, &landing).await? {
+                    Lander::This(version) => break version,
+                    Lander::SameContent(version) if present == ticket.revision => {
                         self.discard(ticket, staged).await;
+                        self.drop_pending(ticket, &landing).await;
+                        row.table_version = version;
                         let known = self
                             .ledger_rows(&ticket.delivery)
                             .await?
@@ -365,63 +425,97 @@ impl Lake {
                             .find(|known| known.revision == present);
                         return Ok(LandOutcome::AlreadyLanded(Box::new(known.unwrap_or(row))));
                     }
-                    row.table_version = table.version().unwrap_or_default() as i64;
-                    break;
-                }
-                Some(present) if present > ticket.revision || Some(present) != ticket.replaces => {
-                    return self.overtaken(ticket, present).await;
-                }
-                _ => {}
-            }
-            match self
-                .try_commit(&raw, &table, &staged.adds, &slices, &info)
-                .await?
-            {
-                Attempt::Done(version) => {
-                    row.table_version = version;
-                    break;
-                }
-                Attempt::Unknown(error) => {
-                    tracing::debug!(table = %raw, error = %error, "landing met another writer")
+                    Lander::SameContent(_) | Lander::Other => {
+                        return self.overtaken(ticket, &landing, present).await;
+                    }
                 }
             }
-        }
-        if row.table_version < 0 {
-            return Err(LakeError::Busy { table: raw });
-        }
+            if ticket.is_behind(&state) {
+                self.drop_pending(ticket, &landing).await;
+                return Ok(LandOutcome::OthersLanded);
+            }
+            tries.are_enough(&raw)?;
+            let attempt = self
+                .try_commit(&raw, &state, &staged.adds, &slices, &info)
+                .await?;
+            if let Some(version) = tries.add(&raw, attempt) {
+                break version;
+            }
+        };
+        drop(turn);
         failpoint::reach("land.data");
         self.append_ledger(&ticket.delivery, &row).await?;
         failpoint::reach("land.ledger");
-        self.drop_pending(ticket).await;
+        self.drop_pending(ticket, &landing).await;
         Ok(LandOutcome::Landed(Box::new(row)))
+    }
+
+    /// Looks in the commits since the ticket was given for the one that made its revision.
+    async fn lander(
+        &self,
+        raw: &TableName,
+        ticket: &Ticket,
+        landing: &str,
+    ) -> Result<Lander, LakeError> {
+        let application = ticket.delivery.app_id();
+        let mut version = ticket.read_at + 1;
+        while let Some(text) = self.commit_text(raw, version).await? {
+            let actions = actions_of(&text).unwrap_or_default();
+            let is_it = actions.iter().any(|action| {
+                matches!(action, Action::Txn(made)
+                    if made.app_id == application && made.version == ticket.revision)
+            });
+            if is_it {
+                let says = |property: &str, value: &str| {
+                    actions.iter().any(|action| {
+                        matches!(action, Action::CommitInfo(said)
+                            if said.info.get(property).and_then(|said| said.as_str()) == Some(value))
+                    })
+                };
+                return Ok(if says(LANDING, landing) {
+                    Lander::This(version)
+                } else if says(CONTENT_HASH, &ticket.content.to_string()) {
+                    Lander::SameContent(version)
+                } else {
+                    Lander::Other
+                });
+            }
+            version += 1;
+        }
+        Ok(Lander::Other)
     }
 
     /// The revision of a delivery that is in the raw table.
     ///
-    /// The Delta log knows, but asking it means reading the log. A pending receipt is written before
-    /// the data and goes away after the ledger row is there, so a delivery with neither files nor
-    /// ledger row nor pending receipt has never landed.
+    /// The Delta log knows, but asking it means reading the log. So what else tells is asked first.
+    /// Files carry their revision in their names, and each commit of a delivery replaces all of its
+    /// files. A pending receipt is written before the data and goes away after the ledger row is
+    /// there, so a delivery with neither files nor ledger row nor pending receipt has never landed.
     async fn landed_revision(
         &self,
         delivery: &Delivery,
         raw: &TableName,
-        table: &DeltaTable,
+        state: &TableState,
         ledger: &[LedgerRow],
     ) -> Result<Option<i64>, LakeError> {
-        let slices = [delivery.slice()];
-        let untouched = ledger.is_empty()
-            && files_of(Self::snapshot_of(raw, table)?, &slices)
-                .next()
-                .is_none()
+        let mut files = state.files_of(&[delivery.slice()]).peekable();
+        let newest = ledger.last().map(|row| row.revision);
+        if files.peek().is_some() {
+            let named =
+                newest.is_some() && files.all(|file| revision_of_file(file.file_name()) == newest);
+            if named {
+                return Ok(newest);
+            }
+        } else if newest.is_none()
             && self
                 .pending_of(&format!("{}.", delivery.key()))
                 .await?
-                .is_empty();
-        if untouched {
-            Ok(None)
-        } else {
-            transaction_version(raw, table, &delivery.app_id()).await
+                .is_empty()
+        {
+            return Ok(None);
         }
+        self.transaction_version(raw, state, &delivery.app_id())
+            .await
     }
 
     /// Pending receipts whose name begins with `stem`.
@@ -441,8 +535,13 @@ impl Lake {
     }
 
     /// Another process landed first. If it was the same content, that is as good as ours.
-    async fn overtaken(&self, ticket: &Ticket, current: i64) -> Result<LandOutcome, LakeError> {
-        self.drop_pending(ticket).await;
+    async fn overtaken(
+        &self,
+        ticket: &Ticket,
+        landing: &str,
+        current: i64,
+    ) -> Result<LandOutcome, LakeError> {
+        self.drop_pending(ticket, landing).await;
         if ticket.wanted == Some(current) {
             return Err(LakeError::RevisionTaken {
                 delivery: ticket.delivery.key(),
@@ -468,36 +567,6 @@ impl Lake {
                 tracing::warn!(error = %error, "an unused data file stays behind");
             }
         }
-    }
-
-    /// True when the slice's files are of this ticket's revision and content. An empty revision has
-    /// no files; then the newest commit's own word is taken.
-    fn holds_content(&self, ticket: &Ticket, table: &DeltaTable) -> Result<bool, LakeError> {
-        let raw = ticket.delivery.raw_table()?;
-        let slices = [ticket.delivery.slice()];
-        let prefix = ticket.file_prefix();
-        let names: Vec<bool> = files_of(Self::snapshot_of(&raw, table)?, &slices)
-            .map(|file| {
-                file.path()
-                    .rsplit('/')
-                    .next()
-                    .is_some_and(|name| name.starts_with(&prefix))
-            })
-            .collect();
-        Ok(!names.is_empty() && names.iter().all(|held| *held))
-    }
-
-    /// True when the slice's files are the very ones this landing stored.
-    fn holds_files(
-        &self,
-        ticket: &Ticket,
-        staged: &StagedRows,
-        table: &DeltaTable,
-    ) -> Result<bool, LakeError> {
-        let raw = ticket.delivery.raw_table()?;
-        let slices = [ticket.delivery.slice()];
-        Ok(files_of(Self::snapshot_of(&raw, table)?, &slices)
-            .all(|file| staged.adds.iter().any(|add| add.path == file.path())))
     }
 
     async fn land_rejects(
@@ -565,26 +634,39 @@ impl Lake {
         Ok(())
     }
 
-    fn pending_path(&self, ticket: &Ticket) -> Result<object_store::path::Path, LakeError> {
+    /// Each landing has a pending receipt of its own: one that gives up takes away only that.
+    fn pending_path(
+        &self,
+        ticket: &Ticket,
+        landing: &str,
+    ) -> Result<object_store::path::Path, LakeError> {
         self.object_path(&format!(
-            "meta/_pending/{}.{}.json",
+            "meta/_pending/{}.{}.{landing}.json",
             ticket.delivery_id(),
             ticket.content.short()
         ))
     }
 
-    async fn put_pending(&self, ticket: &Ticket, row: &LedgerRow) -> Result<(), LakeError> {
+    async fn put_pending(
+        &self,
+        ticket: &Ticket,
+        landing: &str,
+        row: &LedgerRow,
+    ) -> Result<(), LakeError> {
         let bytes =
             serde_json::to_vec(row).map_err(|error| LakeError::Internal(error.to_string()))?;
         self.store
-            .put(&self.pending_path(ticket)?, PutPayload::from(bytes))
+            .put(
+                &self.pending_path(ticket, landing)?,
+                PutPayload::from(bytes),
+            )
             .await
             .map_err(LakeError::storage("write a pending receipt"))?;
         Ok(())
     }
 
-    async fn drop_pending(&self, ticket: &Ticket) {
-        if let Ok(path) = self.pending_path(ticket)
+    async fn drop_pending(&self, ticket: &Ticket, landing: &str) {
+        if let Ok(path) = self.pending_path(ticket, landing)
             && let Err(error) = self.store.delete(&path).await
         {
             tracing::debug!(error = %error, "a pending receipt stays behind");
@@ -596,25 +678,23 @@ impl Lake {
     async fn complete_ledger(
         &self,
         delivery: &Delivery,
-        table: &DeltaTable,
+        state: &TableState,
         revision: i64,
     ) -> Result<LedgerRow, LakeError> {
-        let raw = delivery.raw_table()?;
-        let slices = [delivery.slice()];
-        let landed: Vec<String> = files_of(Self::snapshot_of(&raw, table)?, &slices)
-            .map(|file| file.path().into_owned())
+        let landed: Vec<&str> = state
+            .files_of(&[delivery.slice()])
+            .map(|file| file.file_name())
             .collect();
         let stem = format!("{}.", delivery.id(revision));
         for location in self.pending_of(&stem).await? {
-            let Some(short) = location.filename().and_then(|name| {
-                name.strip_prefix(&stem)?
-                    .strip_suffix(".json")
-                    .map(str::to_owned)
-            }) else {
+            let Some(short) = location
+                .filename()
+                .and_then(|name| Some(name.strip_prefix(&stem)?.split_once('.')?.0.to_owned()))
+            else {
                 continue;
             };
-            let marker = format!("part-r{revision:06}-{short}-");
-            if !landed.is_empty() && !landed.iter().all(|path| path.contains(&marker)) {
+            let marker = format!("{}{short}-", revision_prefix(revision));
+            if !landed.is_empty() && !landed.iter().all(|name| name.starts_with(&marker)) {
                 continue;
             }
             let read = self
@@ -629,7 +709,7 @@ impl Lake {
             let mut row: LedgerRow = serde_json::from_slice(&bytes).map_err(|error| {
                 LakeError::Internal(format!("a pending receipt cannot be read: {error}"))
             })?;
-            row.table_version = table.version().unwrap_or_default() as i64;
+            row.table_version = state.version();
             self.append_ledger(delivery, &row).await?;
             if let Err(error) = self.store.delete(&location).await {
                 tracing::debug!(error = %error, "a pending receipt stays behind");
@@ -689,8 +769,13 @@ fn reject_schema() -> SchemaRef {
     ]))
 }
 
-/// Two landings of one process may begin in the same millisecond: their files must not share names.
-fn next_writer() -> u64 {
-    static WRITERS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-    WRITERS.fetch_add(1, Ordering::Relaxed)
+/// How the file names of a revision begin.
+fn revision_prefix(revision: i64) -> String {
+    format!("part-r{revision:06}-")
+}
+
+/// The revision that a file's name carries.
+fn revision_of_file(name: &str) -> Option<i64> {
+    let (revision, _) = name.strip_prefix("part-r")?.split_once('-')?;
+    revision.parse().ok()
 }

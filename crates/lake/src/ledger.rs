@@ -3,7 +3,8 @@
 //! The Delta log of a raw table tells which revision is in it; the ledger tells what that revision
 //! was. A row is written after the data, so that what the ledger says is always true.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{
     Array, AsArray, Date32Array, Int32Array, Int64Array, RecordBatch, StringArray,
@@ -19,8 +20,9 @@ use serde::{Deserialize, Serialize};
 
 use object_store::ObjectStoreExt;
 
-use crate::commit::{Change, CommitInfo, files_of};
+use crate::commit::{Change, CommitInfo};
 use crate::landing::Delivery;
+use crate::state::{TableFile, TableState};
 use crate::{Lake, LakeError, Slice, TableName};
 
 /// One accepted revision of a delivery.
@@ -236,19 +238,64 @@ impl LedgerRow {
     }
 }
 
+/// Rows of the ledger's files that were read before. Files never change, so neither does this; a
+/// ledger has a file for each landing, and a landing reads all of its month.
+#[derive(Default)]
+pub(crate) struct LedgerFiles(Mutex<HashMap<String, Arc<[LedgerRow]>>>);
+
+impl LedgerFiles {
+    fn get(&self, path: &str) -> Option<Arc<[LedgerRow]>> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(path)
+            .cloned()
+    }
+
+    fn keep(&self, path: &str, rows: Vec<LedgerRow>) -> Arc<[LedgerRow]> {
+        let rows: Arc<[LedgerRow]> = rows.into();
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(path.to_owned(), Arc::clone(&rows));
+        rows
+    }
+}
+
 impl Lake {
     /// The ledger's rows of one delivery, by revision.
     pub async fn ledger_rows(&self, delivery: &Delivery) -> Result<Vec<LedgerRow>, LakeError> {
+        let Some(state) = self.newest(&LedgerRow::table()?).await? else {
+            return Ok(Vec::new());
+        };
+        self.ledger_rows_at(&state, delivery).await
+    }
+
+    async fn ledger_rows_at(
+        &self,
+        state: &TableState,
+        delivery: &Delivery,
+    ) -> Result<Vec<LedgerRow>, LakeError> {
         let name = LedgerRow::table()?;
         let mut rows = Vec::new();
-        self.read(&name, &delivery.slice(), None, None, &mut |batch| {
+        for file in state.files_of(&[delivery.slice()]) {
+            let held = match self.ledger_files.get(file.path()) {
+                Some(held) => held,
+                None => {
+                    let mut held = Vec::new();
+                    self.read_files(&name, &[Arc::clone(file)], None, &mut |batch| {
+                        held.extend(LedgerRow::from_batch(batch, delivery));
+                    })
+                    .await?;
+                    self.ledger_files.keep(file.path(), held)
+                }
+            };
             rows.extend(
-                LedgerRow::from_batch(batch, delivery)
-                    .into_iter()
-                    .filter(|row| row.contract == delivery.contract),
+                held.iter()
+                    .filter(|row| row.contract == delivery.contract)
+                    .cloned(),
             );
-        })
-        .await?;
+        }
         rows.sort_by_key(|row| row.revision);
         Ok(rows)
     }
@@ -260,9 +307,9 @@ impl Lake {
     ) -> Result<(), LakeError> {
         let name = LedgerRow::table()?;
         // Two processes may complete the same landing; the row is written once.
-        let looked_at = self.version(&name).await?;
+        let state = self.existing(&name).await?;
         if self
-            .ledger_rows(delivery)
+            .ledger_rows_at(&state, delivery)
             .await?
             .iter()
             .any(|known| known.revision == row.revision)
@@ -274,7 +321,8 @@ impl Lake {
             properties: Vec::new(),
         };
         let change = Change::AppendTo(delivery.slice(), vec![row.to_batch()?]);
-        self.commit_rows(&name, change, info, looked_at).await?;
+        self.commit_rows(&name, change, info, Some(state.version()))
+            .await?;
         Ok(())
     }
 
@@ -288,13 +336,21 @@ impl Lake {
         columns: Option<&[&str]>,
         each: &mut (dyn FnMut(&RecordBatch) + Send),
     ) -> Result<(), LakeError> {
-        let Some(table) = self.newest(name).await? else {
+        let Some(state) = self.newest(name).await? else {
             return Ok(());
         };
-        let slices = [within.clone()];
-        let files: Vec<_> = files_of(Self::snapshot_of(name, &table)?, &slices)
-            .filter(|file| !except.is_some_and(|slice| slice.holds(file)))
-            .collect();
+        let files: Vec<_> = state.files_between(within, except).cloned().collect();
+        self.read_files(name, &files, columns, each).await
+    }
+
+    /// Reads files of a table, batch by batch, with the named columns or all.
+    pub(crate) async fn read_files(
+        &self,
+        name: &TableName,
+        files: &[Arc<TableFile>],
+        columns: Option<&[&str]>,
+        each: &mut (dyn FnMut(&RecordBatch) + Send),
+    ) -> Result<(), LakeError> {
         for file in files {
             let path = self.object_path(&format!(
                 "{}/{}/{}",

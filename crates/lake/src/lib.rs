@@ -12,6 +12,7 @@ mod landing;
 mod ledger;
 mod parts;
 mod scan;
+mod state;
 mod table_name;
 mod tables;
 

@@ -22,9 +22,10 @@ use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
-use deltalake_core::kernel::LogicalFileView;
 use object_store::ObjectStore;
 use object_store::path::Path as StorePath;
+
+use crate::state::TableState;
 
 /// A table pinned at a version. Columns: those of the files, then the partition columns.
 pub(crate) struct PinnedTable {
@@ -63,15 +64,15 @@ fn viewed(field: &Field) -> Field {
 }
 
 impl PinnedTable {
-    /// Builds the provider from a snapshot's files; `None` when the table needs the format layer.
+    /// Builds the provider from a table's files; `None` when the table needs the format layer.
     pub(crate) fn new(
         store: Arc<dyn ObjectStore>,
         store_url: ObjectStoreUrl,
         schema: &Schema,
-        partition_columns: &[String],
-        files: impl Iterator<Item = LogicalFileView>,
+        state: &TableState,
         place: impl Fn(&str) -> Option<StorePath>,
     ) -> Option<PinnedTable> {
+        let partition_columns = state.partition_columns();
         let is_partition = |field: &Field| {
             partition_columns
                 .iter()
@@ -101,25 +102,16 @@ impl PinnedTable {
             return None;
         }
         let mut found: Vec<(Vec<Option<i32>>, PinnedFile)> = Vec::new();
-        for file in files {
-            if file.deletion_vector_descriptor().is_some() {
+        for file in state.files() {
+            if file.has_deleted_rows() {
                 return None;
             }
-            let values = file.partition_values_map();
-            let values = partition_columns
-                .iter()
-                .map(|column| {
-                    values
-                        .get(column)
-                        .and_then(|text| text.as_ref()?.parse().ok())
-                })
-                .collect();
             found.push((
-                values,
+                file.values().to_vec(),
                 PinnedFile {
-                    path: place(&file.path())?,
-                    bytes: u64::try_from(file.size()).ok()?,
-                    rows: file.num_records(),
+                    path: place(file.path())?,
+                    bytes: file.bytes()?,
+                    rows: file.rows(),
                 },
             ));
         }

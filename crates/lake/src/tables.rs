@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::TableProvider;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use deltalake_core::kernel::engine::arrow_conversion::{TryIntoArrow, TryIntoKernel};
-use deltalake_core::kernel::{EagerSnapshot, StructField, StructType};
+use deltalake_core::kernel::{StructField, StructType};
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::protocol::SaveMode;
 use deltalake_core::{DeltaTable, DeltaTableBuilder};
@@ -16,15 +16,20 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path as StorePath;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tietopohja_domain::Clock;
-use tokio::sync::Mutex;
 use url::Url;
 
 use crate::commit::CommitInfo;
+use crate::ledger::LedgerFiles;
 use crate::scan::PinnedTable;
+use crate::state::TableState;
 use crate::{LakeError, TableName};
 
 /// A log this long is folded into a checkpoint when a table is maintained.
-const CHECKPOINT_EVERY: u64 = 50;
+const CHECKPOINT_EVERY: i64 = 50;
+
+/// Commits of others that are read one after another; when there are more, reading the table anew
+/// from its checkpoint is quicker.
+const FOLLOWED_COMMITS: usize = 100;
 
 /// One folder (or bucket prefix) of Delta tables, `<schema>/<table>/`.
 ///
@@ -34,8 +39,13 @@ pub struct Lake {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) url: Url,
     pub(crate) clock: Arc<dyn Clock>,
-    open: Mutex<HashMap<TableName, DeltaTable>>,
+    open: Mutex<HashMap<TableName, Arc<TableState>>>,
+    turns: Mutex<HashMap<TableName, Turn>>,
+    pub(crate) ledger_files: LedgerFiles,
 }
+
+/// Whose turn it is to commit to a table, within this process.
+type Turn = Arc<tokio::sync::Mutex<()>>;
 
 impl std::fmt::Debug for Lake {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -71,7 +81,9 @@ impl Lake {
             store,
             url,
             clock,
-            open: Mutex::new(HashMap::new()),
+            open: Mutex::default(),
+            turns: Mutex::default(),
+            ledger_files: LedgerFiles::default(),
         }
     }
 
@@ -110,65 +122,161 @@ impl Lake {
     }
 
     /// The table at its newest version, or `None` when it does not exist.
-    pub(crate) async fn newest(&self, name: &TableName) -> Result<Option<DeltaTable>, LakeError> {
-        let known = self.open.lock().await.get(name).cloned();
-        let mut table = match known {
-            Some(table) if self.is_newest(name, &table).await? => return Ok(Some(table)),
-            Some(table) => table,
-            None => {
-                let table = self.unopened(name)?;
-                if !table
-                    .verify_deltatable_existence()
-                    .await
-                    .map_err(LakeError::delta(name, "open"))?
-                {
-                    return Ok(None);
-                }
-                table
-            }
-        };
-        table
-            .update_state()
-            .await
-            .map_err(LakeError::delta(name, "read the log of"))?;
-        self.open.lock().await.insert(name.clone(), table.clone());
-        Ok(Some(table))
-    }
-
-    /// True when the log holds no commit after the table's version. Versions are consecutive, so one
-    /// look at the next one's place tells, where reading the log anew costs as much as it is long.
-    async fn is_newest(&self, name: &TableName, table: &DeltaTable) -> Result<bool, LakeError> {
-        let Some(version) = table.version() else {
-            return Ok(false);
-        };
-        let next = self.object_path(&format!(
-            "{}/{}/_delta_log/{:020}.json",
-            name.schema(),
-            name.table(),
-            version + 1
-        ))?;
-        match self.store.head(&next).await {
-            Ok(_) => Ok(false),
-            Err(object_store::Error::NotFound { .. }) => Ok(true),
-            Err(error) => Err(LakeError::storage("look for the next commit")(error)),
+    pub(crate) async fn newest(
+        &self,
+        name: &TableName,
+    ) -> Result<Option<Arc<TableState>>, LakeError> {
+        if let Some(state) = self.remembered(name) {
+            return Ok(Some(self.follow(name, state).await?));
         }
+        let table = self.unopened(name)?;
+        if !table
+            .verify_deltatable_existence()
+            .await
+            .map_err(LakeError::delta(name, "open"))?
+        {
+            return Ok(None);
+        }
+        Ok(Some(self.read_anew(name, table).await?))
     }
 
-    pub(crate) async fn existing(&self, name: &TableName) -> Result<DeltaTable, LakeError> {
+    pub(crate) async fn existing(&self, name: &TableName) -> Result<Arc<TableState>, LakeError> {
         self.newest(name).await?.ok_or_else(|| LakeError::NotFound {
             table: name.clone(),
             version: None,
         })
     }
 
-    pub(crate) fn snapshot_of<'a>(
+    /// The table as this process last saw it, without looking whether others changed it since. Only
+    /// for a commit, which fails when they did.
+    pub(crate) async fn last_seen(&self, name: &TableName) -> Result<Arc<TableState>, LakeError> {
+        match self.remembered(name) {
+            Some(state) => Ok(state),
+            None => self.existing(name).await,
+        }
+    }
+
+    fn remembered(&self, name: &TableName) -> Option<Arc<TableState>> {
+        self.open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned()
+    }
+
+    /// Remembers a state, unless a newer one is.
+    pub(crate) fn remember(&self, name: &TableName, state: TableState) -> Arc<TableState> {
+        let state = Arc::new(state);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = open
+            .entry(name.clone())
+            .or_insert_with(|| Arc::clone(&state));
+        if known.version() <= state.version() {
+            *known = Arc::clone(&state);
+        }
+        state
+    }
+
+    /// Applies the commits that follow a state. Versions are consecutive, so a look at the place of
+    /// the next one tells whether there is one.
+    async fn follow(
+        &self,
         name: &TableName,
-        table: &'a DeltaTable,
-    ) -> Result<&'a EagerSnapshot, LakeError> {
-        Ok(table
-            .snapshot()
-            .map_err(LakeError::delta(name, "read the log of"))?
-            .snapshot())
+        mut state: Arc<TableState>,
+    ) -> Result<Arc<TableState>, LakeError> {
+        for _ in 0..FOLLOWED_COMMITS {
+            let Some(commit) = self.commit_text(name, state.version() + 1).await? else {
+                return Ok(state);
+            };
+            let Some(next) = state.after_text(&commit) else {
+                break;
+            };
+            state = self.remember(name, next);
+        }
+        self.read_anew(name, state.table().clone()).await
+    }
+
+    async fn read_anew(
+        &self,
+        name: &TableName,
+        mut table: DeltaTable,
+    ) -> Result<Arc<TableState>, LakeError> {
+        table
+            .update_state()
+            .await
+            .map_err(LakeError::delta(name, "read the log of"))?;
+        Ok(self.remember(name, TableState::read(name, table)?))
+    }
+
+    /// The format layer's own view of a table at its newest version.
+    async fn format_view(
+        &self,
+        name: &TableName,
+        state: &Arc<TableState>,
+    ) -> Result<DeltaTable, LakeError> {
+        if state.read_at() == state.version() {
+            return Ok(state.table().clone());
+        }
+        let anew = self.read_anew(name, state.table().clone()).await?;
+        Ok(anew.table().clone())
+    }
+
+    /// The format layer's own view of a table at a version.
+    async fn at(&self, name: &TableName, version: i64) -> Result<DeltaTable, LakeError> {
+        let missing = || LakeError::NotFound {
+            table: name.clone(),
+            version: Some(version),
+        };
+        let mut table = self.unopened(name)?;
+        table
+            .load_version(version.try_into().map_err(|_| missing())?)
+            .await
+            .map_err(|_| missing())?;
+        Ok(table)
+    }
+
+    /// Where the log has its commit of a version.
+    pub(crate) fn commit_path(
+        &self,
+        name: &TableName,
+        version: i64,
+    ) -> Result<StorePath, LakeError> {
+        self.object_path(&format!(
+            "{}/{}/_delta_log/{version:020}.json",
+            name.schema(),
+            name.table()
+        ))
+    }
+
+    /// The text of one commit; `None` when there is none of that version.
+    pub(crate) async fn commit_text(
+        &self,
+        name: &TableName,
+        version: i64,
+    ) -> Result<Option<bytes::Bytes>, LakeError> {
+        match self.store.get(&self.commit_path(name, version)?).await {
+            Ok(found) => Ok(Some(
+                found
+                    .bytes()
+                    .await
+                    .map_err(LakeError::storage("read a commit"))?,
+            )),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(LakeError::storage("read a commit")(error)),
+        }
+    }
+
+    /// Waits for the turn to commit to a table. Landings of one process then follow one another
+    /// instead of meeting as conflicts; other processes are met by the commit itself.
+    pub(crate) async fn turn(&self, name: &TableName) -> tokio::sync::OwnedMutexGuard<()> {
+        let turn = Arc::clone(
+            self.turns
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(name.clone())
+                .or_default(),
+        );
+        turn.lock_owned().await
     }
 
     /// True when the table exists.
@@ -178,19 +286,16 @@ impl Lake {
 
     /// The newest version of a table, or `None` when it does not exist.
     pub async fn version(&self, name: &TableName) -> Result<Option<i64>, LakeError> {
-        Ok(self
-            .newest(name)
-            .await?
-            .and_then(|table| table.version())
-            .map(|version| version as i64))
+        Ok(self.newest(name).await?.map(|state| state.version()))
     }
 
     /// The columns of a table at its newest version, partition columns included.
     pub async fn schema(&self, name: &TableName) -> Result<Option<SchemaRef>, LakeError> {
         match self.newest(name).await? {
             None => Ok(None),
-            Some(table) => {
-                let schema: Schema = Self::snapshot_of(name, &table)?
+            Some(state) => {
+                let schema: Schema = state
+                    .snapshot()?
                     .schema()
                     .as_ref()
                     .try_into_arrow()
@@ -252,7 +357,7 @@ impl Lake {
                 table: name.clone(),
                 detail: format!("a column type cannot be stored: {error}"),
             })?;
-        let Some(table) = self.newest(name).await? else {
+        let Some(state) = self.newest(name).await? else {
             let created = CreateBuilder::new()
                 .with_log_store(self.unopened(name)?.log_store())
                 .with_table_name(name.to_string())
@@ -267,7 +372,7 @@ impl Lake {
                 .await;
             return match created {
                 Ok(table) => {
-                    self.open.lock().await.insert(name.clone(), table);
+                    self.remember(name, TableState::read(name, table)?);
                     Ok(())
                 }
                 // Somebody else made it meanwhile: then it must fit.
@@ -277,7 +382,7 @@ impl Lake {
                 },
             };
         };
-        let present = Self::snapshot_of(name, &table)?.schema();
+        let present = state.snapshot()?.schema();
         let mut missing: Vec<StructField> = Vec::new();
         for field in wanted.fields() {
             match present.field(field.name()) {
@@ -300,12 +405,14 @@ impl Lake {
             }
         }
         if !missing.is_empty() {
-            let changed = table
+            let changed = self
+                .format_view(name, &state)
+                .await?
                 .add_columns()
                 .with_fields(missing)
                 .await
                 .map_err(LakeError::delta(name, "add columns to"))?;
-            self.open.lock().await.insert(name.clone(), changed);
+            self.remember(name, TableState::read(name, changed)?);
         }
         Ok(())
     }
@@ -317,24 +424,11 @@ impl Lake {
         version: Option<i64>,
     ) -> Result<Arc<dyn TableProvider>, LakeError> {
         let newest = self.existing(name).await?;
-        let table = match version {
+        let state = match version {
             None => newest,
-            Some(version) if newest.version().map(|v| v as i64) == Some(version) => newest,
-            Some(version) => {
-                let missing = || LakeError::NotFound {
-                    table: name.clone(),
-                    version: Some(version),
-                };
-                let mut table = self.unopened(name)?;
-                table
-                    .load_version(version.try_into().map_err(|_| missing())?)
-                    .await
-                    .map_err(|_| missing())?;
-                table
-            }
+            Some(version) if newest.version() == version => newest,
+            Some(version) => Arc::new(TableState::read(name, self.at(name, version).await?)?),
         };
-        let snapshot = Self::snapshot_of(name, &table)?;
-        let partition_columns: Vec<String> = snapshot.metadata().partition_columns().to_vec();
         let place = |file: &str| {
             self.object_path(&format!("{}/{}/{file}", name.schema(), name.table()))
                 .ok()
@@ -345,18 +439,18 @@ impl Lake {
             .map_err(|error| LakeError::Internal(error.to_string()))?;
         let store_url = ObjectStoreUrl::parse(root.as_str().trim_end_matches('/').to_owned() + "/")
             .map_err(|error| LakeError::Internal(error.to_string()))?;
-        let files = snapshot.log_data().into_iter();
         if let Some(pinned) = PinnedTable::new(
             Arc::clone(&self.store),
             store_url,
-            &snapshot.arrow_schema(),
-            &partition_columns,
-            files,
+            &state.snapshot()?.arrow_schema(),
+            &state,
             place,
         ) {
             return Ok(Arc::new(pinned));
         }
-        let scan = table
+        let scan = self
+            .at(name, state.version())
+            .await?
             .table_provider()
             .build()
             .await
@@ -414,10 +508,12 @@ impl Lake {
         key: &str,
     ) -> Result<Option<String>, LakeError> {
         use futures::TryStreamExt;
-        let Some(table) = self.newest(name).await? else {
+        let Some(state) = self.newest(name).await? else {
             return Ok(None);
         };
-        let history: Vec<_> = table
+        let history: Vec<_> = self
+            .format_view(name, &state)
+            .await?
             .history(Some(20))
             .try_collect()
             .await
@@ -432,10 +528,9 @@ impl Lake {
 
     /// Folds a long log into a checkpoint so that opening the table stays quick.
     pub async fn maintain(&self, name: &TableName) -> Result<(), LakeError> {
-        let Some(table) = self.newest(name).await? else {
+        let Some(state) = self.newest(name).await? else {
             return Ok(());
         };
-        let version = table.version().unwrap_or_default();
         let log = self.object_path(&format!(
             "{}/{}/_delta_log/_last_checkpoint",
             name.schema(),
@@ -449,22 +544,19 @@ impl Lake {
                     .map_err(LakeError::storage("read a checkpoint pointer"))?;
                 serde_json::from_slice::<serde_json::Value>(&bytes)
                     .ok()
-                    .and_then(|value| value.get("version")?.as_u64())
+                    .and_then(|value| value.get("version")?.as_i64())
                     .unwrap_or_default()
             }
             Err(object_store::Error::NotFound { .. }) => 0,
             Err(error) => return Err(LakeError::storage("read a checkpoint pointer")(error)),
         };
-        if version >= folded + CHECKPOINT_EVERY {
+        if state.version() >= folded + CHECKPOINT_EVERY {
+            let table = self.format_view(name, &state).await?;
             deltalake_core::checkpoints::create_checkpoint(&table, None)
                 .await
                 .map_err(LakeError::delta(name, "checkpoint"))?;
         }
         Ok(())
-    }
-
-    pub(crate) async fn forget(&self, name: &TableName) {
-        self.open.lock().await.remove(name);
     }
 }
 

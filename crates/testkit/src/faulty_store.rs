@@ -11,16 +11,18 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
-/// When the chosen write fails.
+/// How the chosen write fails, and what becomes of those after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing was written.
+    /// Nothing was written, and nothing will be.
     Before,
-    /// It was written, and the answer was lost.
+    /// It was written, and the answer was lost. Nothing more will be written.
     After,
+    /// It was written, and the answer was lost. Later writes work.
+    Once,
 }
 
-/// Passes everything on to a store, but every write from the chosen one on fails.
+/// Passes everything on to a store, but the chosen write fails.
 #[derive(Debug)]
 pub struct FaultyStore {
     inner: Arc<dyn ObjectStore>,
@@ -30,7 +32,7 @@ pub struct FaultyStore {
 }
 
 impl FaultyStore {
-    /// Fails at write number `fails_at` (from 0), and at every write after it before it takes effect.
+    /// Fails at write number `fails_at` (from 0).
     pub fn new(inner: Arc<dyn ObjectStore>, fails_at: usize, fault: Fault) -> Self {
         Self {
             inner,
@@ -68,7 +70,12 @@ impl ObjectStore for FaultyStore {
         opts: PutOptions,
     ) -> Result<PutResult> {
         let number = self.writes.fetch_add(1, Ordering::SeqCst);
-        if number > self.fails_at || (number == self.fails_at && self.fault == Fault::Before) {
+        let never = match self.fault {
+            Fault::Before => number >= self.fails_at,
+            Fault::After => number > self.fails_at,
+            Fault::Once => false,
+        };
+        if never {
             return Err(self.lost());
         }
         let done = self.inner.put_opts(location, payload, opts).await?;
