@@ -117,6 +117,14 @@ impl Ticket {
         &self.file_schema
     }
 
+    pub(crate) fn raw_table(&self) -> Result<TableName, LakeError> {
+        self.delivery.raw_table()
+    }
+
+    pub(crate) fn slice(&self) -> Slice {
+        self.delivery.slice()
+    }
+
     fn file_prefix(&self) -> String {
         format!("part-r{:06}-{}-", self.revision, self.content.short())
     }
@@ -148,6 +156,12 @@ pub struct StagedRows {
     adds: Vec<Add>,
     /// Number of rows stored.
     pub rows: u64,
+}
+
+impl StagedRows {
+    pub(crate) fn adds(&self) -> &[Add] {
+        &self.adds
+    }
 }
 
 /// Takes batches and stores them as Parquet on encoder threads. Memory is bounded: `write` waits
@@ -663,7 +677,7 @@ fn encode(
 }
 
 /// A raw table's columns: partition columns and provenance, then the contract's.
-fn raw_schema(contract: &Schema) -> SchemaRef {
+pub(crate) fn raw_schema(contract: &Schema) -> SchemaRef {
     let mut fields = vec![
         Field::new("county", DataType::Int32, true),
         Field::new("period", DataType::Int32, true),

@@ -12,6 +12,7 @@ mod landing;
 mod ledger;
 mod parts;
 mod scan;
+mod staged;
 mod table_name;
 mod tables;
 
@@ -20,6 +21,7 @@ pub use error::LakeError;
 pub use landing::{Delivery, LandOutcome, Landing, LandingWriter, StagedRows, Ticket};
 pub use ledger::LedgerRow;
 pub use parts::PartOptions;
+pub use staged::StagedTable;
 pub use table_name::TableName;
 pub use tables::Lake;
 

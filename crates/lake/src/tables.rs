@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::TableProvider;
-use datafusion::execution::object_store::ObjectStoreUrl;
 use deltalake_core::kernel::engine::arrow_conversion::{TryIntoArrow, TryIntoKernel};
 use deltalake_core::kernel::{EagerSnapshot, StructField, StructType};
 use deltalake_core::operations::create::CreateBuilder;
@@ -339,16 +338,10 @@ impl Lake {
             self.object_path(&format!("{}/{}/{file}", name.schema(), name.table()))
                 .ok()
         };
-        let root = self
-            .url
-            .join("/")
-            .map_err(|error| LakeError::Internal(error.to_string()))?;
-        let store_url = ObjectStoreUrl::parse(root.as_str().trim_end_matches('/').to_owned() + "/")
-            .map_err(|error| LakeError::Internal(error.to_string()))?;
         let files = snapshot.log_data().into_iter();
         if let Some(pinned) = PinnedTable::new(
             Arc::clone(&self.store),
-            store_url,
+            self.store_url()?,
             &snapshot.arrow_schema(),
             &partition_columns,
             files,

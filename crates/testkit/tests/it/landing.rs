@@ -1,11 +1,5 @@
 //! A landing whose storage fails at any write, before or after the effect, leaves old or new; and
 //! the next try lands exactly once.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "tests stop at the first surprise"
-)]
 
 use std::sync::Arc;
 
