@@ -11,11 +11,13 @@ mod failure;
 mod output;
 mod settings;
 mod shipped;
+mod sql_checks;
 mod warehouse;
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -102,11 +104,15 @@ fn main() -> ExitCode {
         }
     };
     let ended = runtime.block_on(async {
-        let work = tokio::spawn(Box::pin(run(arguments)));
-        let stop = work.abort_handle();
+        let mut work = tokio::spawn(Box::pin(run(arguments)));
         tokio::select! {
-            done = work => done.unwrap_or_else(|error| Err(Failure::internal(format!("the command died: {error}")))),
-            _ = interrupted() => { stop.abort(); Err(Failure::Interrupted) }
+            done = &mut work => done.unwrap_or_else(|error| Err(Failure::internal(format!("the command died: {error}")))),
+            _ = interrupted() => {
+                work.abort();
+                // What the work put into temporary folders goes away when it is dropped.
+                let _ = tokio::time::timeout(LET_GO, work).await;
+                Err(Failure::Interrupted)
+            }
         }
     });
     // Threads that still read or encode are not waited for: nothing they do is visible.
@@ -119,6 +125,9 @@ fn main() -> ExitCode {
         }
     }
 }
+
+/// How long an interrupted command may take to let go of what it holds.
+const LET_GO: Duration = Duration::from_secs(2);
 
 async fn interrupted() {
     if tokio::signal::ctrl_c().await.is_err() {

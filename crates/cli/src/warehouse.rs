@@ -68,17 +68,12 @@ impl Warehouse {
 
     /// The engine over this warehouse.
     pub(crate) async fn engine(&self) -> Result<Arc<Engine>, Failure> {
-        let schemas = self
-            .contracts
-            .iter()
-            .map(|(name, contract)| (name.clone(), contract.arrow_schema()))
-            .collect();
         let mut options = EngineOptions::new(
             &self.folder,
             Arc::clone(&self.lake),
             Arc::clone(&self.clock),
         )
-        .raw_schemas(schemas)
+        .contracts(self.contracts.values().cloned().collect())
         .memory_bytes(self.settings.engine.memory_mib << 20);
         if self.settings.engine.partitions > 0 {
             options = options.target_partitions(self.settings.engine.partitions);

@@ -504,19 +504,25 @@ pub(crate) struct SetCheck {
     pub(crate) description: Option<String>,
 }
 
-/// A check written in SQL, run by the engine after landing. `{object}` stands
-/// for the dataset's relation and `{property}` for the column.
+/// A check written in SQL, run over the accepted rows of a delivery before
+/// they become visible. `{object}` stands for those rows and `{property}` for
+/// the column of the property that the check belongs to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SqlCheck {
     /// The check's id, unique within the contract.
     pub id: String,
+    /// The line of the contract where the check begins.
+    pub line: u32,
     /// The property it belongs to; `None` for the whole dataset.
     pub property: Option<String>,
     /// A query that returns one number.
     pub query: String,
     /// The accepted result.
     pub limit: Limit,
-    /// What a broken limit does.
+    /// What the number counts; `None`: it is no count of rows. Such a number
+    /// could be a value of a row, so it is never shown.
+    pub unit: Option<CheckUnit>,
+    /// What a broken limit does. Never `Quarantine`.
     pub action: Action,
     /// The quality dimension of the standard.
     pub dimension: Option<String>,
@@ -540,6 +546,7 @@ pub struct ServiceLevel {
 /// One data contract, checked.
 #[derive(Debug, Clone)]
 pub struct Contract {
+    pub(crate) file: String,
     pub(crate) id: String,
     pub(crate) name: Arc<str>,
     pub(crate) version: String,
@@ -565,6 +572,11 @@ impl Contract {
     /// The dataset's name, which is also its raw table.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The file it was read from, as problems name it.
+    pub fn file(&self) -> &str {
+        &self.file
     }
 
     /// The contract's identifier.
@@ -629,7 +641,7 @@ impl Contract {
         &self.uniqueness
     }
 
-    /// Checks that the engine runs after landing.
+    /// Checks that are queries over the rows of a delivery; see `sql_check`.
     pub fn sql_checks(&self) -> &[SqlCheck] {
         &self.sql_checks
     }

@@ -16,7 +16,9 @@ mod contract;
 mod days;
 mod odcs;
 pub mod rules;
+mod sql_check;
 mod stored_key;
+mod terms;
 mod validator;
 mod yaml;
 
@@ -33,4 +35,5 @@ pub use contract::{
     CheckUnit, Classification, Contract, DateRange, Encoding, KeyScope, LastDay, Limit, Mode,
     NumberRange, Property, PropertyType, ServiceLevel, SourceFormat, SqlCheck, Uniqueness,
 };
+pub use terms::NextDelivery;
 pub use validator::Validator;

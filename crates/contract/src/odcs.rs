@@ -21,6 +21,8 @@ use crate::contract::{
     Measure, Mode, NumberRange, PeriodRule, PeriodTest, Property, PropertyType, ServiceLevel,
     SetCheck, SourceFormat, SqlCheck, Uniqueness, schema_of,
 };
+use crate::sql_check::{OBJECT, PROPERTY};
+use crate::terms::{FREQUENCY, LATENCY, LONGEST_TERM, RETENTION};
 use crate::validator::{MUNICIPALITY, null_count_name};
 use crate::yaml::{self, Fields, Node, Problems, Value};
 use crate::{days, rules};
@@ -102,14 +104,19 @@ impl Contract {
     pub fn parse(file: &str, yaml: &str, lists: &CodeLists) -> Result<Contract, Vec<Problem>> {
         let node = yaml::parse(file, yaml).map_err(|problem| vec![problem])?;
         let mut problems = Problems::new(file);
-        match contract(&node, lists, &mut problems) {
+        match contract(file, &node, lists, &mut problems) {
             Some(contract) if problems.is_empty() => Ok(contract),
             _ => Err(problems.into_sorted()),
         }
     }
 }
 
-fn contract(node: &Node, lists: &CodeLists, problems: &mut Problems<'_>) -> Option<Contract> {
+fn contract(
+    file: &str,
+    node: &Node,
+    lists: &CodeLists,
+    problems: &mut Problems<'_>,
+) -> Option<Contract> {
     let mut fields = Fields::open("the contract", node, problems)?;
     fields.allow(&UNREAD_CONTRACT);
     for (key, expected) in [("apiVersion", API_VERSION), ("kind", "DataContract")] {
@@ -191,6 +198,7 @@ fn contract(node: &Node, lists: &CodeLists, problems: &mut Problems<'_>) -> Opti
     } = object?;
     let schema = schema_of(&properties);
     Some(Contract {
+        file: file.to_owned(),
         id: id?.to_owned(),
         name: Arc::from(name?),
         version: version?.to_owned(),
@@ -410,6 +418,16 @@ fn service_levels(fields: &mut Fields<'_>, problems: &mut Problems<'_>) -> Vec<S
         {
             problems.unknown(item.line, "unit", unit, ["d", "m", "y"]);
         }
+        if let (Some(property), Some(value)) = (property, value)
+            && TERMS.contains(&property)
+            && !is_length_of_time(property, value)
+        {
+            problems.add_with_help(
+                item.line,
+                format!("the service level `{property}` is no length of time"),
+                "write a whole number of days (`d`), months (`m`) or years (`y`)",
+            );
+        }
         let element = item_fields.text("element", problems).map(str::to_owned);
         item_fields.finish(problems);
         if let (Some(property), Some(value), Some(unit)) = (property, value, unit) {
@@ -421,7 +439,7 @@ fn service_levels(fields: &mut Fields<'_>, problems: &mut Problems<'_>) -> Vec<S
             });
         }
     }
-    for wanted in ["frequency", "latency", "retention"] {
+    for wanted in TERMS {
         if !levels.iter().any(|level| level.property == wanted) {
             problems.add_with_help(
                 fields.line,
@@ -431,6 +449,16 @@ fn service_levels(fields: &mut Fields<'_>, problems: &mut Problems<'_>) -> Vec<S
         }
     }
     levels
+}
+
+/// Terms that every contract states, because the engine acts on them.
+const TERMS: [&str; 3] = [FREQUENCY, LATENCY, RETENTION];
+
+/// A file may be due on the day its period ends, but periods and shelves have a
+/// length.
+fn is_length_of_time(property: &str, value: f64) -> bool {
+    let least = if property == LATENCY { 0.0 } else { 1.0 };
+    value.fract() == 0.0 && (least..=LONGEST_TERM).contains(&value)
 }
 
 fn number_of(key: &str, node: &Node, problems: &mut Problems<'_>) -> Option<f64> {
@@ -1412,14 +1440,18 @@ fn quality_check(
         "sql" => {
             let query = fields.required_text("query", problems);
             let limit = head.required_limit(problems);
+            let property = at.and_then(|at| properties.get(at));
+            if let Some(query) = query {
+                sql_placeholders(&head, query, property, problems);
+            }
             if let (Some(query), Some(limit)) = (query, limit) {
                 checks.sql.push(SqlCheck {
                     id: id.to_owned(),
-                    property: at
-                        .and_then(|at| properties.get(at))
-                        .map(|p| p.name.to_string()),
+                    line: node.line,
+                    property: property.map(|property| property.name.to_string()),
                     query: query.to_owned(),
                     limit,
+                    unit,
                     action: head.set_action(problems),
                     dimension: dimension.map(str::to_owned),
                     description: description.map(str::to_owned),
@@ -1487,6 +1519,37 @@ impl CheckHead<'_> {
             None if self.error => Action::Quarantine,
             None => Action::Warn,
         }
+    }
+}
+
+/// A query reads the delivery under the name `{object}` and nothing else, so a
+/// query without it says nothing about the delivery.
+fn sql_placeholders(
+    head: &CheckHead<'_>,
+    query: &str,
+    property: Option<&Property>,
+    problems: &mut Problems<'_>,
+) {
+    let id = head.id;
+    if query.contains("${") {
+        problems.add_with_help(
+            head.line,
+            format!("the query of the check `{id}` has a `$` before a name in braces"),
+            "write `{object}` and `{property}`, as the standard does since 3.1",
+        );
+    } else if !query.contains(OBJECT) {
+        problems.add_with_help(
+            head.line,
+            format!("the query of the check `{id}` does not read the delivery"),
+            "name the delivery's rows `{object}`, as in `select count(*) from {object}`",
+        );
+    }
+    if query.contains(PROPERTY) && property.is_none() {
+        problems.add_with_help(
+            head.line,
+            format!("the check `{id}` is of the schema object and has no `{PROPERTY}`"),
+            "name the column, or move the check to its property",
+        );
     }
 }
 
@@ -2090,6 +2153,81 @@ mod tests {
             &[
                 "value: { separators: [\",\"], decimal: comma, dateFormats: [d.m.yyyy], encodings: [utf-8] } => a comma cannot be both separator and decimal sign [agree on `;` or `tab` as the separator]",
             ],
+        );
+    }
+
+    #[test]
+    fn sql_checks_are_of_the_delivery_as_a_whole() {
+        check(
+            "mustBe: 0\n        severity: warning",
+            "mustBe: 0\n        customProperties: [{ property: severityAction, value: quarantine }]",
+            &[
+                "- id: one_open_case => the check `one_open_case` is of the whole delivery and cannot quarantine rows [use reject, hold or warn]",
+            ],
+        );
+        check(
+            "from {object}\"",
+            "from raw.test_case\"",
+            &[
+                "- id: one_open_case => the query of the check `one_open_case` does not read the delivery [name the delivery's rows `{object}`, as in `select count(*) from {object}`]",
+            ],
+        );
+        check(
+            "from {object}\"",
+            "from ${object}\"",
+            &[
+                "- id: one_open_case => the query of the check `one_open_case` has a `$` before a name in braces [write `{object}` and `{property}`, as the standard does since 3.1]",
+            ],
+        );
+        check(
+            "from {object}\"",
+            "from {object} where {property} is null\"",
+            &[
+                "- id: one_open_case => the check `one_open_case` is of the schema object and has no `{property}` [name the column, or move the check to its property]",
+            ],
+        );
+        check(
+            "query: \"select count(*) from {object}\"",
+            "query: \"select count(*) from {object}\"\n        unit: persons",
+            &["- id: one_open_case => unknown unit `persons` [known: rows, percent]"],
+        );
+    }
+
+    #[test]
+    fn terms_are_lengths_of_time() {
+        for (from, to) in [
+            (
+                "property: latency, value: 10",
+                "property: latency, value: 10.5",
+            ),
+            (
+                "property: latency, value: 10",
+                "property: latency, value: -1",
+            ),
+            (
+                "property: frequency, value: 1",
+                "property: frequency, value: 0",
+            ),
+            (
+                "property: retention, value: 24",
+                "property: retention, value: 1e9",
+            ),
+        ] {
+            let (line, _) = to.split_once(", value").unwrap();
+            let line = format!(
+                "- {{ {to}, unit: {} }}",
+                if line.contains("latency") { "d" } else { "m" }
+            );
+            let name = to.split([' ', ',']).nth(1).unwrap();
+            let expected = format!(
+                "{line} => the service level `{name}` is no length of time [write a whole number of days (`d`), months (`m`) or years (`y`)]"
+            );
+            check(from, to, &[&expected]);
+        }
+        check(
+            "property: latency, value: 10",
+            "property: latency, value: 0",
+            &[],
         );
     }
 

@@ -14,13 +14,15 @@ mod period;
 mod problem;
 
 pub use business_id::{BusinessId, BusinessIdError};
-pub use clock::{Clock, FixedClock};
+pub use clock::{Clock, FixedClock, finnish_day};
 pub use content_hash::ContentHash;
 pub use county::{County, UnknownCounty};
 pub use hetu::{Hetu, HetuError, Sex};
 pub use period::{DeliveryPeriod, PeriodError};
 pub use problem::{Problem, did_you_mean, render_problems};
 
+/// A length of time in the calendar.
+pub use jiff::Span;
 /// The instant type of the whole project.
 pub use jiff::Timestamp;
 /// The calendar date type of the whole project.

@@ -649,8 +649,8 @@ fn without_machine_settings(table: Arc<dyn TableProvider>) -> Result<Arc<dyn Tab
 
 /// Tables that are already open, as a catalog.
 #[derive(Debug)]
-struct ListedCatalog {
-    schemas: Vec<ListedSchema>,
+pub(crate) struct ListedCatalog {
+    pub(crate) schemas: Vec<ListedSchema>,
 }
 
 impl CatalogProvider for ListedCatalog {

@@ -93,7 +93,7 @@ impl Engine {
     }
 
     /// Everything wrong with the warehouse's files that can be found without data: texts of `sql/`,
-    /// relations that cannot be planned, and definitions.
+    /// relations that cannot be planned, definitions, and SQL checks of contracts.
     pub async fn check_definitions(self: &Arc<Self>) -> Vec<Problem> {
         let mut problems = self.problems();
         let resolver = self.plain_resolver();
@@ -112,6 +112,9 @@ impl Engine {
         }
         if let Err(EngineError::Definitions { problems: found }) = self.catalogue().await {
             problems.extend(found);
+        }
+        for contract in &self.options.contracts {
+            problems.extend(Box::pin(self.sql_check_problems(contract)).await);
         }
         problems.sort();
         problems.dedup();

@@ -211,7 +211,7 @@ impl EngineError {
         }
     }
 
-    fn from_arrow(error: ArrowError) -> Self {
+    pub(crate) fn from_arrow(error: ArrowError) -> Self {
         match error {
             ArrowError::ExternalError(source) => Self::from_external(source),
             ArrowError::MemoryError(detail) => Self::exhausted(&detail),

@@ -23,8 +23,10 @@ mod placeholder;
 mod plain;
 mod session;
 mod sized;
+mod sql_check;
 mod statement;
 mod tables;
+mod terms;
 mod yielding;
 
 pub mod calc;
@@ -45,6 +47,7 @@ pub use options::EngineOptions;
 pub use reference::{ReferenceOutcome, ReferenceReport, ReferenceTable};
 pub use session::{Prepared, Session, TableInfo, TableKind};
 pub use status::{ContractStatus, FailingCheck, RunStatus, Status};
+pub use terms::{ExpectedDelivery, OutlivedDelivery};
 
 pub use tietopohja_policy::{Principal, Role};
 

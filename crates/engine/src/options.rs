@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
+use tietopohja_contract::Contract;
 use tietopohja_domain::Clock;
 use tietopohja_lake::Lake;
 
@@ -32,6 +33,9 @@ pub struct EngineOptions {
     /// For each contract its name and the accepted columns. A contract with nothing landed yet is
     /// an empty raw table of these columns.
     pub raw_schemas: Vec<(String, SchemaRef)>,
+    /// The contracts themselves: their SQL checks are looked at with the other definitions, and
+    /// their terms of delivery say what is late.
+    pub contracts: Vec<Arc<Contract>>,
     /// What `meta.run` records as the version of the program.
     pub engine_version: String,
 }
@@ -50,11 +54,23 @@ impl EngineOptions {
             target_partitions: cores,
             statement_timeout: None,
             raw_schemas: Vec::new(),
+            contracts: Vec::new(),
             engine_version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
 
-    /// The same with schemas of the contracts.
+    /// The same with contracts, and the raw tables that they describe.
+    #[must_use]
+    pub fn contracts(mut self, contracts: Vec<Arc<Contract>>) -> Self {
+        self.raw_schemas = contracts
+            .iter()
+            .map(|contract| (contract.name().to_owned(), contract.arrow_schema()))
+            .collect();
+        self.contracts = contracts;
+        self
+    }
+
+    /// The same with raw tables that no contract describes.
     #[must_use]
     pub fn raw_schemas(mut self, schemas: Vec<(String, SchemaRef)>) -> Self {
         self.raw_schemas = schemas;

@@ -391,7 +391,7 @@ fn kind_of(table: &dyn TableProvider) -> TableKind {
 }
 
 /// A finished plan may not change anything, whatever its text looked like.
-fn only_reads(plan: &LogicalPlan) -> Result<()> {
+pub(crate) fn only_reads(plan: &LogicalPlan) -> Result<()> {
     let reading = SQLOptions::new()
         .with_allow_ddl(false)
         .with_allow_dml(false)

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::explain::Row;
+use crate::terms::{ExpectedDelivery, OutlivedDelivery};
 
 /// The deliveries of one contract.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -62,6 +63,10 @@ pub struct FailingCheck {
 pub struct Status {
     /// Every contract, also those of which nothing has landed, in name order.
     pub contracts: Vec<ContractStatus>,
+    /// For each contract and organiser that has delivered, what comes next and whether it is late.
+    pub next_deliveries: Vec<ExpectedDelivery>,
+    /// Deliveries that are older than their contract's retention.
+    pub past_retention: Vec<OutlivedDelivery>,
     /// Indicators with values.
     pub indicators: i64,
     /// Published values, suppressed and missing ones included.
@@ -116,8 +121,11 @@ impl Engine {
             }
         }
         contracts.sort_by(|a, b| a.contract.cmp(&b.contract));
+        let (next_deliveries, past_retention) = Box::pin(self.delivery_terms(&resolver)).await?;
         let mut status = Status {
             contracts,
+            next_deliveries,
+            past_retention,
             indicators: 0,
             values: 0,
             suppressed: 0,

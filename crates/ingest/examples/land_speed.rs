@@ -1,4 +1,5 @@
-//! Lands one file into a lake in a temporary folder and tells the time: for measuring, by hand.
+//! Lands one file into a lake in a temporary folder and tells the time: for measuring, by hand. Only
+//! for contracts without SQL checks: there is no query engine here.
 //!
 //! `cargo run -p tietopohja-ingest --example land_speed -- definitions homecare_visit FILE 07 2024-01 [ROUNDS]`
 #![allow(clippy::print_stdout, reason = "the example's result")]
@@ -10,7 +11,7 @@ use std::time::Instant;
 
 use tietopohja_contract::{CodeLists, Contract, IdentityCodes};
 use tietopohja_domain::{Clock, County, DeliveryPeriod, FixedClock, render_problems};
-use tietopohja_ingest::{KeyRing, LandLimits, LandRequest, NoProgress, land};
+use tietopohja_ingest::{Intake, KeyRing, LandLimits, LandRequest, NoProgress, land};
 use tietopohja_lake::Lake;
 
 #[tokio::main]
@@ -49,15 +50,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
             ..LandRequest::new(Arc::clone(&contract), Arc::clone(&lists), file)
         };
         let started = Instant::now();
-        let receipt = land(
-            &lake,
-            &keys,
-            clock.as_ref(),
-            request,
-            &LandLimits::default(),
-            &NoProgress,
-        )
-        .await?;
+        let intake = Intake {
+            lake: &lake,
+            keys: &keys,
+            clock: clock.as_ref(),
+            checks: None,
+        };
+        let receipt = land(intake, request, &LandLimits::default(), &NoProgress).await?;
         let seconds = started.elapsed().as_secs_f64();
         print!("{receipt}");
         println!(

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use tietopohja_domain::{County, DeliveryPeriod};
+use tietopohja_domain::{County, DeliveryPeriod, Problem, render_problems};
 
 use crate::keyring::KeyError;
 use crate::receipt::Receipt;
@@ -37,6 +37,29 @@ pub enum LandError {
         wanted: i64,
         /// The revision in the lake.
         current: i64,
+    },
+    /// The contract's SQL checks cannot be run as they are written, so nobody can say whether the
+    /// delivery keeps it.
+    #[error(
+        "`{file}`: the contract cannot be checked, nothing landed\n{problems}",
+        problems = render_problems(problems)
+    )]
+    Contract {
+        /// The file that was to land.
+        file: String,
+        /// What is wrong in the contract, each with file and line.
+        problems: Vec<Problem>,
+    },
+    /// The contract's SQL checks got no answer for want of memory, time or storage.
+    #[error(
+        "`{file}`: the SQL checks of the contract got no answer, nothing landed\n  help: \
+         run the same command again, with more memory (`memory_mib`) if that was short"
+    )]
+    Checks {
+        /// The file that was to land.
+        file: String,
+        /// What the engine said.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The pseudonym key cannot be used.
     #[error(transparent)]
@@ -72,15 +95,17 @@ pub enum LandError {
 }
 
 impl LandError {
-    /// Whether the person who sent the request or the file can mend it, as opposed to the
-    /// installation being at fault.
+    /// Whether the person who sent the request, the file or the contract can mend it, as opposed to
+    /// the installation being at fault.
     pub fn is_expected(&self) -> bool {
         match self {
             LandError::Source(_)
             | LandError::Refused(_)
             | LandError::Request(_)
+            | LandError::Contract { .. }
             | LandError::OlderRevision { .. } => true,
-            LandError::Key(_)
+            LandError::Checks { .. }
+            | LandError::Key(_)
             | LandError::Lake { .. }
             | LandError::Cancelled { .. }
             | LandError::Internal { .. } => false,

@@ -1,8 +1,8 @@
 //! Landing a file: exactly once, whole or not at all.
 //!
 //! The order: which delivery it is, what its bytes are, whether they are in the lake already; then
-//! one pass that checks and stores rows nobody sees yet; then the contract's verdict on the whole;
-//! then the lake's commit of rejects, data and ledger row. Whatever stops before the commit leaves
+//! one pass that checks and stores rows nobody sees yet; then the contract's verdict on the whole,
+//! its SQL checks included; then the lake's commit of rejects, data and ledger row. Whatever stops before the commit leaves
 //! the lake as it was. How rows are read and checked is in `source` and `pipeline`.
 
 use std::collections::BTreeMap;
@@ -11,13 +11,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures::StreamExt;
-use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use tietopohja_contract::{
     Action, CodeLists, Contract, DeliveryContext, FileFinding, HeaderMap, IdentityCodes, KeyScope,
     Mode, PropertyType, Pseudonymise, Reject, Totals, Validator,
 };
-use tietopohja_domain::{Clock, ContentHash, County, Date, DeliveryPeriod, Timestamp};
+use tietopohja_domain::{
+    Clock, ContentHash, County, Date, DeliveryPeriod, Problem, Timestamp, finnish_day,
+};
 use tietopohja_lake::{
     Delivery, Lake, LakeError, LandOutcome, Landing, LandingWriter, LedgerRow, PartOptions, Slice,
     StagedRows, TableName, Ticket,
@@ -35,6 +36,7 @@ use crate::pipeline::{
 };
 use crate::progress::Progress;
 use crate::receipt::{ControlSum, Finding, Outcome, Receipt, RejectedRow, RuleCount, decimal_text};
+use crate::row_set::{NoNumbers, RowSetChecks};
 use crate::source::{self, Agreement, FileMark, Source};
 
 /// Landings of one delivery that others may overtake before this one gives up.
@@ -118,19 +120,37 @@ impl LandRequest {
     }
 }
 
+/// What landings need besides their files.
+#[derive(Clone, Copy)]
+pub struct Intake<'a> {
+    /// Where rows go.
+    pub lake: &'a Arc<Lake>,
+    /// The pseudonym key.
+    pub keys: &'a KeyRing,
+    /// The present moment.
+    pub clock: &'a dyn Clock,
+    /// Who answers the SQL checks of contracts. Without anybody a contract that has some cannot be
+    /// landed.
+    pub checks: Option<&'a dyn RowSetChecks>,
+}
+
 /// Lands one file.
 ///
 /// `Ok` is a receipt of what is now true: landed, replaced, already there, held, or what a dry run
 /// would have done. Everything else is an error, and the lake is as it was. Needs a tokio runtime;
 /// reading and checking run on threads of their own.
 pub async fn land(
-    lake: &Arc<Lake>,
-    keys: &KeyRing,
-    clock: &dyn Clock,
+    intake: Intake<'_>,
     request: LandRequest,
     limits: &LandLimits,
     progress: &dyn Progress,
 ) -> Result<Receipt, LandError> {
+    let Intake {
+        lake,
+        keys,
+        clock,
+        checks,
+    } = intake;
     let started = clock.now();
     let file = request.file_name();
     let today = finnish_day(started);
@@ -139,6 +159,13 @@ pub async fn land(
         Some(control) => Some(control.clone()),
         None => ControlTotals::beside(&request.file)?,
     };
+    let asks = !request.contract.sql_checks().is_empty();
+    if asks && checks.is_none() {
+        return Err(LandError::Internal {
+            file,
+            message: "the contract has SQL checks and nobody was given to run them".to_owned(),
+        });
+    }
     let path = request.file.clone();
     let marked = tokio::task::spawn_blocking(move || FileMark::of_path(&path)).await;
     let mark = joined(marked, &file)?.map_err(|at| at.named(&file))?;
@@ -152,8 +179,14 @@ pub async fn land(
         today,
         identity_codes: request.identity_codes,
     };
+    // A dry run stores rows only to ask about them, and never in the lake.
+    let scratch = (asks && request.dry_run)
+        .then(|| Scratch::beside(lake, &file))
+        .transpose()?;
     let landing = FileLanding {
         lake,
+        stage: scratch.as_ref().map_or(lake, |scratch| &scratch.lake),
+        checks,
         clock,
         started,
         file,
@@ -207,15 +240,13 @@ pub async fn land(
 /// Lands several files, at most `at_once` of them at the same time; the results are in the order of
 /// the requests. Two files of the same delivery are refused, since their order would be chance.
 pub async fn land_many(
-    lake: &Arc<Lake>,
-    keys: &KeyRing,
-    clock: &dyn Clock,
+    intake: Intake<'_>,
     requests: Vec<LandRequest>,
     at_once: usize,
     limits: &LandLimits,
     progress: &dyn Progress,
 ) -> Vec<Result<Receipt, LandError>> {
-    let today = finnish_day(clock.now());
+    let today = finnish_day(intake.clock.now());
     let mut seen: BTreeMap<(String, i32, i32), String> = BTreeMap::new();
     let mut checked = Vec::new();
     for request in requests {
@@ -236,7 +267,7 @@ pub async fn land_many(
         .map(|(request, twice)| async move {
             match twice {
                 Some(error) => Err(LandError::Request(error)),
-                None => land(lake, keys, clock, request, limits, progress).await,
+                None => land(intake, request, limits, progress).await,
             }
         })
         .buffered(at_once.max(1))
@@ -244,9 +275,38 @@ pub async fn land_many(
         .await
 }
 
+/// A lake in a folder that goes away, with all that is in it, however the landing ends.
+struct Scratch {
+    lake: Arc<Lake>,
+    _folder: tempfile::TempDir,
+}
+
+impl Scratch {
+    /// The folder is a temporary one of this user, which nobody else can read.
+    fn beside(lake: &Lake, file: &str) -> Result<Scratch, LandError> {
+        let folder = tempfile::tempdir().map_err(|error| LandError::Internal {
+            file: file.to_owned(),
+            message: format!("a temporary folder cannot be made: {}", error.kind()),
+        })?;
+        let lake = lake
+            .scratch(folder.path())
+            .map_err(|error| LandError::Lake {
+                file: file.to_owned(),
+                source: Box::new(error),
+            })?;
+        Ok(Scratch {
+            lake: Arc::new(lake),
+            _folder: folder,
+        })
+    }
+}
+
 /// One landing under way.
 struct FileLanding<'a> {
     lake: &'a Arc<Lake>,
+    /// Where rows are stored before anybody sees them: the lake, except for a dry run.
+    stage: &'a Arc<Lake>,
+    checks: Option<&'a dyn RowSetChecks>,
     clock: &'a dyn Clock,
     started: Timestamp,
     file: String,
@@ -280,7 +340,7 @@ struct Opened {
 
 /// Where a pass stores the rows it accepts.
 enum Leave {
-    /// Nowhere: a dry run.
+    /// Nowhere: a dry run that asks nothing about them.
     Dry,
     /// Where the lake will say while the first blocks are read. A file that was never landed need
     /// not wait for its hash.
@@ -372,7 +432,12 @@ impl FileLanding<'_> {
         {
             return Err(self.older(wanted, current));
         }
-        let judged = match self.judge(validator, Leave::Dry, next, opened).await? {
+        let leave = if self.request.contract.sql_checks().is_empty() {
+            Leave::Dry
+        } else {
+            Leave::Ask
+        };
+        let judged = match self.judge(validator, leave, next, opened).await? {
             Ended::Read(judged, _) => judged,
             Ended::Already(receipt) => return Ok(*receipt),
         };
@@ -419,9 +484,15 @@ impl FileLanding<'_> {
     async fn begin(&self, wanted: i64) -> Result<Begun, LandError> {
         let schema = self.request.contract.arrow_schema();
         let content = self.content().await?;
+        // The scratch of a dry run knows no earlier revision.
+        let revision = if self.request.dry_run {
+            Some(wanted)
+        } else {
+            self.request.revision
+        };
         let begun = self
-            .lake
-            .begin_landing(&self.delivery, &schema, content, self.request.revision)
+            .stage
+            .begin_landing(&self.delivery, &schema, content, revision)
             .await;
         match begun.map_err(|error| self.lake_error(error))? {
             Landing::AlreadyLanded(row) => Ok(Begun::Already(Box::new(self.already(&row)))),
@@ -525,6 +596,16 @@ impl FileLanding<'_> {
                 return Err(error);
             }
             findings.extend(self.verdict(&totals, &rejects, &repeated));
+            match self
+                .sql_findings(ticket.as_deref(), staged.as_ref(), totals.accepted)
+                .await
+            {
+                Ok(found) => findings.extend(found),
+                Err(error) => {
+                    self.discard(ticket.as_deref(), staged.as_ref()).await;
+                    return Err(error);
+                }
+            }
             return Ok(Ended::Read(
                 Judged {
                     totals,
@@ -634,7 +715,7 @@ impl FileLanding<'_> {
                 ..PartOptions::default()
             };
             let writer = self
-                .lake
+                .stage
                 .landing_writer(ticket, self.limits.encoders, options)
                 .map_err(|error| self.lake_error(error))?;
             // The threads may have ended with a fault of the file already.
@@ -769,6 +850,47 @@ impl FileLanding<'_> {
             });
         }
         findings
+    }
+
+    /// What the contract's SQL checks find in the stored rows.
+    async fn sql_findings(
+        &self,
+        ticket: Option<&Ticket>,
+        staged: Option<&StagedRows>,
+        accepted: u64,
+    ) -> Result<Vec<FileFinding>, LandError> {
+        let contract = &self.request.contract;
+        if contract.sql_checks().is_empty() {
+            return Ok(Vec::new());
+        }
+        let (Some(checks), Some(ticket), Some(staged)) = (self.checks, ticket, staged) else {
+            return Err(self.internal("no rows were stored that the SQL checks could look at"));
+        };
+        let rows = self
+            .stage
+            .staged_table(ticket, staged, &contract.arrow_schema())
+            .map_err(|error| self.lake_error(error))?;
+        let numbers = match checks.numbers(contract, &rows).await {
+            Ok(numbers) if numbers.len() == contract.sql_checks().len() => numbers,
+            Ok(_) => return Err(self.internal("not every SQL check was answered")),
+            Err(NoNumbers::Contract(problems)) => return Err(self.contract_error(problems)),
+            Err(NoNumbers::Failed(source)) => {
+                return Err(LandError::Checks {
+                    file: self.file.clone(),
+                    source,
+                });
+            }
+        };
+        contract
+            .conclude_sql(&numbers, accepted)
+            .map_err(|problems| self.contract_error(problems))
+    }
+
+    fn contract_error(&self, problems: Vec<Problem>) -> LandError {
+        LandError::Contract {
+            file: self.file.clone(),
+            problems,
+        }
     }
 
     /// Received = accepted + quarantined, and every accepted row is stored: always, or a bug.
@@ -1013,7 +1135,7 @@ impl FileLanding<'_> {
 
     async fn discard(&self, ticket: Option<&Ticket>, staged: Option<&StagedRows>) {
         if let (Some(ticket), Some(staged)) = (ticket, staged) {
-            self.lake.discard(ticket, staged).await;
+            self.stage.discard(ticket, staged).await;
         }
     }
 
@@ -1080,13 +1202,6 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// The calendar day in Finland: "today" of a delivery does not depend on the machine.
-fn finnish_day(now: Timestamp) -> Date {
-    let helsinki =
-        TimeZone::get("Europe/Helsinki").unwrap_or_else(|_| TimeZone::fixed(jiff::tz::offset(2)));
-    now.to_zoned(helsinki).date()
-}
-
 fn days_from_epoch(day: Date) -> i32 {
     let days = day.duration_since(Date::constant(1970, 1, 1)).as_hours() / 24;
     i32::try_from(days).unwrap_or_default()
@@ -1115,21 +1230,6 @@ fn joined<T>(outcome: Result<T, tokio::task::JoinError>, file: &str) -> Result<T
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_finnish_day_begins_before_the_utc_day() {
-        for (now, day) in [
-            ("2024-01-31T21:59:59Z", Date::constant(2024, 1, 31)),
-            ("2024-01-31T22:00:00Z", Date::constant(2024, 2, 1)),
-            ("2024-06-30T21:00:00Z", Date::constant(2024, 7, 1)),
-        ] {
-            assert_eq!(
-                now.parse::<Timestamp>().ok().map(finnish_day),
-                Some(day),
-                "{now}"
-            );
-        }
-    }
 
     #[test]
     fn days_are_counted_from_1970() {

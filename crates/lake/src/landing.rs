@@ -139,6 +139,14 @@ impl Ticket {
             && self.others(state).next().is_some()
     }
 
+    pub(crate) fn raw_table(&self) -> Result<TableName, LakeError> {
+        self.delivery.raw_table()
+    }
+
+    pub(crate) fn slice(&self) -> Slice {
+        self.delivery.slice()
+    }
+
     fn file_prefix(&self) -> String {
         format!(
             "{}{}-",
@@ -190,6 +198,12 @@ pub struct StagedRows {
     adds: Vec<Add>,
     /// Number of rows stored.
     pub rows: u64,
+}
+
+impl StagedRows {
+    pub(crate) fn adds(&self) -> &[Add] {
+        &self.adds
+    }
 }
 
 /// Takes batches and stores them as Parquet on encoder threads. Memory is bounded: `write` waits
@@ -743,7 +757,7 @@ fn encode(
 }
 
 /// A raw table's columns: partition columns and provenance, then the contract's.
-fn raw_schema(contract: &Schema) -> SchemaRef {
+pub(crate) fn raw_schema(contract: &Schema) -> SchemaRef {
     let mut fields = vec![
         Field::new("county", DataType::Int32, true),
         Field::new("period", DataType::Int32, true),

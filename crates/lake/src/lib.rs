@@ -12,6 +12,7 @@ mod landing;
 mod ledger;
 mod parts;
 mod scan;
+mod staged;
 mod state;
 mod table_name;
 mod tables;
@@ -21,6 +22,7 @@ pub use error::LakeError;
 pub use landing::{Delivery, LandOutcome, Landing, LandingWriter, StagedRows, Ticket};
 pub use ledger::LedgerRow;
 pub use parts::PartOptions;
+pub use staged::StagedTable;
 pub use table_name::TableName;
 pub use tables::Lake;
 

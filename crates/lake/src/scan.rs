@@ -26,6 +26,7 @@ use object_store::ObjectStore;
 use object_store::path::Path as StorePath;
 
 use crate::state::TableState;
+use crate::{Lake, LakeError};
 
 /// A table pinned at a version. Columns: those of the files, then the partition columns.
 pub(crate) struct PinnedTable {
@@ -39,10 +40,11 @@ pub(crate) struct PinnedTable {
     values: RecordBatch,
 }
 
-struct PinnedFile {
-    path: StorePath,
-    bytes: u64,
-    rows: Option<usize>,
+/// A file of a pinned table.
+pub(crate) struct PinnedFile {
+    pub(crate) path: StorePath,
+    pub(crate) bytes: u64,
+    pub(crate) rows: Option<usize>,
 }
 
 impl std::fmt::Debug for PinnedTable {
@@ -63,6 +65,48 @@ fn viewed(field: &Field) -> Field {
     Field::new(field.name(), kind, true)
 }
 
+/// The columns of a table's files as they are read, and its partition columns in their order;
+/// `None` when the table lacks one of these.
+fn split(schema: &Schema, partition_columns: &[String]) -> Option<(SchemaRef, Vec<Arc<Field>>)> {
+    let is_partition = |field: &Field| {
+        partition_columns
+            .iter()
+            .any(|column| column == field.name())
+    };
+    let of_files: Vec<Field> = schema
+        .fields()
+        .iter()
+        .filter(|field| !is_partition(field))
+        .map(|field| viewed(field))
+        .collect();
+    let partitions = partition_columns
+        .iter()
+        .map(|column| {
+            schema
+                .field_with_name(column)
+                .ok()
+                .map(|field| Arc::new(field.clone()))
+        })
+        .collect::<Option<_>>()?;
+    Some((Arc::new(Schema::new(of_files)), partitions))
+}
+
+fn joined(file_schema: &Schema, partitions: &[Arc<Field>]) -> SchemaRef {
+    let all: Vec<Arc<Field>> = file_schema
+        .fields()
+        .iter()
+        .chain(partitions)
+        .cloned()
+        .collect();
+    Arc::new(Schema::new(all))
+}
+
+/// The columns that a scan of a table gives.
+pub(crate) fn scanned_schema(schema: &Schema, partition_columns: &[String]) -> Option<SchemaRef> {
+    let (file_schema, partitions) = split(schema, partition_columns)?;
+    Some(joined(&file_schema, &partitions))
+}
+
 impl PinnedTable {
     /// Builds the provider from a table's files; `None` when the table needs the format layer.
     pub(crate) fn new(
@@ -72,36 +116,7 @@ impl PinnedTable {
         state: &TableState,
         place: impl Fn(&str) -> Option<StorePath>,
     ) -> Option<PinnedTable> {
-        let partition_columns = state.partition_columns();
-        let is_partition = |field: &Field| {
-            partition_columns
-                .iter()
-                .any(|column| column == field.name())
-        };
-        let file_schema = Arc::new(Schema::new(
-            schema
-                .fields()
-                .iter()
-                .filter(|field| !is_partition(field))
-                .map(|field| viewed(field))
-                .collect::<Vec<_>>(),
-        ));
-        let partitions: Vec<Arc<Field>> = partition_columns
-            .iter()
-            .map(|column| {
-                schema
-                    .field_with_name(column)
-                    .ok()
-                    .map(|field| Arc::new(field.clone()))
-            })
-            .collect::<Option<_>>()?;
-        if partitions
-            .iter()
-            .any(|field| *field.data_type() != DataType::Int32)
-        {
-            return None;
-        }
-        let mut found: Vec<(Vec<Option<i32>>, PinnedFile)> = Vec::new();
+        let mut found = Vec::new();
         for file in state.files() {
             if file.has_deleted_rows() {
                 return None;
@@ -114,6 +129,24 @@ impl PinnedTable {
                     rows: file.rows(),
                 },
             ));
+        }
+        Self::of_files(store, store_url, schema, state.partition_columns(), found)
+    }
+
+    /// The same of files that are known already, each with its partition values.
+    pub(crate) fn of_files(
+        store: Arc<dyn ObjectStore>,
+        store_url: ObjectStoreUrl,
+        schema: &Schema,
+        partition_columns: &[String],
+        mut found: Vec<(Vec<Option<i32>>, PinnedFile)>,
+    ) -> Option<PinnedTable> {
+        let (file_schema, partitions) = split(schema, partition_columns)?;
+        if partitions
+            .iter()
+            .any(|field| *field.data_type() != DataType::Int32)
+        {
+            return None;
         }
         // The log's order is the order of commits; names make the plan the same every time.
         found.sort_by(|a, b| a.1.path.cmp(&b.1.path));
@@ -134,18 +167,13 @@ impl PinnedTable {
             &options,
         )
         .ok()?;
-        let all: Vec<Arc<Field>> = file_schema
-            .fields()
-            .iter()
-            .cloned()
-            .chain(partitions.iter().cloned())
-            .collect();
+        let table_schema = joined(&file_schema, &partitions);
         Some(PinnedTable {
             store,
             store_url,
             file_schema,
             partitions,
-            table_schema: Arc::new(Schema::new(all)),
+            table_schema,
             files: found.into_iter().map(|(_, file)| file).collect(),
             values,
         })
@@ -197,6 +225,18 @@ impl PinnedTable {
             .filter(|(_, kept)| **kept)
             .map(|(index, _)| index)
             .collect())
+    }
+}
+
+impl Lake {
+    /// The address under which the engine knows this lake's store.
+    pub(crate) fn store_url(&self) -> Result<ObjectStoreUrl, LakeError> {
+        let root = self
+            .url
+            .join("/")
+            .map_err(|error| LakeError::Internal(error.to_string()))?;
+        ObjectStoreUrl::parse(root.as_str().trim_end_matches('/').to_owned() + "/")
+            .map_err(|error| LakeError::Internal(error.to_string()))
     }
 }
 

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::TableProvider;
-use datafusion::execution::object_store::ObjectStoreUrl;
 use deltalake_core::kernel::engine::arrow_conversion::{TryIntoArrow, TryIntoKernel};
 use deltalake_core::kernel::{StructField, StructType};
 use deltalake_core::operations::create::CreateBuilder;
@@ -433,15 +432,9 @@ impl Lake {
             self.object_path(&format!("{}/{}/{file}", name.schema(), name.table()))
                 .ok()
         };
-        let root = self
-            .url
-            .join("/")
-            .map_err(|error| LakeError::Internal(error.to_string()))?;
-        let store_url = ObjectStoreUrl::parse(root.as_str().trim_end_matches('/').to_owned() + "/")
-            .map_err(|error| LakeError::Internal(error.to_string()))?;
         if let Some(pinned) = PinnedTable::new(
             Arc::clone(&self.store),
-            store_url,
+            self.store_url()?,
             &state.snapshot()?.arrow_schema(),
             &state,
             place,

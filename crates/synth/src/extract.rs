@@ -12,7 +12,8 @@ use std::path::PathBuf;
 use crate::days::{Day, Month, OPEN, civil};
 use crate::defects::{Altered, Defect, Surroundings};
 use crate::error::SynthError;
-use crate::manifest::{FileEntry, PlantedDefect, decimal_text};
+use crate::manifest::{FileEntry, PlantedDefect, PlantedFinding, decimal_text};
+use crate::set_defects::SetDefect;
 
 /// A column of an extract: the name in contracts and the header in the file.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub(crate) struct Dataset {
     pub(crate) defects: &'static [Defect],
     /// How many of them one file takes.
     pub(crate) defects_per_file: usize,
+    /// Defects of the rows as a set, one for each SQL check of the contract.
+    pub(crate) set_defects: &'static [SetDefect],
 }
 
 impl Dataset {
@@ -94,6 +97,19 @@ pub(crate) struct Extract {
     waiting: Vec<&'static Defect>,
     next_defect_row: u64,
     defect_gap: u64,
+    /// Defects of the set that still wait for a row.
+    waiting_of_set: Vec<&'static SetDefect>,
+}
+
+/// Which defects a file takes.
+#[derive(Debug, Default)]
+pub(crate) struct Planted {
+    /// Of single rows, in their order.
+    pub(crate) of_rows: Vec<&'static Defect>,
+    /// Rows between two of these.
+    pub(crate) gap: u64,
+    /// Of the rows together.
+    pub(crate) of_set: Vec<&'static SetDefect>,
 }
 
 impl Extract {
@@ -103,9 +119,13 @@ impl Extract {
         dataset: &'static Dataset,
         entry: FileEntry,
         surroundings: Surroundings,
-        defects: Vec<&'static Defect>,
-        defect_gap: u64,
+        planted: Planted,
     ) -> Result<Extract, SynthError> {
+        let Planted {
+            of_rows,
+            gap,
+            of_set,
+        } = planted;
         let file = File::create(&path).map_err(|source| SynthError::Write {
             path: path.clone(),
             source,
@@ -120,9 +140,10 @@ impl Extract {
             amounts_used: 0,
             sums: vec![None; dataset.columns.len()],
             surroundings,
-            waiting: defects.into_iter().rev().collect(),
-            next_defect_row: 2 + defect_gap,
-            defect_gap: defect_gap.max(1),
+            waiting: of_rows.into_iter().rev().collect(),
+            next_defect_row: 2 + gap,
+            defect_gap: gap.max(1),
+            waiting_of_set: of_set,
         };
         if dataset.form != Form::Latin1 {
             extract.write(b"\xEF\xBB\xBF")?;
@@ -299,10 +320,44 @@ impl Extract {
                 }
             }
         }
-        self.plain_row()?;
+        if !self.plant_in_set(row_no)? {
+            self.plain_row()?;
+        }
         self.row.clear();
         self.amounts_used = 0;
         Ok(())
+    }
+
+    /// Plants a defect of the set when the row suits one; tells whether the row is written.
+    fn plant_in_set(&mut self, row_no: u64) -> Result<bool, SynthError> {
+        let suiting = self
+            .waiting_of_set
+            .iter()
+            .enumerate()
+            .find_map(|(place, defect)| {
+                Some((place, *defect, defect.alter(self.dataset, &self.row)?))
+            });
+        let Some((place, defect, cells)) = suiting else {
+            return Ok(false);
+        };
+        self.waiting_of_set.remove(place);
+        let mut rows = vec![row_no];
+        if defect.copies {
+            self.good_row(&[])?;
+            rows.push(row_no + 1);
+        }
+        self.good_row(&cells)?;
+        self.finding(defect.rule, defect.kind, rows);
+        Ok(true)
+    }
+
+    /// Notes what must be found in the rows as a set.
+    pub(crate) fn finding(&mut self, rule: &str, kind: &str, rows: Vec<u64>) {
+        self.entry.findings.push(PlantedFinding {
+            rule: rule.to_owned(),
+            kind: kind.to_owned(),
+            rows,
+        });
     }
 
     fn planted(&mut self, defect: &Defect, row: u64) {
@@ -322,18 +377,23 @@ impl Extract {
         });
     }
 
-    /// Writes the row as the source gave it.
-    fn plain_row(&mut self) -> Result<(), SynthError> {
+    /// Counts the row among those to be accepted, with its amounts.
+    fn accept(&mut self) {
         for (column, hundredths) in &self.amounts[..self.amounts_used] {
             *self.sums[*column].get_or_insert(0) += i128::from(*hundredths);
         }
+        self.entry.rows += 1;
+        self.entry.accepted += 1;
+    }
+
+    /// Writes the row as the source gave it.
+    fn plain_row(&mut self) -> Result<(), SynthError> {
+        self.accept();
         // The separator after the last cell gives way to the line end.
         self.row.bytes.pop();
         self.row
             .bytes
             .extend_from_slice(line_end(self.dataset.form));
-        self.entry.rows += 1;
-        self.entry.accepted += 1;
         self.entry.bytes += self.row.bytes.len() as u64;
         self.out
             .write_all(&self.row.bytes)
@@ -343,8 +403,23 @@ impl Extract {
             })
     }
 
+    /// Writes the row with some cells changed, and keeps it. Its amounts stay as they are.
+    fn good_row(&mut self, cells: &[(usize, Vec<u8>)]) -> Result<(), SynthError> {
+        self.accept();
+        let line = self.line(cells, self.row.cells);
+        self.write(&line)
+    }
+
     /// Writes the first `count` cells of the row, some of them changed.
     fn bad_row(&mut self, cells: &[(usize, Vec<u8>)], count: usize) -> Result<(), SynthError> {
+        let line = self.line(cells, count);
+        self.entry.rows += 1;
+        self.row.clear();
+        self.amounts_used = 0;
+        self.write(&line)
+    }
+
+    fn line(&self, cells: &[(usize, Vec<u8>)], count: usize) -> Vec<u8> {
         let mut line = Vec::with_capacity(self.row.bytes.len() + 16);
         for n in 0..count {
             if n > 0 {
@@ -354,10 +429,7 @@ impl Extract {
             line.extend_from_slice(changed.map_or_else(|| self.row.cell(n), |(_, bytes)| bytes));
         }
         line.extend_from_slice(line_end(self.dataset.form));
-        self.entry.rows += 1;
-        self.row.clear();
-        self.amounts_used = 0;
-        self.write(&line)
+        line
     }
 
     /// Flushes the file and gives its entry in the manifest.

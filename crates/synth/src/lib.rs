@@ -31,6 +31,7 @@ mod plan;
 mod population;
 mod providers;
 mod rejected;
+mod set_defects;
 mod sink;
 mod sources;
 mod staff;
@@ -42,5 +43,7 @@ pub use bench::bench_care_events;
 pub use error::SynthError;
 pub use generate::{generate, planned_files};
 pub use inputs::ReferenceInputs;
-pub use manifest::{FileEntry, MANIFEST_FORMAT, Manifest, PlantedDefect, RejectedFile};
+pub use manifest::{
+    FileEntry, MANIFEST_FORMAT, Manifest, PlantedDefect, PlantedFinding, RejectedFile,
+};
 pub use plan::SynthPlan;

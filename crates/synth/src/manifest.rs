@@ -1,14 +1,14 @@
 //! What was written and what is wrong in it: the answer sheet of a synthetic delivery.
 //!
-//! A test that lands the files demands exactly the rejects listed here. The
-//! manifest never repeats row values.
+//! A test that lands the files demands exactly the rejects and findings listed
+//! here. The manifest never repeats row values.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 /// The version of the manifest's form.
-pub const MANIFEST_FORMAT: u32 = 1;
+pub const MANIFEST_FORMAT: u32 = 2;
 
 /// Everything one generation wrote.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,6 +49,11 @@ impl Manifest {
     pub fn defects(&self) -> usize {
         self.files.iter().map(|file| file.defects.len()).sum()
     }
+
+    /// Planted findings of all good deliveries.
+    pub fn findings(&self) -> usize {
+        self.files.iter().map(|file| file.findings.len()).sum()
+    }
 }
 
 /// One good delivery.
@@ -74,6 +79,9 @@ pub struct FileEntry {
     /// Rows that must be quarantined.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub defects: Vec<PlantedDefect>,
+    /// What must be found in the rows as a set: their own rows break no rule and are accepted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<PlantedFinding>,
 }
 
 /// One bad row.
@@ -90,6 +98,18 @@ pub struct PlantedDefect {
     pub rule: String,
     /// What was done to the row.
     pub kind: String,
+}
+
+/// One fault that only the rows together show.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlantedFinding {
+    /// The SQL check of the contract that must find it.
+    pub rule: String,
+    /// What was done.
+    pub kind: String,
+    /// The rows that have it, numbered as in [`PlantedDefect`]; none when rows were left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rows: Vec<u64>,
 }
 
 /// One delivery that must be refused whole.

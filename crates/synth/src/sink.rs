@@ -13,10 +13,11 @@ use crate::days::{Day, Month, civil, day};
 use crate::defects::{Defect, Surroundings};
 use crate::draw::mix;
 use crate::error::SynthError;
-use crate::extract::{Dataset, Extract};
+use crate::extract::{Dataset, Extract, Planted};
 use crate::inputs::Reference;
 use crate::manifest::FileEntry;
 use crate::population::tag;
+use crate::set_defects::SetDefect;
 
 /// Called after each file; `Break` stops the generation.
 pub(crate) type Progress<'a> = &'a (dyn Fn(&FileEntry) -> ControlFlow<()> + Sync);
@@ -93,14 +94,18 @@ impl Sink<'_> {
                 name_hash(dataset.name),
             ],
         );
-        let defects = if self.defects {
-            self.choose(dataset, county, period)
+        let planted = if self.defects {
+            Planted {
+                of_rows: self.choose(dataset, county, period),
+                gap: 3 + key % 17,
+                of_set: self.choose_of_set(dataset, county, period),
+            }
         } else {
-            Vec::new()
+            Planted::default()
         };
         let entry = self.entry(dataset.name, county, period);
         let path = self.path(&entry.path)?;
-        Extract::create(path, dataset, entry, surroundings, defects, 3 + key % 17)
+        Extract::create(path, dataset, entry, surroundings, planted)
     }
 
     /// The defects of a file: consecutive files of a dataset take the next ones of its list, and
@@ -115,14 +120,34 @@ impl Sink<'_> {
         if count == 0 {
             return Vec::new();
         }
+        let start = county.number() as usize * 5 + self.turn(period) * count;
+        (start..start + count)
+            .map(|n| &dataset.defects[n % dataset.defects.len()])
+            .collect()
+    }
+
+    /// The defects of the rows as a set that a file takes.
+    fn choose_of_set(
+        &self,
+        dataset: &'static Dataset,
+        county: County,
+        period: Period,
+    ) -> Vec<&'static SetDefect> {
+        let turn = county.number() as usize + self.turn(period);
+        dataset
+            .set_defects
+            .iter()
+            .filter(|defect| turn.is_multiple_of(defect.every))
+            .collect()
+    }
+
+    /// The place of a file among those of its dataset and county.
+    fn turn(&self, period: Period) -> usize {
         let turn = match period {
             Period::Month(month) => month.index() - self.first_year * 12,
             Period::Year(year) => year - self.first_year,
         };
-        let start = county.number() as usize * 5 + turn.max(0) as usize * count;
-        (start..start + count)
-            .map(|n| &dataset.defects[n % dataset.defects.len()])
-            .collect()
+        usize::try_from(turn).unwrap_or_default()
     }
 
     /// An entry with the path that the file's name asks for.

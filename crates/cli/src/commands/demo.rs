@@ -53,11 +53,12 @@ impl Demo {
         let step = SystemClock.now();
         let manifest = tokio::task::block_in_place(|| synth::write(&plan, &extracts))?;
         print(&format!(
-            "2 extracts    {} files, {} rows, {:.1} MB, {} planted defects; {:.1} s",
+            "2 extracts    {} files, {} rows, {:.1} MB, {} planted defects in rows and {} in deliveries; {:.1} s",
             manifest.files.len(),
             manifest.rows(),
             manifest.bytes() as f64 / 1e6,
             manifest.defects(),
+            manifest.findings(),
             seconds_since(step)
         ))?;
 
@@ -144,12 +145,14 @@ async fn land_manifest(
     }
     let results = Box::pin(land::land_all(warehouse, requests, None)).await?;
     let (mut received, mut accepted, mut quarantined, mut again, mut refused) = (0, 0, 0, 0, 0);
+    let mut findings = 0;
     for result in &results {
         match result {
             Ok(receipt) => {
                 received += receipt.received;
                 accepted += receipt.accepted;
                 quarantined += receipt.quarantined;
+                findings += receipt.findings.len();
                 again += usize::from(receipt.outcome == Outcome::AlreadyLanded);
             }
             Err(error) => {
@@ -159,7 +162,7 @@ async fn land_manifest(
         }
     }
     print(&format!(
-        "3 landed      {} deliveries ({again} were there already): {received} rows received = {accepted} accepted + {quarantined} quarantined; {:.1} s",
+        "3 landed      {} deliveries ({again} were there already): {received} rows received = {accepted} accepted + {quarantined} quarantined, {findings} findings; {:.1} s",
         results.len() - refused,
         seconds_since(step)
     ))?;

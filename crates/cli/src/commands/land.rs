@@ -8,11 +8,14 @@ use std::sync::Mutex;
 use clap::Args;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tietopohja_domain::{County, DeliveryPeriod};
-use tietopohja_ingest::{LandError, LandLimits, LandRequest, Progress, Receipt, land_many};
+use tietopohja_ingest::{
+    Intake, LandError, LandLimits, LandRequest, Outcome, Progress, Receipt, land_many,
+};
 use tietopohja_lake::TableName;
 
 use crate::failure::{Failure, chain};
 use crate::output::{print, print_json, say};
+use crate::sql_checks::SqlChecks;
 use crate::warehouse::Warehouse;
 
 /// Arguments of `land`.
@@ -64,13 +67,16 @@ impl Land {
             })
             .collect();
         let results = Box::pin(land_all(&warehouse, requests, self.at_once)).await?;
-        let mut refused = 0;
+        let mut stopped = 0;
         let mut receipts = Vec::new();
         for result in results {
             match result {
-                Ok(receipt) => receipts.push(receipt),
+                Ok(receipt) => {
+                    stopped += usize::from(receipt.outcome == Outcome::Held);
+                    receipts.push(receipt);
+                }
                 Err(error) => {
-                    refused += 1;
+                    stopped += 1;
                     say(&format!("error: {}", chain(&error)));
                 }
             }
@@ -82,7 +88,7 @@ impl Land {
                 .iter()
                 .try_for_each(|receipt| print(&receipt.to_string()))?;
         }
-        if refused > 0 {
+        if stopped > 0 {
             Err(Failure::Reported)
         } else {
             Ok(())
@@ -103,11 +109,16 @@ pub(crate) async fn land_all(
         .filter(|request| !request.dry_run)
         .map(|request| request.contract.name().to_owned())
         .collect();
+    let checks = Box::pin(SqlChecks::of(warehouse, &requests)).await?;
     let bars = Bars::new(requests.len());
+    let intake = Intake {
+        lake: &warehouse.lake,
+        keys: &keys,
+        clock: warehouse.clock.as_ref(),
+        checks: checks.as_ref().map(|checks| checks as _),
+    };
     let results = Box::pin(land_many(
-        &warehouse.lake,
-        &keys,
-        warehouse.clock.as_ref(),
+        intake,
         requests,
         at_once,
         &LandLimits::default(),

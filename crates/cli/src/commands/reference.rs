@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use clap::{Args, ValueEnum};
+use tietopohja_contract::{Contract, ServiceLevel};
 use tietopohja_indicators::Language;
 
 use crate::commands::init;
@@ -201,13 +202,14 @@ fn contract_page(warehouse: &Warehouse) -> String {
         let key: Vec<&str> = contract.key().iter().map(AsRef::as_ref).collect();
         let _ = write!(
             page,
-            "\n## {} {}\n\n{} {}. Delivered as {}; key: {}.\n\n| column | header in the file | type | required | code list | meaning |\n|---|---|---|---|---|---|\n",
+            "\n## {} {}\n\n{} {}. Delivered as {}; key: {}. Terms: {}.\n\n| column | header in the file | type | required | code list | meaning |\n|---|---|---|---|---|---|\n",
             contract.name(),
             contract.version(),
             contract.purpose(),
             contract.granularity(),
             contract.mode().as_str(),
-            key.join(", ")
+            key.join(", "),
+            terms(contract)
         );
         for property in contract.properties() {
             let _ = writeln!(
@@ -221,6 +223,28 @@ fn contract_page(warehouse: &Warehouse) -> String {
                 cell(property.description_en())
             );
         }
+        if !contract.sql_checks().is_empty() {
+            page.push_str("\nSQL checks over the accepted rows of a delivery:\n\n");
+        }
+        for check in contract.sql_checks() {
+            let what = check.description.as_deref().unwrap_or_default();
+            let _ = writeln!(page, "* `{}` ({}): {what}", check.id, check.action);
+        }
     }
     page
+}
+
+/// The terms of delivery in words: `frequency 1 month, latency 10 days`.
+fn terms(contract: &Contract) -> String {
+    let in_words = |level: &ServiceLevel| {
+        let unit = match level.unit.as_str() {
+            "d" => "day",
+            "m" => "month",
+            _ => "year",
+        };
+        let many = if level.value == 1.0 { "" } else { "s" };
+        format!("{} {} {unit}{many}", level.property, level.value)
+    };
+    let levels: Vec<String> = contract.service_levels().iter().map(in_words).collect();
+    levels.join(", ")
 }

@@ -63,11 +63,12 @@ impl Synth {
         let started = SystemClock.now();
         let manifest = write(&plan, &self.out)?;
         print(&format!(
-            "{} files, {} rows, {:.1} MB, {} planted defects, {} files to be rejected; {:.1} s\nmanifest: {}",
+            "{} files, {} rows, {:.1} MB, {} planted defects in rows and {} in deliveries, {} files to be rejected; {:.1} s\nmanifest: {}",
             manifest.files.len(),
             manifest.rows(),
             manifest.bytes() as f64 / 1e6,
             manifest.defects(),
+            manifest.findings(),
             manifest.rejected_files.len(),
             seconds_since(started),
             self.out.join("manifest.json").display()

@@ -6,4 +6,5 @@
 
 mod landing;
 mod numbers;
+mod sql_checks;
 mod warehouse;

@@ -1,7 +1,8 @@
 //! The whole chain at a small scale: every planted defect caught, every indicator equal to its
 //! check query, and the same numbers to the bit on any number of partitions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -15,6 +16,22 @@ fn published(scratch: &Scratch) -> String {
         "csv",
         "SELECT * EXCEPT (run_id, published_at) FROM result.indicator_value ORDER BY indicator, output, area_level, area, period_grain, period_start, sex, task_group, profession_group, service_code, age_group",
     ])
+}
+
+/// The ids of the SQL checks of the shipped contracts.
+fn sql_checks() -> BTreeSet<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../definitions/contracts");
+    let mut ids = BTreeSet::new();
+    for entry in std::fs::read_dir(folder).expect("contracts") {
+        let text = std::fs::read_to_string(entry.expect("an entry").path()).expect("a contract");
+        for check in text.split("- id: ").skip(1) {
+            if check.contains("type: sql") {
+                ids.insert(check.lines().next().unwrap_or_default().trim().to_owned());
+            }
+        }
+    }
+    assert!(ids.len() >= 6);
+    ids
 }
 
 #[test]
@@ -33,6 +50,7 @@ fn the_demo_catches_every_defect_and_every_indicator_equals_its_check() {
     )
     .expect("JSON");
     let mut expected: BTreeMap<(String, i64), String> = BTreeMap::new();
+    let mut expected_findings: BTreeSet<(String, String)> = BTreeSet::new();
     let (mut rows, mut accepted) = (0, 0);
     for file in manifest["files"].as_array().expect("files") {
         let delivery = format!(
@@ -41,6 +59,10 @@ fn the_demo_catches_every_defect_and_every_indicator_equals_its_check() {
             file["county"].as_str().expect("a code"),
             file["period"]
         );
+        for finding in file["findings"].as_array().into_iter().flatten() {
+            let rule = finding["rule"].as_str().expect("a rule").to_owned();
+            expected_findings.insert((delivery.clone(), rule));
+        }
         rows += file["rows"].as_i64().expect("rows");
         accepted += file["accepted"].as_i64().expect("accepted");
         for defect in file["defects"].as_array().into_iter().flatten() {
@@ -51,7 +73,7 @@ fn the_demo_catches_every_defect_and_every_indicator_equals_its_check() {
         }
     }
     assert!(expected.len() > 300, "{} planted defects", expected.len());
-    let contracts: std::collections::BTreeSet<&str> = manifest["files"]
+    let contracts: BTreeSet<&str> = manifest["files"]
         .as_array()
         .expect("files")
         .iter()
@@ -77,6 +99,23 @@ fn the_demo_catches_every_defect_and_every_indicator_equals_its_check() {
         missing.is_empty() && more.is_empty(),
         "not caught: {missing:?}; caught without being planted: {more:?}"
     );
+
+    // Findings of the rows as a set: exactly those planted, and every SQL check has at least one.
+    let planted: BTreeSet<&str> = expected_findings
+        .iter()
+        .map(|(_, rule)| rule.as_str())
+        .collect();
+    assert_eq!(planted, sql_checks().iter().map(String::as_str).collect());
+    let mut found_findings: BTreeSet<(String, String)> = BTreeSet::new();
+    for row in scratch.rows("SELECT delivery_id, findings FROM meta.delivery") {
+        let kept: Value =
+            serde_json::from_str(row["findings"].as_str().expect("text")).expect("JSON");
+        for finding in kept["findings"].as_array().expect("a list") {
+            let of = |value: &Value| value.as_str().expect("text").to_owned();
+            found_findings.insert((of(&row["delivery_id"]), of(&finding["rule"])));
+        }
+    }
+    assert_eq!(found_findings, expected_findings);
 
     // Reconciliation, delivery by delivery and against the tables.
     assert_eq!(

@@ -100,11 +100,8 @@ impl Warehouse {
 
     /// Options with the contracts that the product ships.
     pub(crate) fn product_options(&self) -> EngineOptions {
-        let schemas = contracts()
-            .iter()
-            .map(|contract| (contract.name().to_owned(), contract.arrow_schema()))
-            .collect();
-        self.options().raw_schemas(schemas)
+        let contracts = contracts().iter().cloned().map(Arc::new).collect();
+        self.options().contracts(contracts)
     }
 
     pub(crate) async fn product_engine(&self) -> Arc<Engine> {

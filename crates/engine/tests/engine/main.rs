@@ -6,3 +6,4 @@ mod fixture;
 mod limits;
 mod reference;
 mod roles;
+mod terms;

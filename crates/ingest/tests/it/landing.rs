@@ -410,10 +410,9 @@ fn several_files_land_at_once_and_answers_keep_their_order() {
                 &warehouse.file("test_notice_02_202403.copy.csv", notices(3, 0..9)),
             )
         });
+        let clock = clock();
         let results = land_many(
-            &warehouse.lake,
-            &warehouse.keys,
-            &clock(),
+            warehouse.intake(&clock),
             requests,
             3,
             &LandLimits::default(),
@@ -469,16 +468,9 @@ fn progress_rises_to_the_size_of_the_file() {
             ..LandLimits::default()
         };
         let request = march(&contract, &warehouse.file("a.csv", &text));
-        land(
-            &warehouse.lake,
-            &warehouse.keys,
-            &clock(),
-            request,
-            &limits,
-            &heard,
-        )
-        .await
-        .unwrap();
+        land(warehouse.intake(&clock()), request, &limits, &heard)
+            .await
+            .unwrap();
         let heard = heard.0.into_inner().unwrap();
         assert!(heard.len() > 10 && heard.is_sorted());
         assert_eq!(heard.last(), Some(&(text.len() as u64, text.len() as u64)));

@@ -8,7 +8,9 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use tietopohja_contract::{CodeLists, Contract};
 use tietopohja_domain::{Clock, County, DeliveryPeriod, FixedClock};
-use tietopohja_ingest::{KeyRing, LandError, LandLimits, LandRequest, NoProgress, Receipt, land};
+use tietopohja_ingest::{
+    Intake, KeyRing, LandError, LandLimits, LandRequest, NoProgress, Receipt, land,
+};
 use tietopohja_lake::{Delivery, Lake, LedgerRow, Slice, TableName};
 
 pub(crate) fn testdata() -> PathBuf {
@@ -78,15 +80,18 @@ impl Warehouse {
     }
 
     pub(crate) async fn land(&self, request: LandRequest) -> Result<Receipt, LandError> {
-        land(
-            &self.lake,
-            &self.keys,
-            &clock(),
-            request,
-            &self.limits,
-            &NoProgress,
-        )
-        .await
+        let clock = clock();
+        land(self.intake(&clock), request, &self.limits, &NoProgress).await
+    }
+
+    /// Nobody runs queries here: no contract of these tests has SQL checks.
+    pub(crate) fn intake<'a>(&'a self, clock: &'a dyn Clock) -> Intake<'a> {
+        Intake {
+            lake: &self.lake,
+            keys: &self.keys,
+            clock,
+            checks: None,
+        }
     }
 
     /// Rows of a raw or reject table as text, in row order, with the named columns.

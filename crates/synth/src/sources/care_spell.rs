@@ -7,6 +7,7 @@ use crate::defects::Fault::*;
 use crate::defects::{defect, defect_without};
 use crate::error::SynthError;
 use crate::extract::{Dataset, Form};
+use crate::set_defects::{Cell, SetDefect, Suits};
 use crate::sink::{Period, Sink};
 use crate::world::World;
 
@@ -80,6 +81,17 @@ static DATASET: Dataset = Dataset {
         ),
     ],
     defects_per_file: 10,
+    set_defects: &[SetDefect {
+        kind: "second open spell of round-the-clock care",
+        rule: "one_open_spell",
+        suits: &[
+            ("ended_on", Suits::Open),
+            ("service_code", Suits::OneOf(&["YPA", "LAI"])),
+        ],
+        copies: true,
+        changes: &[("spell_no", Cell::Prefixed("2-"))],
+        every: 1,
+    }],
 };
 
 pub(crate) fn write(world: &World<'_>, year: i32, sink: &Sink<'_>) -> Result<(), SynthError> {

@@ -69,6 +69,7 @@ static DATASET: Dataset = Dataset {
         ),
     ],
     defects_per_file: 1,
+    set_defects: &[],
 };
 
 pub(crate) fn write(world: &World<'_>, year: i32, sink: &Sink<'_>) -> Result<(), SynthError> {

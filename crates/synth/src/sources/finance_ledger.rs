@@ -87,6 +87,7 @@ static DATASET: Dataset = Dataset {
         defect("unknown code", "scenario", Text("X"), "code_unknown"),
     ],
     defects_per_file: 1,
+    set_defects: &[],
 };
 
 /// Accounts of expenses in the order of [`CLASSES`]' shares.
@@ -281,6 +282,47 @@ pub(crate) fn write(
         sink.finish(file)?;
     }
     Ok(())
+}
+
+/// The organiser that sends its ledger before anything is booked.
+pub(crate) const EARLY: i32 = 1;
+
+/// The month of which there is a budget and no actuals: the one after the plan's last year.
+pub(crate) fn unbooked_month(last_year: i32) -> Month {
+    Month::new(last_year + 1, 1)
+}
+
+/// A ledger sent too early: the month's budget and the forecast of its year, and nothing booked. It
+/// is of a month that no other file is of, so that no number of the plan's years misses anything.
+pub(crate) fn write_unbooked(
+    reference: &Reference,
+    last_year: i32,
+    sink: &Sink<'_>,
+) -> Result<(), SynthError> {
+    let month = unbooked_month(last_year);
+    let Some(county) = County::from_number(EARLY) else {
+        return Ok(());
+    };
+    if !sink.is_over(Period::Month(month)) {
+        return Ok(());
+    }
+    let budget = budget_of(reference, county, month.year);
+    let mut file = sink.extract(reference, &DATASET, county, Period::Month(month))?;
+    let version = month.number().to_string();
+    for cell in &budget {
+        row(&mut file, cell, 10, month, "TA", "TA", cell.months[0])?;
+    }
+    for cell in &budget {
+        for (of_year, cents) in months_of(month.year).zip(cell.months) {
+            row(&mut file, cell, 10, of_year, "E", &version, cents)?;
+        }
+    }
+    file.finding(
+        "actuals_have_expenses",
+        "month without actual entries",
+        Vec::new(),
+    );
+    sink.finish(file)
 }
 
 fn row(

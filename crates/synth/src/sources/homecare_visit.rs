@@ -101,6 +101,7 @@ pub(crate) static DATASET: Dataset = Dataset {
         ),
     ],
     defects_per_file: 3,
+    set_defects: &[],
 };
 
 /// One visit of a client.

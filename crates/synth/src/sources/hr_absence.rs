@@ -6,6 +6,7 @@ use crate::defects::Fault::*;
 use crate::defects::defect;
 use crate::error::SynthError;
 use crate::extract::{Dataset, Form};
+use crate::set_defects::{Cell, SetDefect, Suits};
 use crate::sink::{Period, Sink};
 use crate::world::World;
 
@@ -85,6 +86,14 @@ static DATASET: Dataset = Dataset {
         ),
     ],
     defects_per_file: 2,
+    set_defects: &[SetDefect {
+        kind: "absence beside another of the same days",
+        rule: "one_absence_a_day",
+        suits: &[("absence_class", Suits::Not("MU"))],
+        copies: true,
+        changes: &[("absence_class", Cell::Text("MU"))],
+        every: 3,
+    }],
 };
 
 pub(crate) fn write(world: &World<'_>, year: i32, sink: &Sink<'_>) -> Result<(), SynthError> {

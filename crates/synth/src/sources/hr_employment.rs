@@ -6,6 +6,7 @@ use crate::defects::Fault::*;
 use crate::defects::{defect, defect_without};
 use crate::error::SynthError;
 use crate::extract::{Dataset, Form};
+use crate::set_defects::{Cell, SetDefect, Suits};
 use crate::sink::{Period, Sink};
 use crate::staff::{PROFESSIONS, UNITS, overlaps_year};
 use crate::world::World;
@@ -107,6 +108,20 @@ static DATASET: Dataset = Dataset {
         ),
     ],
     defects_per_file: 14,
+    set_defects: &[SetDefect {
+        kind: "second full-time employment beside an open one",
+        rule: "work_time_at_most_150_percent",
+        suits: &[
+            ("ended_on", Suits::Open),
+            ("work_time_percent", Suits::OneOf(&["100,00"])),
+        ],
+        copies: true,
+        changes: &[
+            ("employment_no", Cell::Prefixed("2-")),
+            ("post_no", Cell::Blank),
+        ],
+        every: 1,
+    }],
 };
 
 pub(crate) fn write(world: &World<'_>, year: i32, sink: &Sink<'_>) -> Result<(), SynthError> {

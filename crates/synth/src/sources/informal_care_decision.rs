@@ -6,6 +6,7 @@ use crate::defects::Fault::*;
 use crate::defects::{defect, defect_without};
 use crate::error::SynthError;
 use crate::extract::{Dataset, Form};
+use crate::set_defects::{Cell, SetDefect};
 use crate::sink::{Period, Sink};
 use crate::staff::overlaps_year;
 use crate::world::World;
@@ -58,6 +59,14 @@ static DATASET: Dataset = Dataset {
         ),
     ],
     defects_per_file: 5,
+    set_defects: &[SetDefect {
+        kind: "carer who is the client",
+        rule: "carer_is_not_the_client",
+        suits: &[],
+        copies: false,
+        changes: &[("carer_id", Cell::SameAs("client_id"))],
+        every: 1,
+    }],
 };
 
 pub(crate) fn write(world: &World<'_>, year: i32, sink: &Sink<'_>) -> Result<(), SynthError> {

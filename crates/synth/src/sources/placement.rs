@@ -6,6 +6,7 @@ use crate::defects::Fault::*;
 use crate::defects::{defect, defect_without};
 use crate::error::SynthError;
 use crate::extract::{Dataset, Form};
+use crate::set_defects::{Cell, SetDefect, Suits};
 use crate::sink::{Period, Sink};
 use crate::staff::overlaps_year;
 use crate::world::World;
@@ -60,6 +61,14 @@ static DATASET: Dataset = Dataset {
         ),
     ],
     defects_per_file: 2,
+    set_defects: &[SetDefect {
+        kind: "second open placement of a child",
+        rule: "one_open_placement",
+        suits: &[("ended_on", Suits::Open)],
+        copies: true,
+        changes: &[("placement_no", Cell::Prefixed("2-"))],
+        every: 1,
+    }],
 };
 
 pub(crate) fn write(world: &World<'_>, year: i32, sink: &Sink<'_>) -> Result<(), SynthError> {

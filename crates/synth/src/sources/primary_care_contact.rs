@@ -100,6 +100,7 @@ static DATASET: Dataset = Dataset {
         ),
     ],
     defects_per_file: 3,
+    set_defects: &[],
 };
 
 const PHYSICIAN: &str = "LAAK";

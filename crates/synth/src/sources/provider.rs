@@ -59,6 +59,7 @@ static DATASET: Dataset = Dataset {
         ),
     ],
     defects_per_file: 1,
+    set_defects: &[],
 };
 
 pub(crate) fn write(

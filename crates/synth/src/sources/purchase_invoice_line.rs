@@ -93,6 +93,7 @@ static DATASET: Dataset = Dataset {
         ),
     ],
     defects_per_file: 2,
+    set_defects: &[],
 };
 
 const MONTHS: [&str; 12] = [

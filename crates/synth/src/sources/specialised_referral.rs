@@ -74,6 +74,7 @@ static DATASET: Dataset = Dataset {
         ),
     ],
     defects_per_file: 1,
+    set_defects: &[],
 };
 
 /// Referrals per inhabitant and year.

@@ -1,12 +1,6 @@
 //! A landing whose storage fails at any write, before or after the effect, leaves old or new; and
 //! the next try lands exactly once. Landings that meet one another all land, and none lands a key
 //! of a table that another has.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "tests stop at the first surprise"
-)]
 
 use std::sync::Arc;
 
