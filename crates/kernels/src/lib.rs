@@ -10,18 +10,23 @@
 mod aggregate;
 mod cell;
 mod cells;
+mod codes;
 mod day_histogram;
+mod dense_cube;
 mod intervals;
 mod person_set;
 mod scalar;
 mod sum_exact;
+mod sum_table;
 #[cfg(test)]
 mod testing;
 
 use datafusion_expr::{AggregateUDF, ScalarUDF};
 
 pub use cells::{CellColumn, CellSpec, Cells, GroupRows, GroupSpec};
+pub use codes::Codes;
 pub use day_histogram::DayHistogram;
+pub use dense_cube::{Cube, CubeCells, CubeRows, CubeSet, CubeShape, CubeSpec, Measure};
 pub use intervals::{byar, poisson_exact, rate_limits, wilson};
 pub use person_set::PersonSet;
 pub use sum_exact::ExactSum;

@@ -1,4 +1,8 @@
-//! The laws every aggregate obeys, checked on any values; and numbers from a fixed sequence.
+//! The laws every aggregate obeys, checked on any values; numbers from a fixed sequence, and how
+//! property tests draw theirs.
+
+use proptest::prelude::ProptestConfig;
+use proptest::test_runner::RngSeed;
 
 use crate::cell::{Cell, Value};
 
@@ -50,4 +54,14 @@ pub(crate) fn numbers(count: usize, bound: u64) -> impl Iterator<Item = u64> {
         state ^= state << 17;
         state % bound
     })
+}
+
+/// How property tests draw their cases: the same cases in every run, and no files written.
+pub(crate) fn laws() -> ProptestConfig {
+    ProptestConfig {
+        cases: 128,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(20_240_229),
+        ..ProptestConfig::default()
+    }
 }
