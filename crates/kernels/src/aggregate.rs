@@ -165,7 +165,7 @@ fn finish<C: Finish>(cell: &mut C) -> Result<ScalarValue> {
     }
 }
 
-fn only<'a>(arrays: &'a [ArrayRef]) -> Result<&'a ArrayRef> {
+pub(crate) fn only<'a>(arrays: &'a [ArrayRef]) -> Result<&'a ArrayRef> {
     match arrays {
         [one] => Ok(one),
         _ => exec_err!("one column was expected, not {}", arrays.len()),

@@ -15,11 +15,13 @@ mod day_histogram;
 mod dense_cube;
 mod intervals;
 mod person_set;
+mod person_time;
 mod scalar;
 mod sum_exact;
 mod sum_table;
 #[cfg(test)]
 mod testing;
+mod varint;
 
 use datafusion_expr::{AggregateUDF, ScalarUDF};
 
@@ -29,12 +31,14 @@ pub use day_histogram::DayHistogram;
 pub use dense_cube::{Cube, CubeCells, CubeRows, CubeSet, CubeShape, CubeSpec, Measure};
 pub use intervals::{byar, poisson_exact, rate_limits, wilson};
 pub use person_set::PersonSet;
+pub use person_time::{PeriodTime, Periods, PersonTime, SpellTally, Spells};
 pub use sum_exact::ExactSum;
 
 /// Every aggregate of this crate, for a session to register.
 pub fn aggregate_functions() -> Vec<AggregateUDF> {
     [
         person_set::aggregates(),
+        person_time::aggregates(),
         day_histogram::aggregates(),
         sum_exact::aggregates(),
     ]
