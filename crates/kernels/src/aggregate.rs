@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Float64Array,
+    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Float64Array, Int64Array,
 };
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion_common::{Result, ScalarValue, exec_err, plan_err, resources_err};
@@ -157,7 +157,8 @@ fn take_in<C: Cell>(cell: &mut C, takes: Takes, column: &Column<'_>, row: usize)
 fn finish<C: Finish>(cell: &mut C) -> Result<ScalarValue> {
     match C::RESULT {
         InputType::Real => Ok(ScalarValue::Float64(cell.number())),
-        _ => {
+        InputType::Whole => Ok(ScalarValue::Int64(cell.whole())),
+        InputType::Bytes => {
             let mut bytes = Vec::new();
             cell.encode(&mut bytes);
             Ok(ScalarValue::Binary(Some(bytes)))
@@ -292,7 +293,10 @@ impl<C: Finish> GroupsAccumulator for Groups<C> {
             InputType::Real => Ok(Arc::new(
                 cells.iter().map(Finish::number).collect::<Float64Array>(),
             )),
-            _ => encoded(&mut cells),
+            InputType::Whole => Ok(Arc::new(
+                cells.iter().map(Finish::whole).collect::<Int64Array>(),
+            )),
+            InputType::Bytes => encoded(&mut cells),
         }
     }
 

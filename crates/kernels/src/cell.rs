@@ -106,4 +106,9 @@ pub(crate) trait Finish: Cell {
     fn number(&self) -> Option<f64> {
         None
     }
+
+    /// The result as a whole number, for those whose result is one.
+    fn whole(&self) -> Option<i64> {
+        None
+    }
 }

@@ -13,6 +13,7 @@ mod cells;
 mod codes;
 mod day_histogram;
 mod dense_cube;
+mod distinct_cube;
 mod intervals;
 mod person_set;
 mod person_time;
@@ -29,6 +30,9 @@ pub use cells::{CellColumn, CellSpec, Cells, GroupRows, GroupSpec};
 pub use codes::Codes;
 pub use day_histogram::DayHistogram;
 pub use dense_cube::{Cube, CubeCells, CubeRows, CubeSet, CubeShape, CubeSpec, Measure};
+pub use distinct_cube::{
+    Buckets, DistinctByGroup, DistinctByPerson, DistinctCounts, DistinctSets, Levels, PersonNumbers,
+};
 pub use intervals::{byar, poisson_exact, rate_limits, wilson};
 pub use person_set::PersonSet;
 pub use person_time::{PeriodTime, Periods, PersonTime, SpellTally, Spells};
@@ -40,6 +44,7 @@ pub fn aggregate_functions() -> Vec<AggregateUDF> {
         person_set::aggregates(),
         person_time::aggregates(),
         day_histogram::aggregates(),
+        distinct_cube::aggregates(),
         sum_exact::aggregates(),
     ]
     .into_iter()
@@ -52,6 +57,7 @@ pub fn scalar_functions() -> Vec<ScalarUDF> {
     [
         person_set::scalars(),
         day_histogram::scalars(),
+        distinct_cube::scalars(),
         intervals::scalars(),
     ]
     .into_iter()
