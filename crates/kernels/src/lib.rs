@@ -19,7 +19,7 @@ mod testing;
 
 use datafusion_expr::{AggregateUDF, ScalarUDF};
 
-pub use day_histogram::DayHistogram;
+pub use day_histogram::{DayHistogram, QuantileRule};
 pub use intervals::{byar, poisson_exact, rate_limits, wilson};
 pub use person_set::PersonSet;
 pub use sum_exact::ExactSum;
