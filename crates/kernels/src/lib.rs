@@ -11,6 +11,7 @@ mod aggregate;
 mod cell;
 mod day_histogram;
 mod intervals;
+mod kaplan_meier;
 mod person_set;
 mod scalar;
 mod sum_exact;
@@ -21,6 +22,7 @@ use datafusion_expr::{AggregateUDF, ScalarUDF};
 
 pub use day_histogram::{DayHistogram, QuantileRule};
 pub use intervals::{byar, poisson_exact, rate_limits, wilson};
+pub use kaplan_meier::{SurvivalCurve, SurvivalStep, WaitQuantile};
 pub use person_set::PersonSet;
 pub use sum_exact::ExactSum;
 
@@ -42,6 +44,7 @@ pub fn scalar_functions() -> Vec<ScalarUDF> {
         person_set::scalars(),
         day_histogram::scalars(),
         intervals::scalars(),
+        kaplan_meier::scalars(),
     ]
     .into_iter()
     .flatten()
