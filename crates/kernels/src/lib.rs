@@ -14,6 +14,7 @@ mod intervals;
 mod kaplan_meier;
 mod person_set;
 mod scalar;
+mod standardised_rate;
 mod sum_exact;
 #[cfg(test)]
 mod testing;
@@ -24,6 +25,9 @@ pub use day_histogram::{DayHistogram, QuantileRule};
 pub use intervals::{byar, poisson_exact, rate_limits, wilson};
 pub use kaplan_meier::{SurvivalCurve, SurvivalStep, WaitQuantile};
 pub use person_set::PersonSet;
+pub use standardised_rate::{
+    LEAST_EVENTS, StandardisedRate, Stratum, StratumCounts, standardised_rate,
+};
 pub use sum_exact::ExactSum;
 
 /// Every aggregate of this crate, for a session to register.
@@ -32,6 +36,7 @@ pub fn aggregate_functions() -> Vec<AggregateUDF> {
         person_set::aggregates(),
         day_histogram::aggregates(),
         sum_exact::aggregates(),
+        standardised_rate::aggregates(),
     ]
     .into_iter()
     .flatten()
@@ -45,6 +50,7 @@ pub fn scalar_functions() -> Vec<ScalarUDF> {
         day_histogram::scalars(),
         intervals::scalars(),
         kaplan_meier::scalars(),
+        standardised_rate::scalars(),
     ]
     .into_iter()
     .flatten()
