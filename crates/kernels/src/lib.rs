@@ -13,6 +13,7 @@ mod day_histogram;
 mod intervals;
 mod kaplan_meier;
 mod person_set;
+mod running_sum;
 mod scalar;
 mod standardised_rate;
 mod sum_exact;
@@ -25,6 +26,7 @@ pub use day_histogram::{DayHistogram, QuantileRule};
 pub use intervals::{byar, poisson_exact, rate_limits, wilson};
 pub use kaplan_meier::{SurvivalCurve, SurvivalStep, WaitQuantile};
 pub use person_set::PersonSet;
+pub use running_sum::{PeriodSums, Restarts, running_sum};
 pub use standardised_rate::{
     LEAST_EVENTS, StandardisedRate, Stratum, StratumCounts, standardised_rate,
 };
