@@ -9,6 +9,7 @@
 
 mod aggregate;
 mod cell;
+mod contributors;
 mod day_histogram;
 mod intervals;
 mod kaplan_meier;
@@ -22,6 +23,7 @@ mod testing;
 
 use datafusion_expr::{AggregateUDF, ScalarUDF};
 
+pub use contributors::{ContributorCells, Contributors, Dominance};
 pub use day_histogram::{DayHistogram, QuantileRule};
 pub use intervals::{byar, poisson_exact, rate_limits, wilson};
 pub use kaplan_meier::{SurvivalCurve, SurvivalStep, WaitQuantile};
@@ -38,6 +40,7 @@ pub fn aggregate_functions() -> Vec<AggregateUDF> {
         person_set::aggregates(),
         day_histogram::aggregates(),
         sum_exact::aggregates(),
+        contributors::aggregates(),
         standardised_rate::aggregates(),
     ]
     .into_iter()
@@ -52,6 +55,7 @@ pub fn scalar_functions() -> Vec<ScalarUDF> {
         day_histogram::scalars(),
         intervals::scalars(),
         kaplan_meier::scalars(),
+        contributors::scalars(),
         standardised_rate::scalars(),
     ]
     .into_iter()
