@@ -11,6 +11,7 @@ mod aggregate;
 mod cell;
 mod contributors;
 mod day_histogram;
+pub mod episodes;
 mod intervals;
 mod kaplan_meier;
 mod person_set;
