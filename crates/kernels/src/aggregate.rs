@@ -17,20 +17,27 @@ use datafusion_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility,
 };
 
-use crate::cell::{Cell, Column, Finish, InputType};
+use crate::cell::{Cell, Column, Finish, InputType, Value};
 
-/// Whether the argument is a value to take in or a state to merge.
+/// Whether the arguments are values to take in or a state to merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Takes {
+    /// One column; nulls are left out.
     Values(InputType),
+    /// Rows of up to [`MOST_COLUMNS`] columns; the cell decides what a null means.
+    Rows(&'static [InputType]),
     States,
 }
 
+/// The most arguments of one aggregate: a row is gathered without allocation.
+const MOST_COLUMNS: usize = 4;
+
 impl Takes {
-    fn input(self) -> InputType {
+    fn inputs(&self) -> &[InputType] {
         match self {
-            Takes::Values(input) => input,
-            Takes::States => InputType::Bytes,
+            Takes::Values(input) => std::slice::from_ref(input),
+            Takes::Rows(inputs) => inputs,
+            Takes::States => &[InputType::Bytes],
         }
     }
 }
@@ -51,6 +58,18 @@ impl<C: Finish> CellAggregate<C> {
             signature: Signature::user_defined(Volatility::Immutable),
             cell: PhantomData,
         })
+    }
+
+    /// Repeated rows count: leaving them out is a query of its own, and ignoring the word would
+    /// give a wrong number.
+    fn refuse_distinct(&self, args: &AccumulatorArgs) -> Result<()> {
+        if args.is_distinct {
+            return plan_err!(
+                "{} does not take DISTINCT: select the distinct rows in a subquery",
+                self.name
+            );
+        }
+        Ok(())
     }
 }
 
@@ -86,15 +105,29 @@ impl<C: Finish> AggregateUDFImpl for CellAggregate<C> {
     }
 
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
-        match given {
-            [one] if self.takes.input().accepts(one) => Ok(vec![self.takes.input().arrow()]),
-            [one] => plan_err!(
-                "{} takes a column of type {}, not {one}",
-                self.name,
-                self.takes.input().arrow()
-            ),
-            _ => plan_err!("{} takes one argument, not {}", self.name, given.len()),
+        let inputs = self.takes.inputs();
+        if given.len() != inputs.len() {
+            let arguments = match inputs.len() {
+                1 => "one argument".to_owned(),
+                several => format!("{several} arguments"),
+            };
+            return plan_err!("{} takes {arguments}, not {}", self.name, given.len());
         }
+        inputs
+            .iter()
+            .zip(given)
+            .map(|(input, given)| {
+                if input.accepts(given) {
+                    Ok(input.arrow())
+                } else {
+                    plan_err!(
+                        "{} takes a column of type {}, not {given}",
+                        self.name,
+                        input.arrow()
+                    )
+                }
+            })
+            .collect()
     }
 
     fn return_type(&self, _given: &[DataType]) -> Result<DataType> {
@@ -110,7 +143,8 @@ impl<C: Finish> AggregateUDFImpl for CellAggregate<C> {
         finish(&mut C::default())
     }
 
-    fn accumulator(&self, _args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+    fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        self.refuse_distinct(&args)?;
         Ok(Box::new(One {
             takes: self.takes,
             cell: C::default(),
@@ -131,8 +165,9 @@ impl<C: Finish> AggregateUDFImpl for CellAggregate<C> {
 
     fn create_groups_accumulator(
         &self,
-        _args: AccumulatorArgs,
+        args: AccumulatorArgs,
     ) -> Result<Box<dyn GroupsAccumulator>> {
+        self.refuse_distinct(&args)?;
         Ok(Box::new(Groups::<C> {
             takes: self.takes,
             cells: Vec::new(),
@@ -145,12 +180,24 @@ impl<C: Finish> AggregateUDFImpl for CellAggregate<C> {
     }
 }
 
-fn take_in<C: Cell>(cell: &mut C, takes: Takes, column: &Column<'_>, row: usize) -> Result<()> {
-    match (takes, column.value(row)) {
-        (_, None) => Ok(()),
-        (Takes::Values(_), Some(value)) => cell.add(value),
-        (Takes::States, Some(crate::cell::Value::Bytes(state))) => cell.merge(state),
-        (Takes::States, Some(_)) => exec_err!("a state is not bytes"),
+fn take_in<C: Cell>(cell: &mut C, takes: Takes, columns: &[Column<'_>], row: usize) -> Result<()> {
+    match (takes, columns) {
+        (Takes::Values(_), [column]) => column.value(row).map_or(Ok(()), |v| cell.add(v)),
+        (Takes::States, [column]) => match column.value(row) {
+            None => Ok(()),
+            Some(Value::Bytes(state)) => cell.merge(state),
+            Some(_) => exec_err!("a state is not bytes"),
+        },
+        (Takes::Rows(_), columns) => {
+            let mut values = [None; MOST_COLUMNS];
+            for (value, column) in values.iter_mut().zip(columns) {
+                *value = column.value(row);
+            }
+            cell.add_row(values.get(..columns.len()).unwrap_or_default())
+        }
+        (Takes::Values(_) | Takes::States, _) => {
+            exec_err!("one column was expected, not {}", columns.len())
+        }
     }
 }
 
@@ -173,6 +220,14 @@ pub(crate) fn only<'a>(arrays: &'a [ArrayRef]) -> Result<&'a ArrayRef> {
     }
 }
 
+fn columns(arrays: &[ArrayRef]) -> Result<Vec<Column<'_>>> {
+    arrays.iter().map(|array| Column::of(array)).collect()
+}
+
+fn rows(arrays: &[ArrayRef]) -> usize {
+    arrays.first().map_or(0, |array| array.len())
+}
+
 #[derive(Debug)]
 struct One<C> {
     takes: Takes,
@@ -181,9 +236,8 @@ struct One<C> {
 
 impl<C: Finish> Accumulator for One<C> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let array = only(values)?;
-        let column = Column::of(array)?;
-        (0..array.len()).try_for_each(|row| take_in(&mut self.cell, self.takes, &column, row))
+        let columns = columns(values)?;
+        (0..rows(values)).try_for_each(|row| take_in(&mut self.cell, self.takes, &columns, row))
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
@@ -201,9 +255,8 @@ impl<C: Finish> Accumulator for One<C> {
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        let array = only(states)?;
-        let column = Column::of(array)?;
-        (0..array.len()).try_for_each(|row| take_in(&mut self.cell, Takes::States, &column, row))
+        let columns = columns(states)?;
+        (0..rows(states)).try_for_each(|row| take_in(&mut self.cell, Takes::States, &columns, row))
     }
 }
 
@@ -223,8 +276,7 @@ impl<C: Cell> Groups<C> {
         filter: Option<&BooleanArray>,
         total: usize,
     ) -> Result<()> {
-        let array = only(arrays)?;
-        let column = Column::of(array)?;
+        let columns = columns(arrays)?;
         if self.cells.len() < total {
             self.cells.resize_with(total, C::default);
         }
@@ -236,7 +288,7 @@ impl<C: Cell> Groups<C> {
                 return exec_err!("group {group} of {total} does not exist");
             };
             let before = cell.heap_bytes();
-            take_in(cell, takes, &column, row)?;
+            take_in(cell, takes, &columns, row)?;
             self.heap_bytes = self.heap_bytes + cell.heap_bytes() - before;
         }
         Ok(())
@@ -318,18 +370,18 @@ impl<C: Finish> GroupsAccumulator for Groups<C> {
         values: &[ArrayRef],
         opt_filter: Option<&BooleanArray>,
     ) -> Result<Vec<ArrayRef>> {
-        let array = only(values)?;
-        if self.takes == Takes::States && opt_filter.is_none() && array.null_count() == 0 {
-            return Ok(vec![
-                Arc::new(array.as_binary::<i32>().clone()) as Arc<BinaryArray>
-            ]);
+        let columns = columns(values)?;
+        if let (Takes::States, [Column::Bytes(states)], None) =
+            (self.takes, columns.as_slice(), opt_filter)
+            && states.null_count() == 0
+        {
+            return Ok(vec![Arc::new((*states).clone())]);
         }
-        let column = Column::of(array)?;
-        let mut cells = Vec::with_capacity(array.len());
-        for row in 0..array.len() {
+        let mut cells = Vec::with_capacity(rows(values));
+        for row in 0..rows(values) {
             let mut cell = C::default();
             if opt_filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row)) {
-                take_in(&mut cell, self.takes, &column, row)?;
+                take_in(&mut cell, self.takes, &columns, row)?;
             }
             cells.push(cell);
         }

@@ -87,6 +87,12 @@ pub(crate) trait Cell: Default + Send + Sync + std::fmt::Debug + 'static {
     /// Takes in one value.
     fn add(&mut self, value: Value<'_>) -> Result<()>;
 
+    /// Takes in one row of an aggregate over several columns; `None` is a null, and the cell says
+    /// what a null means.
+    fn add_row(&mut self, _row: &[Option<Value<'_>>]) -> Result<()> {
+        exec_err!("this aggregate takes one column")
+    }
+
     /// Takes in an encoded state of the same kind.
     fn merge(&mut self, state: &[u8]) -> Result<()>;
 

@@ -11,13 +11,18 @@ mod aggregate;
 mod cell;
 mod cells;
 mod codes;
+mod contributors;
 mod day_histogram;
 mod dense_cube;
 mod distinct_cube;
+pub mod episodes;
 mod intervals;
+mod kaplan_meier;
 mod person_set;
 mod person_time;
+mod running_sum;
 mod scalar;
+mod standardised_rate;
 mod sum_exact;
 mod sum_table;
 #[cfg(test)]
@@ -28,14 +33,20 @@ use datafusion_expr::{AggregateUDF, ScalarUDF};
 
 pub use cells::{CellColumn, CellSpec, Cells, GroupRows, GroupSpec};
 pub use codes::Codes;
-pub use day_histogram::DayHistogram;
+pub use contributors::{ContributorCells, Contributors, Dominance};
+pub use day_histogram::{DayHistogram, QuantileRule};
 pub use dense_cube::{Cube, CubeCells, CubeRows, CubeSet, CubeShape, CubeSpec, Measure};
 pub use distinct_cube::{
     Buckets, DistinctByGroup, DistinctByPerson, DistinctCounts, DistinctSets, Levels, PersonNumbers,
 };
 pub use intervals::{byar, poisson_exact, rate_limits, wilson};
+pub use kaplan_meier::{SurvivalCurve, SurvivalStep, WaitQuantile};
 pub use person_set::PersonSet;
 pub use person_time::{PeriodTime, Periods, PersonTime, SpellTally, Spells};
+pub use running_sum::{PeriodSums, Restarts, running_sum};
+pub use standardised_rate::{
+    LEAST_EVENTS, StandardisedRate, Stratum, StratumCounts, standardised_rate,
+};
 pub use sum_exact::ExactSum;
 
 /// Every aggregate of this crate, for a session to register.
@@ -46,6 +57,8 @@ pub fn aggregate_functions() -> Vec<AggregateUDF> {
         day_histogram::aggregates(),
         distinct_cube::aggregates(),
         sum_exact::aggregates(),
+        contributors::aggregates(),
+        standardised_rate::aggregates(),
     ]
     .into_iter()
     .flatten()
@@ -59,6 +72,9 @@ pub fn scalar_functions() -> Vec<ScalarUDF> {
         day_histogram::scalars(),
         distinct_cube::scalars(),
         intervals::scalars(),
+        kaplan_meier::scalars(),
+        contributors::scalars(),
+        standardised_rate::scalars(),
     ]
     .into_iter()
     .flatten()

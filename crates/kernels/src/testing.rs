@@ -1,12 +1,13 @@
-//! The laws every aggregate obeys, checked on any values and as the engine uses it; numbers from a
-//! fixed sequence, and how property tests draw theirs.
+//! The laws every aggregate obeys, checked on any values; the duties of an aggregate function in
+//! groups, as the engine uses it; numbers from a fixed sequence, and how property tests draw theirs.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray};
-use arrow::datatypes::{Field, Schema};
-use datafusion_common::ScalarValue;
+use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, UInt64Array};
+use arrow::compute::{concat, take};
+use arrow::datatypes::{Field, FieldRef, Schema};
+use datafusion_common::{Result, ScalarValue};
 use datafusion_expr::function::AccumulatorArgs;
 use datafusion_expr::{Accumulator, AggregateUDF, EmitTo, GroupsAccumulator};
 use proptest::prelude::ProptestConfig;
@@ -16,14 +17,25 @@ use crate::cell::{Cell, Value};
 
 /// Checks that order does not matter and that merged parts equal the whole; returns the state.
 pub(crate) fn check_laws<C: Cell>(values: &[Value<'_>]) -> Vec<u8> {
+    check_laws_by::<C, _>(values, |cell, value| cell.add(*value))
+}
+
+/// The same for an aggregate over several columns.
+pub(crate) fn check_laws_of_rows<C: Cell, const N: usize>(
+    rows: &[[Option<Value<'_>>; N]],
+) -> Vec<u8> {
+    check_laws_by::<C, _>(rows, |cell, row| cell.add_row(row))
+}
+
+fn check_laws_by<C: Cell, T>(values: &[T], add: impl Fn(&mut C, &T) -> Result<()>) -> Vec<u8> {
     let encode = |mut cell: C| {
         let mut bytes = Vec::new();
         cell.encode(&mut bytes);
         bytes
     };
-    let gather = |values: &mut dyn Iterator<Item = &Value<'_>>| {
+    let gather = |values: &mut dyn Iterator<Item = &T>| {
         let mut cell = C::default();
-        values.for_each(|value| assert!(cell.add(*value).is_ok()));
+        values.for_each(|value| add(&mut cell, value).unwrap());
         encode(cell)
     };
     let whole = gather(&mut values.iter());
@@ -207,4 +219,180 @@ pub(crate) fn check_accumulators(
         }
     }
     expected
+}
+
+/// A column of whole numbers.
+pub(crate) fn whole_column(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
+    Arc::new(values.collect::<Int64Array>())
+}
+
+/// Checks what the engine relies on, with and without a filter that has nulls: groups give what
+/// each group gives alone; states of parts, of single rows, and emitted a few groups at a time,
+/// merge to the same bytes; a value can be asked for again, as windows do; and the reported size
+/// returns to nothing. Returns the values of the groups without a filter.
+pub(crate) fn check_aggregate(
+    function: &AggregateUDF,
+    columns: &[ArrayRef],
+    groups: &[usize],
+    filter: &[bool],
+) -> ArrayRef {
+    let checked = Checked::new(function, columns);
+    let total = groups.iter().max().map_or(0, |most| most + 1);
+    let filter: BooleanArray = filter
+        .iter()
+        .enumerate()
+        .map(|(row, keep)| (*keep || row % 2 == 0).then_some(*keep))
+        .collect();
+    checked.check(columns, groups, Some(&filter), total);
+    checked.check(columns, groups, None, total)
+}
+
+struct Checked<'a> {
+    function: &'a AggregateUDF,
+    fields: Vec<FieldRef>,
+    schema: Schema,
+    result: FieldRef,
+}
+
+impl<'a> Checked<'a> {
+    fn new(function: &'a AggregateUDF, columns: &[ArrayRef]) -> Self {
+        let types: Vec<_> = columns.iter().map(|c| c.data_type().clone()).collect();
+        let fields: Vec<FieldRef> = types
+            .iter()
+            .map(|one| Arc::new(Field::new("column", one.clone(), true)))
+            .collect();
+        let result = function.return_type(&types).unwrap();
+        Self {
+            function,
+            schema: Schema::new(fields.clone()),
+            fields,
+            result: Arc::new(Field::new("result", result, false)),
+        }
+    }
+
+    fn arguments(&self) -> AccumulatorArgs<'_> {
+        AccumulatorArgs {
+            return_field: Arc::clone(&self.result),
+            schema: &self.schema,
+            ignore_nulls: false,
+            order_bys: &[],
+            is_reversed: false,
+            name: "checked",
+            is_distinct: false,
+            exprs: &[],
+            expr_fields: &self.fields,
+        }
+    }
+
+    fn one(&self) -> Box<dyn Accumulator> {
+        self.function.accumulator(self.arguments()).unwrap()
+    }
+
+    fn grouped(&self) -> Box<dyn GroupsAccumulator> {
+        assert!(self.function.groups_accumulator_supported(self.arguments()));
+        self.function
+            .create_groups_accumulator(self.arguments())
+            .unwrap()
+    }
+
+    fn check(
+        &self,
+        columns: &[ArrayRef],
+        groups: &[usize],
+        filter: Option<&BooleanArray>,
+        total: usize,
+    ) -> ArrayRef {
+        let passes = |row: usize| filter.is_none_or(|f| f.is_valid(row) && f.value(row));
+        let of = |rows: &[usize]| -> Vec<ArrayRef> {
+            let rows: UInt64Array = rows.iter().map(|row| *row as u64).collect();
+            columns
+                .iter()
+                .map(|c| take(c, &rows, None).unwrap())
+                .collect()
+        };
+        let mut whole = self.grouped();
+        let nothing = whole.size();
+        whole.update_batch(columns, groups, filter, total).unwrap();
+        assert!(groups.is_empty() || whole.size() > nothing);
+        let values = whole.evaluate(EmitTo::All).unwrap();
+        assert_eq!(whole.size(), nothing, "size after everything was given out");
+        assert_eq!(values.len(), total);
+
+        for group in 0..total {
+            let rows: Vec<usize> = (0..groups.len())
+                .filter(|row| groups[*row] == group && passes(*row))
+                .collect();
+            let mut alone = self.one();
+            alone.update_batch(&of(&rows)).unwrap();
+            let value = alone.evaluate().unwrap().to_array().unwrap();
+            assert_eq!(&value, &values.slice(group, 1), "group {group}");
+            assert_eq!(&value, &alone.evaluate().unwrap().to_array().unwrap());
+            let mut merged = self.one();
+            let state: Vec<ArrayRef> = alone
+                .state()
+                .unwrap()
+                .iter()
+                .map(|state| state.to_array().unwrap())
+                .collect();
+            merged.merge_batch(&state).unwrap();
+            assert_eq!(&value, &merged.evaluate().unwrap().to_array().unwrap());
+        }
+
+        whole.update_batch(columns, groups, filter, total).unwrap();
+        let states = whole.state(EmitTo::All).unwrap();
+        let numbers: Vec<usize> = (0..total).collect();
+
+        // Every second row in a part of its own, merged again.
+        let mut parts = self.grouped();
+        for part in 0..2 {
+            let rows: Vec<usize> = (0..groups.len()).filter(|row| row % 2 == part).collect();
+            let places: Vec<usize> = rows.iter().map(|row| groups[*row]).collect();
+            let filter: Option<BooleanArray> = filter.map(|f| {
+                rows.iter()
+                    .map(|row| f.is_valid(*row).then(|| f.value(*row)))
+                    .collect()
+            });
+            let mut half = self.grouped();
+            half.update_batch(&of(&rows), &places, filter.as_ref(), total)
+                .unwrap();
+            let state = half.state(EmitTo::All).unwrap();
+            parts.merge_batch(&state, &numbers, total).unwrap();
+        }
+        assert_eq!(states, parts.state(EmitTo::All).unwrap(), "merged parts");
+
+        // Every row as a state of its own.
+        let mut skipped = self.grouped();
+        let rows = skipped.convert_to_state(columns, filter).unwrap();
+        skipped.merge_batch(&rows, groups, total).unwrap();
+        assert_eq!(states, skipped.state(EmitTo::All).unwrap(), "single rows");
+
+        // The first group is given out while rows of later ones still come; then the others.
+        let early = |row: &usize| groups[*row] == 0 || row % 2 == 0;
+        let (first, late): (Vec<usize>, Vec<usize>) = (0..groups.len())
+            .filter(|row| passes(*row))
+            .partition(early);
+        let mut rolling = self.grouped();
+        let places: Vec<usize> = first.iter().map(|row| groups[*row]).collect();
+        rolling
+            .update_batch(&of(&first), &places, None, total)
+            .unwrap();
+        let mut emitted = Vec::new();
+        for group in 0..total {
+            emitted.push(rolling.evaluate(EmitTo::First(1)).unwrap());
+            if group == 0 {
+                // Those that are left have moved down by one.
+                let places: Vec<usize> = late.iter().map(|row| groups[*row] - 1).collect();
+                rolling
+                    .update_batch(&of(&late), &places, None, total - 1)
+                    .unwrap();
+            }
+        }
+        if total > 0 {
+            let emitted: Vec<&dyn Array> = emitted.iter().map(AsRef::as_ref).collect();
+            assert_eq!(&values, &concat(&emitted).unwrap(), "given out one by one");
+            rolling.evaluate(EmitTo::All).unwrap();
+            assert_eq!(rolling.size(), nothing);
+        }
+        values
+    }
 }

@@ -215,3 +215,55 @@ async fn mistakes_in_queries_are_told_plainly() {
         );
     }
 }
+
+#[tokio::test]
+async fn one_call_cannot_ask_for_all_the_memory_of_the_machine() {
+    let warehouse = Warehouse::with_visits().await;
+    let engine = warehouse.engine().await;
+    let admin = session(&engine, Role::Admin).await;
+    for sql in [
+        "SELECT range(1, 1000000000000)",
+        "SELECT cardinality(generate_series(1, 9223372036854775807, 3))",
+        "SELECT generate_series(TIMESTAMP '2000-01-01', TIMESTAMP '2024-01-01', INTERVAL '1 nanosecond')",
+        "SELECT length(repeat('abc', 1000000000000))",
+        "SELECT repeat(note, 1000000) FROM raw.visit",
+        "SELECT lpad('x', 2000000000, 'y')",
+        "SELECT rpad(note, 1000000, 'y') FROM raw.visit",
+        "SELECT array_repeat(1, 10000000000)",
+        "SELECT list_repeat(1, 10000000000)",
+        "SELECT replace(repeat('x', 1000000), 'x', repeat('y', 1000000))",
+        "SELECT regexp_replace(repeat('x', 100000), 'x', repeat('y', 100000), 'g')",
+    ] {
+        let error = admin.collect(sql).await.unwrap_err();
+        assert!(
+            matches!(error, EngineError::Resource { .. }),
+            "{sql}: {error:?}"
+        );
+    }
+    for (sql, wanted) in [
+        ("SELECT cardinality(range(0, 1000000)) AS n", "| 1000000 |"),
+        (
+            "SELECT cardinality(generate_series(DATE '2018-01-01', DATE '2030-12-31', INTERVAL '1 month')) AS n",
+            "| 156 |",
+        ),
+        ("SELECT lpad('7', 2, '0') AS n", "| 07 |"),
+        ("SELECT repeat('ab', 3) AS n", "| ababab |"),
+        ("SELECT replace('a-b', '-', '+') AS n", "| a+b |"),
+        (
+            "SELECT regexp_replace('a1b2', '[0-9]', '#', 'g') AS n",
+            "| a#b# |",
+        ),
+        (
+            "SELECT max(length(lpad(note, 10, '0'))) AS n FROM raw.visit",
+            "| 10 |",
+        ),
+        ("SELECT array_repeat(1, 3) AS n", "| [1, 1, 1] |"),
+        (
+            "SELECT count(*) AS n FROM (SELECT unnest(range(0, row_no)) FROM raw.visit)",
+            "| 2003000 |",
+        ),
+    ] {
+        let text = shown(&admin, sql).await.unwrap();
+        assert!(text.contains(wanted), "{sql}: {text}");
+    }
+}

@@ -3,6 +3,7 @@
 
 mod calculation;
 mod fixture;
+mod kernels;
 mod limits;
 mod reference;
 mod roles;

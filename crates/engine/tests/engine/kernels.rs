@@ -1,0 +1,169 @@
+//! Functions of the kernels as people write them in SQL: over partitions, with filters, in windows.
+
+use tietopohja_engine::{Engine, Role};
+
+use crate::fixture::{Warehouse, refused, session, shown};
+
+/// Functions whose states and results must not depend on how the rows are split.
+const GROUPED: &str = "\
+    SELECT town, \
+      encode(day_histogram_weighted(minutes, row_no % 3), 'hex') AS weighted, \
+      encode(day_histogram(minutes) FILTER (WHERE row_no % 5 = 0), 'hex') AS filtered, \
+      encode(day_histogram(CASE WHEN town > '010' THEN minutes END), 'hex') AS some_null, \
+      encode(contributors(row_no % 40, minutes - 20), 'hex') AS givers, \
+      contributors_largest(contributors(row_no % 40, minutes)) AS largest \
+    FROM raw.visit GROUP BY town ORDER BY town";
+
+#[tokio::test]
+async fn states_do_not_depend_on_the_number_of_partitions() {
+    let warehouse = Warehouse::with_visits().await;
+    warehouse.land_visits(8, 202_401, 20_000).await;
+    let mut answers = Vec::new();
+    for partitions in [1, 2, 7] {
+        let engine = Engine::open(warehouse.options().target_partitions(partitions))
+            .await
+            .unwrap();
+        let admin = session(&engine, Role::Admin).await;
+        answers.push(shown(&admin, GROUPED).await.unwrap());
+    }
+    assert!(answers[0].lines().count() > 17);
+    assert_eq!(answers[0], answers[1]);
+    assert_eq!(answers[0], answers[2]);
+}
+
+/// One row, told as its columns.
+async fn check(sql: &str, expected: &str) {
+    let warehouse = Warehouse::with_visits().await;
+    let engine = warehouse.engine().await;
+    let admin = session(&engine, Role::Admin).await;
+    let table = shown(&admin, sql).await.unwrap();
+    let row = table.lines().nth(3).unwrap_or_default();
+    let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+    assert_eq!(cells.join(" "), expected, "{sql}");
+}
+
+#[tokio::test]
+async fn quantiles_agree_with_those_of_the_query_engine() {
+    check(
+        "WITH h AS (SELECT day_histogram(minutes) AS s, \
+           percentile_cont(0.37) WITHIN GROUP (ORDER BY CAST(minutes AS DOUBLE)) AS p, \
+           avg(minutes) AS a FROM raw.visit) \
+         SELECT abs(histogram_quantile_linear(s, 0.37) - p) < 1e-4, \
+           abs(histogram_mean(s) - a) < 1e-9, \
+           histogram_share_over(s, 30) = histogram_count_over(s, 30) / CAST(histogram_count(s) AS DOUBLE) \
+         FROM h",
+        "true true true",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_median_wait_counts_those_who_still_wait() {
+    check(
+        "WITH v AS (SELECT day_histogram(d) FILTER (WHERE ended) AS e, \
+           day_histogram(d) FILTER (WHERE NOT ended) AS c \
+           FROM (VALUES (2, true), (4, true), (6, false), (9, true), (9, false)) AS t(d, ended)) \
+         SELECT histogram_quantile(e, 0.5), kaplan_meier_median(e, c), \
+           kaplan_meier_survival(e, c, 4), kaplan_meier_quantile(e, c, 0.9), \
+           kaplan_meier_reached(e, c, 0.9) FROM v",
+        "4.0 9.0 0.6  0",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn no_rows_give_a_state_and_no_number() {
+    check(
+        "SELECT histogram_count(day_histogram(minutes)), histogram_mean(day_histogram(minutes)), \
+           contributors_count(contributors(row_no, minutes)), \
+           contributors_largest(contributors(row_no, minutes)), \
+           strata_events(strata(row_no, minutes, minutes, minutes)), \
+           standardised_rate(strata(row_no, minutes, minutes, minutes), 1000) \
+         FROM raw.visit WHERE town = 'none'",
+        "0  0 0 0 ",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn aggregates_run_in_windows_that_grow() {
+    check(
+        "SELECT max(n), max(l) FROM (SELECT \
+           contributors_count(contributors(row_no % 4, minutes) OVER (ORDER BY row_no)) AS n, \
+           contributors_largest(contributors(1, 10) OVER (ORDER BY row_no)) AS l \
+           FROM raw.visit WHERE row_no < 12) AS w",
+        "4 100",
+    )
+    .await;
+}
+
+/// Three bands in two areas: the events as many rows, the population as one row a band.
+const STRATA: &str = "\
+    WITH events AS (SELECT column1 AS band, sum(column2) AS n FROM \
+        (VALUES (0, 4), (0, 6), (1, 40), (2, 45), (2, 45)) AS e GROUP BY column1), \
+    residents AS (SELECT column1 AS band, column2 AS n, column3 AS w FROM \
+        (VALUES (0, 50000, 50000), (1, 40000, 35000), (2, 10000, 15000)) AS p), \
+    s AS (SELECT strata(r.band, coalesce(e.n, 0), r.n, r.w) AS s \
+        FROM residents AS r LEFT JOIN events AS e ON e.band = r.band) ";
+
+#[tokio::test]
+async fn a_standardised_rate_takes_events_and_population_apart() {
+    check(
+        &format!(
+            "{STRATA} SELECT round(standardised_rate(s, 100000), 9), \
+             round(standardised_rate_lower(s, 100000, 0.95), 6), \
+             round(standardised_rate_upper(s, 100000, 0.95), 6), strata_events(s) FROM s"
+        ),
+        "180.0 150.703931 213.217235 140",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn what_would_give_a_wrong_number_is_refused() {
+    let warehouse = Warehouse::with_visits().await;
+    let engine = warehouse.engine().await;
+    let admin = session(&engine, Role::Admin).await;
+    for (sql, message) in [
+        (
+            // The population joined to every row of events.
+            "SELECT strata(band, n, 50000, 1) FROM (VALUES (0, 4), (0, 6)) AS e(band, n)",
+            "stratum 0 comes twice in a group",
+        ),
+        (
+            "SELECT strata(band, n, 0, 1) FROM (VALUES (3, 4)) AS e(band, n)",
+            "stratum 3 has no residents",
+        ),
+        (
+            "SELECT strata(band, n, 5, NULL) FROM (VALUES (3, 4)) AS e(band, n)",
+            "stratum 3 has no weight",
+        ),
+        (
+            "SELECT day_histogram(DISTINCT minutes) FROM raw.visit",
+            "does not take DISTINCT",
+        ),
+        (
+            "SELECT day_histogram_weighted(minutes, -1) FROM raw.visit",
+            "a weight is negative",
+        ),
+        (
+            "SELECT contributors(minutes) FROM raw.visit",
+            "contributors takes 2 arguments, not 1",
+        ),
+        (
+            "SELECT contributors(town, minutes) FROM raw.visit",
+            "contributors takes a column of type Int64, not Utf8",
+        ),
+        (
+            "SELECT contributors(minutes - 500, 1) FROM raw.visit",
+            "a contributor has a number from 0",
+        ),
+        (
+            "SELECT histogram_mean(contributors(minutes, 1)) FROM raw.visit",
+            "a day histogram has a broken state",
+        ),
+    ] {
+        let error = refused(&admin, sql).await;
+        assert!(error.contains(message), "{sql}: {error}");
+    }
+}
