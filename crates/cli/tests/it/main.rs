@@ -3,6 +3,12 @@
 //!
 //! One test binary for the whole command line. A test gets a warehouse of its own from
 //! [`warehouse::Scratch`]; to add one, a function in the file of its subject.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests stop at the first surprise"
+)]
 
 mod landing;
 mod numbers;

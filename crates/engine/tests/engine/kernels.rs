@@ -124,27 +124,25 @@ async fn what_would_give_a_wrong_number_is_refused() {
     let warehouse = Warehouse::with_visits().await;
     let engine = warehouse.engine().await;
     let admin = session(&engine, Role::Admin).await;
+    // What is wrong with a value is not told beyond that: the message could hold it.
+    const ON_ROWS: &str = "the query failed on a row";
     for (sql, message) in [
         (
             // The population joined to every row of events.
             "SELECT strata(band, n, 50000, 1) FROM (VALUES (0, 4), (0, 6)) AS e(band, n)",
-            "stratum 0 comes twice in a group",
+            ON_ROWS,
         ),
         (
             "SELECT strata(band, n, 0, 1) FROM (VALUES (3, 4)) AS e(band, n)",
-            "stratum 3 has no residents",
+            ON_ROWS,
         ),
         (
             "SELECT strata(band, n, 5, NULL) FROM (VALUES (3, 4)) AS e(band, n)",
-            "stratum 3 has no weight",
-        ),
-        (
-            "SELECT day_histogram(DISTINCT minutes) FROM raw.visit",
-            "does not take DISTINCT",
+            ON_ROWS,
         ),
         (
             "SELECT day_histogram_weighted(minutes, -1) FROM raw.visit",
-            "a weight is negative",
+            ON_ROWS,
         ),
         (
             "SELECT contributors(minutes) FROM raw.visit",
@@ -156,11 +154,11 @@ async fn what_would_give_a_wrong_number_is_refused() {
         ),
         (
             "SELECT contributors(minutes - 500, 1) FROM raw.visit",
-            "a contributor has a number from 0",
+            ON_ROWS,
         ),
         (
             "SELECT histogram_mean(contributors(minutes, 1)) FROM raw.visit",
-            "a day histogram has a broken state",
+            ON_ROWS,
         ),
     ] {
         let error = refused(&admin, sql).await;

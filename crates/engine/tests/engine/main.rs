@@ -1,5 +1,11 @@
 //! The engine over a small lake in a temporary folder: who sees what, limits, reference data, and
 //! the chain from rows to published values.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests stop at the first surprise"
+)]
 
 mod calculation;
 mod fixture;

@@ -8,6 +8,10 @@ use tietopohja_ingest::fuzz::read_source;
 use crate::support::{contract, contract_text, lists, testdata};
 
 /// Changed copies of each file. `MUTANTS` asks for more.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "whoever runs the tests may ask for more mutants"
+)]
 fn mutants() -> u64 {
     std::env::var("MUTANTS")
         .ok()

@@ -11,7 +11,7 @@ use object_store::local::LocalFileSystem;
 use tietopohja_contract::{CodeLists, Contract};
 use tietopohja_domain::{ContentHash, County, DeliveryPeriod, FixedClock, Timestamp};
 use tietopohja_ingest::{
-    KeyRing, LandError, LandLimits, LandRequest, NoProgress, Outcome, Receipt,
+    Intake, KeyRing, LandError, LandLimits, LandRequest, NoProgress, Outcome, Receipt,
 };
 use tietopohja_lake::{
     CommitInfo, Delivery, Lake, LakeError, LandOutcome, Landing, LedgerRow, PartOptions, Slice,
@@ -459,7 +459,13 @@ impl Warehouse {
         };
         let clock = FixedClock("2024-12-15T09:00:00Z".parse().expect("a moment"));
         let limits = LandLimits::default();
-        tietopohja_ingest::land(lake, &self.keys, &clock, request, &limits, &NoProgress).await
+        let intake = Intake {
+            lake,
+            keys: &self.keys,
+            clock: &clock,
+            checks: None,
+        };
+        tietopohja_ingest::land(intake, request, &limits, &NoProgress).await
     }
 
     async fn numbers(&self) -> Vec<String> {
