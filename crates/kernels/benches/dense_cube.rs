@@ -34,7 +34,7 @@ struct Columns {
 
 fn columns(rows: usize, sorted: bool) -> Columns {
     let mut numbers = Numbers::new();
-    let mut rows: Vec<(u16, u8, u8, u8)> = (0..rows)
+    let mut keys: Vec<(u16, u8, u8, u8)> = (0..rows)
         .map(|_| {
             // A few municipalities have most of the people.
             let share = numbers.next() % 1_000;
@@ -45,7 +45,7 @@ fn columns(rows: usize, sorted: bool) -> Columns {
         })
         .collect();
     if sorted {
-        rows.sort_unstable();
+        keys.sort_unstable();
     }
     let measure = |numbers: &mut Numbers| {
         (0..rows)
@@ -53,10 +53,10 @@ fn columns(rows: usize, sorted: bool) -> Columns {
             .collect()
     };
     Columns {
-        municipality: rows.iter().map(|row| row.0).collect(),
-        year: rows.iter().map(|row| row.1).collect(),
-        sex: rows.iter().map(|row| row.2).collect(),
-        age: rows.iter().map(|row| row.3).collect(),
+        municipality: keys.iter().map(|row| row.0).collect(),
+        year: keys.iter().map(|row| row.1).collect(),
+        sex: keys.iter().map(|row| row.2).collect(),
+        age: keys.iter().map(|row| row.3).collect(),
         cents: measure(&mut numbers),
         minutes: measure(&mut numbers),
     }

@@ -146,11 +146,11 @@ async fn what_would_give_a_wrong_number_is_refused() {
         ),
         (
             "SELECT contributors(minutes) FROM raw.visit",
-            "contributors takes 2 arguments, not 1",
+            "argument types `contributors(Int64)`",
         ),
         (
             "SELECT contributors(town, minutes) FROM raw.visit",
-            "contributors takes a column of type Int64, not Utf8",
+            "argument types `contributors(Utf8, Int64)`",
         ),
         (
             "SELECT contributors(minutes - 500, 1) FROM raw.visit",
