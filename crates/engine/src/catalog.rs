@@ -120,7 +120,7 @@ pub(crate) fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Names to tables, for one session: each table at the version of its first use.
 pub(crate) struct Resolver {
     warehouse: Arc<Warehouse>,
-    pinned: Mutex<HashMap<TableName, Option<i64>>>,
+    pinned: Arc<Mutex<HashMap<TableName, Option<i64>>>>,
     planned: Mutex<HashMap<RelationName, Arc<dyn TableProvider>>>,
     /// Tables of this session that stand in for those of the lake.
     instead: Mutex<HashMap<RelationName, Arc<dyn TableProvider>>>,
@@ -136,9 +136,20 @@ impl Resolver {
     pub(crate) fn new(warehouse: Arc<Warehouse>) -> Arc<Self> {
         Arc::new(Self {
             warehouse,
-            pinned: Mutex::default(),
+            pinned: Arc::default(),
             planned: Mutex::default(),
             instead: Mutex::default(),
+        })
+    }
+
+    /// A session that sees what this one sees, at the same versions. What is put into the one from
+    /// now on does not reach the other.
+    pub(crate) fn fork(&self) -> Arc<Self> {
+        Arc::new(Self {
+            warehouse: Arc::clone(&self.warehouse),
+            pinned: Arc::clone(&self.pinned),
+            planned: Mutex::new(held(&self.planned).clone()),
+            instead: Mutex::new(held(&self.instead).clone()),
         })
     }
 

@@ -23,6 +23,7 @@ use tokio::sync::OnceCell;
 use crate::CATALOG;
 use crate::DEFAULT_SCHEMA;
 use crate::catalog::{Resolver, Warehouse};
+use crate::copied::BoundedCopies;
 use crate::error::{EngineError, Result};
 use crate::lookups::Lookups;
 use crate::model::{Models, RECURSION_LIMIT, RelationName};
@@ -204,6 +205,7 @@ fn template(options: &EngineOptions) -> Result<SessionState> {
         .with_default_features()
         .with_table_factories(Default::default())
         .with_optimizer_rule(Arc::new(Lookups))
+        .with_optimizer_rule(Arc::new(BoundedCopies))
         .with_physical_optimizer_rule(Arc::new(YieldAfterMultiplying))
         .build();
     register(&mut state)?;

@@ -12,6 +12,7 @@
 
 mod catalog;
 mod codes;
+mod copied;
 mod definitions;
 mod depth;
 mod engine;

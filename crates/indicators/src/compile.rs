@@ -37,6 +37,9 @@ pub struct ComponentSql {
     pub row: Result<RowPart, Alone>,
 }
 
+/// The member of a breakdown that a row has where its own is null.
+pub const UNKNOWN: &str = "unknown";
+
 /// What a component takes of each row of a relation. Expressions are SQL over its columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowPart {
@@ -50,7 +53,7 @@ pub struct RowPart {
     pub area_base: &'static str,
     /// The period; `None` for a spell, which has many.
     pub period: Option<RowPeriod>,
-    /// Name and member of each breakdown.
+    /// Name and member of each breakdown; a member that is null counts as [`UNKNOWN`].
     pub breakdowns: Vec<(String, String)>,
     /// The delivery; `None` where the relation has none.
     pub delivery: Option<String>,

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use crate::compile::{Alone, ComponentSql, RowMeasure, RowPart, RowPeriod};
+use crate::compile::{Alone, ComponentSql, RowMeasure, RowPart, RowPeriod, UNKNOWN};
 use crate::indicator::{
     AgeAt, Ages, Base, Component, Formula, Grain, Indicator, LimitTest, Match, Measure, Model,
     Source, Span, Time, Validity,
@@ -140,7 +140,10 @@ impl Query<'_> {
             }
         }
         for (name, expression) in &row.breakdowns {
-            columns.push(format!("{expression} AS {name}"));
+            columns.push(format!(
+                "coalesce({expression}, {}) AS {name}",
+                literal(UNKNOWN)
+            ));
         }
         match &row.measure {
             RowMeasure::Rows | RowMeasure::Persons => {}
@@ -215,10 +218,7 @@ impl Query<'_> {
                 .breakdowns
                 .get(*name)
                 .map_or(*name, |f| f.sql.as_str());
-            (
-                (*name).to_owned(),
-                format!("coalesce({expression}, 'unknown')"),
-            )
+            ((*name).to_owned(), expression.to_owned())
         });
         let breakdowns = breakdowns.collect();
         let measure = match &component.measure {
@@ -458,21 +458,15 @@ fn describe(component: &Component) -> String {
     format!("{what}{when}")
 }
 
-/// Age in completed years as bounds of the birth date: born 75 years before the day, or earlier.
-/// The birthday of 29.2. is 1.3. in a year without that day.
+/// Bounds of the age in completed years. The birthday of 29.2. is 1.3. in a year without that day.
 fn age_conditions(birth_date: &str, day: &str, ages: Ages) -> Vec<String> {
+    let age = format!("age_years({birth_date}, {day})");
     let mut conditions = Vec::new();
     if ages.from > 0 {
-        conditions.push(format!(
-            "{birth_date} <= {day} - INTERVAL '{} years'",
-            ages.from
-        ));
+        conditions.push(format!("{age} >= {}", ages.from));
     }
     if let Some(to) = ages.to {
-        conditions.push(format!(
-            "{birth_date} > {day} - INTERVAL '{} years'",
-            to + 1
-        ));
+        conditions.push(format!("{age} <= {to}"));
     }
     conditions
 }

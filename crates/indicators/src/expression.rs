@@ -20,6 +20,7 @@ use crate::document::{Field, Section, suggestion};
 /// Functions that give the same result for the same row, wherever and whenever they run.
 const FUNCTIONS: &[&str] = &[
     "abs",
+    "age_years",
     "ceil",
     "coalesce",
     "date_part",
@@ -630,7 +631,7 @@ impl Checker<'_, '_, '_, '_> {
                 }
                 result
             }
-            "date_part" | "length" => Type::Whole,
+            "age_years" | "date_part" | "length" => Type::Whole,
             "left" | "lower" | "right" | "substr" | "trim" | "upper" => Type::Text,
             _ => Type::Unknown,
         }

@@ -52,7 +52,7 @@ mod value;
 mod words;
 
 pub use catalogue::{Catalogue, CatalogueInput, TableColumns};
-pub use compile::{Alone, Compiled, ComponentSql, RowMeasure, RowPart, RowPeriod};
+pub use compile::{Alone, Compiled, ComponentSql, RowMeasure, RowPart, RowPeriod, UNKNOWN};
 pub use indicator::{
     Breakdown, Direction, Grain, Indicator, Kind, Language, Level, Mandate, Output, Owner, Span,
     Status, Text,

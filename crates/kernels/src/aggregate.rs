@@ -6,9 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Float64Array, Int64Array,
-};
+use arrow::array::{Array, ArrayRef, BinaryBuilder, BooleanArray, Float64Array, Int64Array};
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion_common::{Result, ScalarValue, exec_err, plan_err, resources_err};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};

@@ -7,6 +7,7 @@
 //! [`cell::Cell`] in a file of its own and name it in [`aggregate_functions`], or write a plain
 //! function over values and name it in [`scalar_functions`].
 
+mod age;
 mod aggregate;
 mod cell;
 mod cells;
@@ -31,7 +32,8 @@ mod varint;
 
 use datafusion_expr::{AggregateUDF, ScalarUDF};
 
-pub use cells::{CellColumn, CellSpec, Cells, GroupRows, GroupSpec};
+pub use age::age_years;
+pub use cells::{CellColumn, CellSpec, Cells, FinishedCells, GroupRows, GroupSpec};
 pub use codes::Codes;
 pub use contributors::{ContributorCells, Contributors, Dominance};
 pub use day_histogram::{DayHistogram, QuantileRule};
@@ -71,6 +73,7 @@ pub fn scalar_functions() -> Vec<ScalarUDF> {
         person_set::scalars(),
         day_histogram::scalars(),
         distinct_cube::scalars(),
+        age::scalars(),
         intervals::scalars(),
         kaplan_meier::scalars(),
         contributors::scalars(),
@@ -79,4 +82,24 @@ pub fn scalar_functions() -> Vec<ScalarUDF> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+#[cfg(test)]
+mod reference {
+    use super::*;
+
+    #[test]
+    fn every_function_stands_in_the_reference() {
+        let page = include_str!("../../../docs/reference/functions.md");
+        let scalars = scalar_functions();
+        let aggregates = aggregate_functions();
+        let names = scalars.iter().map(ScalarUDF::name);
+        for name in names.chain(aggregates.iter().map(AggregateUDF::name)) {
+            let call = format!("`{name}(");
+            assert!(
+                page.contains(&call),
+                "docs/reference/functions.md lacks {name}"
+            );
+        }
+    }
 }

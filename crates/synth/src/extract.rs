@@ -445,8 +445,20 @@ impl Extract {
                     .insert(column.name.to_owned(), decimal_text(*sum, 2));
             }
         }
+        if share_is_noted(self.entry.rows, self.entry.defects.len() as u64) {
+            self.finding(SHARE_NOTED, "many_defects_for_few_rows", Vec::new());
+        }
         Ok(self.entry)
     }
+}
+
+/// The check that every contract has on the share of quarantined rows.
+const SHARE_NOTED: &str = "quarantined_share_noted";
+
+/// Whether so many rows of a file are bad that its delivery lands with a warning: one in a hundred,
+/// where there are a hundred.
+fn share_is_noted(rows: u64, bad: u64) -> bool {
+    rows >= 100 && bad * 100 >= rows
 }
 
 fn line_end(form: Form) -> &'static [u8] {
@@ -507,6 +519,21 @@ mod tests {
         let mut bytes = Vec::new();
         push(&mut bytes);
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    #[test]
+    fn a_share_of_one_in_a_hundred_is_noted() {
+        for (rows, bad, noted) in [
+            (0, 0, false),
+            (99, 50, false),
+            (100, 0, false),
+            (100, 1, true),
+            (101, 1, false),
+            (1_000_000, 9_999, false),
+            (1_000_000, 10_000, true),
+        ] {
+            assert_eq!(share_is_noted(rows, bad), noted, "{bad} of {rows}");
+        }
     }
 
     #[test]

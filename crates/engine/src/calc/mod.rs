@@ -9,6 +9,7 @@
 //!
 //! [`CalcRequest`] in, [`CalcReport`] out; the rows are built in [`rows`].
 
+mod coded;
 mod fingerprint;
 mod rows;
 mod run;

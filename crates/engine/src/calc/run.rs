@@ -1,6 +1,6 @@
 //! One run: what is stale is computed, stored and recorded.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,7 +9,9 @@ use arrow::array::{
     TimestampMicrosecondArray,
 };
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType};
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::datasource::MemTable;
+use futures::future::BoxFuture;
 use tietopohja_disclosure::{Profile, Profiles};
 use tietopohja_domain::{Problem, Timestamp};
 use tietopohja_indicators::{Catalogue, Compiled, Indicator, Language};
@@ -92,6 +94,35 @@ impl Todo<'_> {
     }
 }
 
+/// An indicator to compute, away from the others.
+struct Job {
+    id: String,
+    version: String,
+    compiled: Compiled,
+    fingerprint: Option<String>,
+    /// Component rows that a shared scan has found, by component.
+    prepared: BTreeMap<String, RecordBatch>,
+}
+
+impl Job {
+    /// Takes what is prepared for the indicator.
+    fn of(todo: Todo<'_>, prepared: &mut Prepared) -> Self {
+        let id = todo.indicator.id().to_owned();
+        let components = todo.compiled.components.iter();
+        let own = components.filter_map(|component| {
+            let rows = prepared.remove(&(id.clone(), component.name.clone()))?;
+            Some((component.name.clone(), rows))
+        });
+        Self {
+            prepared: own.collect(),
+            version: todo.indicator.version().to_owned(),
+            id,
+            compiled: todo.compiled,
+            fingerprint: todo.fingerprint,
+        }
+    }
+}
+
 /// Indicators that share a relation, directly or through others, are computed together; what they
 /// share need not be kept longer than that.
 fn batches(stale: Vec<Todo<'_>>) -> Vec<Vec<Todo<'_>>> {
@@ -126,6 +157,9 @@ struct Computed {
     published: RecordBatch,
     suppressed: u64,
 }
+
+/// The computation of an indicator when it has ended, with what it gave unless it failed.
+type Ended = (IndicatorResult, Option<(Calculation, Computed)>);
 
 /// Rows that wait to be written, and how long writing took.
 #[derive(Default)]
@@ -217,7 +251,7 @@ impl Engine {
         progress: &dyn CalcProgress,
     ) -> Result<CalcReport> {
         let started = Instant::now();
-        let run = self.begin().await?;
+        let run = Arc::new(self.begin().await?);
         let mut after = run.before.clone();
         let mut pending = Pending::default();
         let mut results = Vec::new();
@@ -233,19 +267,39 @@ impl Engine {
         let mut number = 0;
         let mut reports = Vec::new();
         for batch in batches(stale) {
-            let prepared = if request.one_by_one {
+            let mut prepared = if request.one_by_one {
                 Prepared::new()
             } else {
                 let (prepared, scans) = self.shared(&run, &batch, progress).await;
                 reports.extend(scans);
                 prepared
             };
-            for todo in batch {
-                number += 1;
-                progress.started(todo.indicator.id(), number, total);
-                let result = self
-                    .one(&run, &todo, &prepared, &mut after, &mut pending)
-                    .await;
+            // Planning a query is the work of one core, so several indicators are computed at a time.
+            let lanes = self.options.target_partitions.max(1);
+            let mut waiting = batch.into_iter();
+            let mut running = VecDeque::new();
+            loop {
+                while running.len() < lanes
+                    && let Some(todo) = waiting.next()
+                {
+                    number += 1;
+                    progress.started(todo.indicator.id(), number, total);
+                    running.push_back(self.spawn(&run, Job::of(todo, &mut prepared)));
+                }
+                let Some(first) = running.pop_front() else {
+                    break;
+                };
+                let ended = first.await;
+                let (result, computed) = ended.map_err(|error| {
+                    EngineError::internal_because("the computation of an indicator died", error)
+                })?;
+                if let Some((calculation, computed)) = computed {
+                    pending.add(calculation.number, computed);
+                    if pending.component_bytes > COMPONENT_BYTES {
+                        self.write_components(&run.catalogue, &mut pending).await?;
+                    }
+                    after.insert(result.id.clone(), calculation);
+                }
                 progress.finished(&result);
                 results.push(result);
             }
@@ -344,88 +398,53 @@ impl Engine {
         (prepared, reports)
     }
 
-    async fn one(
-        self: &Arc<Self>,
-        run: &Run,
-        todo: &Todo<'_>,
-        prepared: &Prepared,
-        after: &mut BTreeMap<String, Calculation>,
-        pending: &mut Pending,
-    ) -> IndicatorResult {
+    fn spawn(self: &Arc<Self>, run: &Arc<Run>, job: Job) -> SpawnedTask<Ended> {
+        let work: BoxFuture<'static, Ended> = Box::pin(Arc::clone(self).one(Arc::clone(run), job));
+        SpawnedTask::spawn(work)
+    }
+
+    /// Computes one indicator; what goes wrong is told in the result.
+    async fn one(self: Arc<Self>, run: Arc<Run>, job: Job) -> Ended {
         let started = Instant::now();
         let mut result = IndicatorResult {
-            id: todo.indicator.id().to_owned(),
-            version: todo.indicator.version().to_owned(),
+            id: job.id.clone(),
+            version: job.version.clone(),
             outcome: IndicatorOutcome::Computed,
             component_rows: 0,
             value_rows: 0,
             suppressed: 0,
             seconds: 0.0,
         };
-        let ended = Box::pin(self.one_of(run, todo, prepared, pending, &mut result)).await;
+        let ended = Box::pin(self.one_of(&run, &job)).await;
         result.seconds = started.elapsed().as_secs_f64();
         match ended {
-            Ok(calculation) => {
-                after.insert(
-                    result.id.clone(),
-                    Calculation {
-                        seconds: result.seconds,
-                        ..calculation
-                    },
-                );
+            Ok((fingerprint, computed)) => {
+                let component_rows = computed.components.iter().map(RecordBatch::num_rows);
+                result.component_rows = component_rows.sum::<usize>() as u64;
+                result.value_rows = computed.restricted.num_rows() as u64;
+                result.suppressed = computed.suppressed;
+                let calculation = Calculation::of(&run, &job, fingerprint, &result);
+                (result, Some((calculation, computed)))
             }
             Err(error) => {
                 tracing::debug!(indicator = result.id, error = ?error, "an indicator failed");
                 result.outcome = IndicatorOutcome::Failed {
                     message: error.to_string(),
                 };
+                (result, None)
             }
         }
-        result
     }
 
-    async fn one_of(
-        self: &Arc<Self>,
-        run: &Run,
-        todo: &Todo<'_>,
-        prepared: &Prepared,
-        pending: &mut Pending,
-        result: &mut IndicatorResult,
-    ) -> Result<Calculation> {
-        let Todo {
-            indicator,
-            compiled,
-            fingerprint,
-        } = todo;
-        let fingerprint = match fingerprint {
+    async fn one_of(&self, run: &Run, job: &Job) -> Result<(String, Computed)> {
+        let indicator = find(&run.catalogue, &job.id)?;
+        let fingerprint = match &job.fingerprint {
             Some(fingerprint) => fingerprint.clone(),
-            None => self.fingerprint_in(run, indicator, compiled).await?,
+            None => self.fingerprint_in(run, indicator, &job.compiled).await?,
         };
         let profile = profile_of(run, indicator)?;
-        let computed = self
-            .compute_indicator(run, indicator, compiled, profile, prepared)
-            .await?;
-        let component_rows: usize = computed.components.iter().map(RecordBatch::num_rows).sum();
-        let value_rows = computed.restricted.num_rows();
-        result.component_rows = component_rows as u64;
-        result.value_rows = value_rows as u64;
-        result.suppressed = computed.suppressed;
-        pending.add(compiled.indicator_no, computed);
-        if pending.component_bytes > COMPONENT_BYTES {
-            self.write_components(&run.catalogue, pending).await?;
-        }
-        Ok(Calculation {
-            indicator: indicator.id().to_owned(),
-            number: compiled.indicator_no,
-            version: indicator.version().to_owned(),
-            fingerprint,
-            run_id: run.stamp.run_id.clone(),
-            calculated_at: run.stamp.at.as_microsecond(),
-            component_rows: i64::try_from(component_rows).unwrap_or(i64::MAX),
-            value_rows: i64::try_from(value_rows).unwrap_or(i64::MAX),
-            suppressed: i64::try_from(result.suppressed).unwrap_or(i64::MAX),
-            seconds: 0.0,
-        })
+        let computed = self.compute_indicator(run, indicator, profile, job).await?;
+        Ok((fingerprint, computed))
     }
 
     async fn fingerprint_in(
@@ -444,17 +463,16 @@ impl Engine {
         &self,
         run: &Run,
         indicator: &Indicator,
-        compiled: &Compiled,
         profile: &Profile,
-        prepared: &Prepared,
+        job: &Job,
     ) -> Result<Computed> {
         let breakdowns = run.catalogue.breakdowns();
+        let resolver = run.resolver.fork();
         let mut components = Vec::new();
-        for component in &compiled.components {
-            let key = (indicator.id().to_owned(), component.name.clone());
-            let batches = match prepared.get(&key) {
+        for component in &job.compiled.components {
+            let batches = match job.prepared.get(&component.name) {
                 Some(rows) => vec![rows.clone()],
-                None => self.run(&run.resolver, &component.sql).await?,
+                None => self.run(&resolver, &component.sql).await?,
             };
             components.push(component_rows(
                 indicator,
@@ -465,9 +483,8 @@ impl Engine {
         }
         // The value query reads the fresh components under their public name.
         let cells = MemTable::try_new(component_schema(breakdowns), vec![components.clone()])?;
-        run.resolver
-            .put_instead(RelationName::new("component", "cell"), Arc::new(cells));
-        let batches = self.run(&run.resolver, &compiled.value_sql).await?;
+        resolver.put_instead(RelationName::new("component", "cell"), Arc::new(cells));
+        let batches = self.run(&resolver, &job.compiled.value_sql).await?;
         let values = value_rows(indicator, breakdowns, profile, &run.stamp, &batches)?;
         Ok(Computed {
             components,
@@ -595,6 +612,22 @@ impl Engine {
 }
 
 impl Calculation {
+    fn of(run: &Run, job: &Job, fingerprint: String, result: &IndicatorResult) -> Self {
+        let count = |rows: u64| i64::try_from(rows).unwrap_or(i64::MAX);
+        Self {
+            indicator: job.id.clone(),
+            number: job.compiled.indicator_no,
+            version: job.version.clone(),
+            fingerprint,
+            run_id: run.stamp.run_id.clone(),
+            calculated_at: run.stamp.at.as_microsecond(),
+            component_rows: count(result.component_rows),
+            value_rows: count(result.value_rows),
+            suppressed: count(result.suppressed),
+            seconds: result.seconds,
+        }
+    }
+
     /// The result of an indicator that need not be computed again.
     fn unchanged(&self) -> IndicatorResult {
         let count = |rows: i64| u64::try_from(rows).unwrap_or(0);

@@ -14,16 +14,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, new_null_array};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, new_null_array};
+use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::session_state::SessionState;
 use datafusion::physical_plan::{ExecutionPlanProperties, SendableRecordBatchStream};
 use futures::TryStreamExt;
+use futures::future::BoxFuture;
 use serde::Serialize;
-use tietopohja_indicators::{Alone, Compiled, Indicator, RowMeasure, RowPart, RowPeriod};
-use tietopohja_kernels::{CellColumn, CellSpec, Cells, GroupRows, GroupSpec};
-use tokio::task::JoinSet;
+use tietopohja_indicators::{Alone, Compiled, Indicator, RowMeasure, RowPart, RowPeriod, UNKNOWN};
+use tietopohja_kernels::{CellColumn, CellSpec, Cells, FinishedCells, GroupRows, GroupSpec};
+use tokio::task::{JoinSet, spawn_blocking};
 
+use super::coded::Coded;
 use crate::catalog::Resolver;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
@@ -143,11 +146,16 @@ impl SharedScan {
             key.push(self.column(delivery.clone(), CellColumn::Text));
         }
         for (_, member) in &row.breakdowns {
-            key.push(self.column(member.clone(), CellColumn::Text));
+            key.push(self.column(member.clone(), CellColumn::TextOr(UNKNOWN)));
         }
         let key = found_or_added(&mut self.keys, key);
-        let filter = (!row.filters.is_empty())
-            .then(|| self.column(row.filters.join(" AND "), CellColumn::Filter));
+        // Each condition stands alone: many components share most of theirs.
+        let mut filters: Vec<usize> = Vec::new();
+        for condition in &row.filters {
+            let column = self.column(condition.clone(), CellColumn::Filter);
+            found_or_added(&mut filters, column);
+        }
+        filters.sort_unstable();
         let (number, histogram, members) = match &row.measure {
             RowMeasure::Rows => (NumberOf::Rows, None, row.person.clone()),
             RowMeasure::Persons => (NumberOf::Nothing, None, row.person.clone()),
@@ -165,13 +173,13 @@ impl SharedScan {
         let group = match self
             .groups
             .iter()
-            .position(|group| group.key == key && group.filter == filter)
+            .position(|group| group.key == key && group.filters == filters)
         {
             Some(group) => group,
             None => {
                 self.groups.push(GroupSpec {
                     key,
-                    filter,
+                    filters,
                     ..GroupSpec::default()
                 });
                 self.groups.len() - 1
@@ -207,15 +215,29 @@ impl SharedScan {
         found_or_added(&mut self.columns, (sql, of))
     }
 
-    /// The query of the pass.
-    pub(crate) fn sql(&self) -> String {
-        let columns: Vec<String> = self
-            .columns
-            .iter()
-            .enumerate()
-            .map(|(place, (sql, _))| format!("    {sql} AS c{place}"))
-            .collect();
-        format!("SELECT\n{}\nFROM {}", columns.join(",\n"), self.table)
+    /// The query of the pass, and where each column comes from.
+    fn query(&self, state: &SessionState, columns: &Schema) -> (String, Vec<Origin>) {
+        let mut selected: Vec<String> = Vec::new();
+        let mut from = Vec::new();
+        for (sql, of) in &self.columns {
+            let coded = match of {
+                CellColumn::Filter | CellColumn::Text | CellColumn::TextOr(_) => {
+                    Coded::of(state, sql, columns)
+                }
+                _ => None,
+            };
+            from.push(match coded {
+                Some(coded) => {
+                    let column = format!("\"{}\"", coded.column);
+                    Origin::Codes(found_or_added(&mut selected, column), Box::new(coded))
+                }
+                None => Origin::Query(found_or_added(&mut selected, sql.clone())),
+            });
+        }
+        let selected = selected.iter().enumerate();
+        let selected = selected.map(|(place, sql)| format!("    {sql} AS c{place}"));
+        let selected = selected.collect::<Vec<_>>().join(",\n");
+        (format!("SELECT\n{selected}\nFROM {}", self.table), from)
     }
 
     fn spec(&self) -> CellSpec {
@@ -243,11 +265,8 @@ impl SharedScan {
     }
 
     /// Component rows from the finished cells.
-    fn rows(&self, mut cells: Cells, breakdowns: &[String]) -> Result<Prepared> {
-        let mut groups: Vec<GroupRows> = Vec::with_capacity(self.groups.len());
-        for group in 0..self.groups.len() {
-            groups.push(cells.rows(group)?);
-        }
+    async fn rows(&self, cells: Cells, breakdowns: &[String], lanes: usize) -> Result<Prepared> {
+        let groups = finished(cells, self.groups.len(), lanes).await?;
         let mut prepared = Prepared::new();
         for part in &self.parts {
             let group = groups.get(part.group).ok_or_else(lost)?;
@@ -256,6 +275,39 @@ impl SharedScan {
         }
         Ok(prepared)
     }
+}
+
+/// Where a column of a scan comes from.
+#[derive(Debug, Clone)]
+enum Origin {
+    /// A column of the query.
+    Query(usize),
+    /// An expression over a coded column of the query.
+    Codes(usize, Box<Coded>),
+}
+
+/// The rows of every group, several groups at a time.
+async fn finished(cells: Cells, groups: usize, lanes: usize) -> Result<Vec<GroupRows>> {
+    let died = |error| EngineError::internal_because("a part of a scan died", error);
+    let cells: Result<FinishedCells> =
+        spawn_blocking(|| Ok(cells.finish()?)).await.map_err(died)?;
+    let cells = Arc::new(cells?);
+    let lanes = lanes.clamp(1, groups.max(1));
+    let mut tasks = JoinSet::new();
+    for lane in 0..lanes {
+        let cells = Arc::clone(&cells);
+        tasks.spawn_blocking(move || {
+            (lane..groups)
+                .step_by(lanes)
+                .map(|group| Ok((group, cells.rows(group)?)))
+                .collect::<Result<Vec<_>>>()
+        });
+    }
+    let mut rows = BTreeMap::new();
+    while let Some(joined) = tasks.join_next().await {
+        rows.extend(joined.map_err(died)??);
+    }
+    Ok(rows.into_values().collect())
 }
 
 /// As [`Number`], before the amount has its place in a group.
@@ -348,7 +400,11 @@ impl Engine {
     ) -> (Prepared, ScanReport) {
         let started = Instant::now();
         let ended = Box::pin(self.cells_of(resolver, scan)).await;
-        let ended = ended.and_then(|cells| scan.rows(cells, breakdowns));
+        let lanes = self.options.target_partitions;
+        let ended = match ended {
+            Ok(cells) => scan.rows(cells, breakdowns, lanes).await,
+            Err(error) => Err(error),
+        };
         let mut report = scan.report();
         report.seconds = started.elapsed().as_secs_f64();
         match ended {
@@ -361,10 +417,27 @@ impl Engine {
         }
     }
 
+    /// The columns of a relation; none when there is no such relation.
+    fn columns_of<'a>(
+        &'a self,
+        resolver: &'a Arc<Resolver>,
+        table: String,
+    ) -> BoxFuture<'a, Result<SchemaRef>> {
+        Box::pin(async move {
+            let found = match table.split_once('.') {
+                Some((schema, name)) => resolver.table(schema, name).await?,
+                None => None,
+            };
+            Ok(found.map_or_else(|| Arc::new(Schema::empty()), |table| table.schema()))
+        })
+    }
+
     async fn cells_of(&self, resolver: &Arc<Resolver>, scan: &SharedScan) -> Result<Cells> {
-        let parsed = statement::parse(&scan.sql(), RECURSION_LIMIT)?;
         let mut state = resolver.inner_state();
         state.mark_start_execution();
+        let columns = self.columns_of(resolver, scan.table.clone()).await?;
+        let (sql, from) = scan.query(&state, &columns);
+        let parsed = statement::parse(&sql, RECURSION_LIMIT)?;
         let plan = state.statement_to_plan(parsed.tree).await?;
         let physical = state.create_physical_plan(&plan).await?;
         let context = state.task_ctx();
@@ -374,8 +447,8 @@ impl Engine {
             let stream = physical.execute(partition, Arc::clone(&context))?;
             let memory = MemoryConsumer::new(format!("scan of {}", scan.table))
                 .register(context.memory_pool());
-            let spec = scan.spec();
-            tasks.spawn(async move { (partition, part_of(stream, spec, memory).await) });
+            let (spec, from) = (scan.spec(), from.clone());
+            tasks.spawn(async move { (partition, part_of(stream, spec, from, memory).await) });
         }
         let mut parts = Vec::new();
         while let Some(joined) = tasks.join_next().await {
@@ -407,19 +480,50 @@ impl Engine {
 async fn part_of(
     mut stream: SendableRecordBatchStream,
     spec: CellSpec,
+    mut from: Vec<Origin>,
     memory: MemoryReservation,
 ) -> Result<(Cells, MemoryReservation)> {
-    let types: Vec<DataType> = spec.columns.iter().map(|of| of.data_type()).collect();
+    let uses = spec.columns.clone();
     let mut cells = Cells::new(spec)?;
     while let Some(batch) = stream.try_next().await? {
-        let columns = batch
-            .columns()
-            .iter()
-            .zip(&types)
-            .map(|(column, wanted)| to_type(column, wanted))
+        let columns = from
+            .iter_mut()
+            .zip(&uses)
+            .map(|(from, of)| taken(&batch, from, *of))
             .collect::<Result<Vec<_>>>()?;
         cells.update(&columns)?;
         memory.try_resize(cells.heap_bytes())?;
     }
     Ok((cells, memory))
+}
+
+/// A column of the scan in a type that [`Cells`] takes. Coded text stays coded, and whole numbers that
+/// are keys stay numbers: text is made of them once for each value and not for each row.
+fn taken(batch: &RecordBatch, from: &mut Origin, of: CellColumn) -> Result<ArrayRef> {
+    let column = |place: usize| batch.columns().get(place).ok_or_else(lost);
+    let column = match from {
+        Origin::Query(place) => column(*place)?,
+        Origin::Codes(place, coded) => {
+            let codes = column(*place)?;
+            let codes = codes.as_dictionary_opt::<Int32Type>().ok_or_else(lost)?;
+            return match of {
+                CellColumn::Filter => coded.conditions(codes),
+                _ => coded.texts(codes),
+            };
+        }
+    };
+    let is_key = matches!(of, CellColumn::Text | CellColumn::TextOr(_));
+    match column.data_type() {
+        DataType::Dictionary(code, text)
+            if is_key
+                && **code == DataType::Int32
+                && matches!(**text, DataType::Utf8 | DataType::Utf8View) =>
+        {
+            Ok(Arc::clone(column))
+        }
+        number if is_key && number.is_integer() && *number != DataType::UInt64 => {
+            to_type(column, &DataType::Int64)
+        }
+        _ => to_type(column, &of.data_type()),
+    }
 }

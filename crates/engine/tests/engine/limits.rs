@@ -233,6 +233,10 @@ async fn one_call_cannot_ask_for_all_the_memory_of_the_machine() {
         "SELECT list_repeat(1, 10000000000)",
         "SELECT replace(repeat('x', 1000000), 'x', repeat('y', 1000000))",
         "SELECT regexp_replace(repeat('x', 100000), 'x', repeat('y', 100000), 'g')",
+        "SELECT unnest(range(1, 10000000)) FROM raw.visit",
+        "SELECT note, repeat('x', 1000000) FROM raw.visit",
+        "SELECT count(*) FROM raw.visit WHERE cardinality(array_remove(range(1, 1000000), row_no)) > 1",
+        "SELECT unnest(generate_series(TIMESTAMP '1900-01-01', TIMESTAMP '2300-01-01', INTERVAL '1 day')) FROM raw.visit",
     ] {
         let error = admin.collect(sql).await.unwrap_err();
         assert!(
@@ -261,6 +265,14 @@ async fn one_call_cannot_ask_for_all_the_memory_of_the_machine() {
         (
             "SELECT count(*) AS n FROM (SELECT unnest(range(0, row_no)) FROM raw.visit)",
             "| 2003000 |",
+        ),
+        (
+            "SELECT count(*) AS n FROM (SELECT unnest(range(0, 1000000)))",
+            "| 1000000 |",
+        ),
+        (
+            "SELECT min(row_no) AS n FROM raw.visit WHERE array_has(range(3, 1000), row_no)",
+            "| 3 |",
         ),
     ] {
         let text = shown(&admin, sql).await.unwrap();

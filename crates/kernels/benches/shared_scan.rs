@@ -1,0 +1,236 @@
+//! Sixty groupings of the same rows, ten classes by six measures, one of them distinct persons: in
+//! one pass by way of fine cells, and one grouping after the other. `plain_sum` reads the same columns
+//! and adds them up, which no kernel can beat. Rows lie by month and person, as facts are stored.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a bench may stop at the first surprise, and prints its figures"
+)]
+
+mod support;
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::thread;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, DictionaryArray, Int32Array,
+    Int64Array, StringArray,
+};
+use arrow::buffer::BooleanBuffer;
+use arrow::datatypes::{Int32Type, Int64Type};
+use tietopohja_kernels::{CellColumn, CellSpec, Cells, GroupSpec};
+
+use support::{Figures, Numbers, rows};
+
+const MEASURED: usize = 20_000_000;
+const BATCH: usize = 8_192;
+const AREAS: u64 = 310;
+const CLASSES: u64 = 40;
+const PERSONS: u64 = 400_000;
+/// 1 January 2020 as days since 1970.
+const START: i32 = 18_262;
+
+const COLUMNS: [CellColumn; 7] = [
+    CellColumn::Text,
+    CellColumn::Month,
+    CellColumn::TextOr("unknown"),
+    CellColumn::Whole,
+    CellColumn::Whole,
+    CellColumn::Member,
+    CellColumn::Filter,
+];
+
+fn coded(keys: Vec<i32>, values: &Arc<StringArray>) -> ArrayRef {
+    let values = Arc::clone(values) as ArrayRef;
+    Arc::new(DictionaryArray::<Int32Type>::new(
+        Int32Array::from(keys),
+        values,
+    ))
+}
+
+fn texts(count: u64) -> Arc<StringArray> {
+    Arc::new((0..count).map(|n| Some(format!("{n:03}"))).collect())
+}
+
+/// Batches of area, day, sex, cost, minutes, person, own production, and ten classes.
+fn batches(rows: usize) -> Vec<Vec<ArrayRef>> {
+    let (areas, sexes) = (texts(AREAS), texts(3));
+    let mut numbers = Numbers::new();
+    let mut person = 0u64;
+    let mut made = Vec::new();
+    let mut first = 0;
+    while first < rows {
+        let length = BATCH.min(rows - first);
+        let mut column: [Vec<i32>; 4] = Default::default();
+        let (mut cost, mut minutes, mut persons) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut own, mut class) = (Vec::new(), Vec::new());
+        for row in first..first + length {
+            let draw = numbers.next();
+            if draw % 4 == 0 {
+                person = (person + 1 + (draw >> 8) % 16) % PERSONS;
+            }
+            let of_person = person.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 11;
+            let share = of_person % 1_000;
+            column[0].push((share * share * AREAS / 1_000_000) as i32);
+            let month = (row * 60 / rows) as i32;
+            column[1].push(START + month * 30 + (draw >> 24) as i32 % 28);
+            column[2].push(((of_person >> 12) % 3) as i32);
+            cost.push(((draw >> 16) % 50_000) as i64);
+            minutes.push(((draw >> 20) % 240) as i64);
+            let member = u128::from(of_person) << 70 | u128::from(person);
+            persons.push(member.to_be_bytes());
+            own.push(draw >> 40 & 3 != 0);
+            class.push((of_person >> 20) % 8 * 5 + (draw >> 36) % 5);
+        }
+        let [area, day, sex, _] = column;
+        let mut batch: Vec<ArrayRef> = vec![
+            coded(area, &areas),
+            Arc::new(Date32Array::from(day)),
+            coded(sex, &sexes),
+            Arc::new(Int64Array::from(cost)),
+            Arc::new(Int64Array::from(minutes)),
+            Arc::new(BinaryArray::from_iter_values(persons)),
+            Arc::new(BooleanArray::from(own)),
+        ];
+        for group in 0..10 {
+            let of_group = BooleanBuffer::collect_bool(length, |row| class[row] % 10 == group);
+            batch.push(Arc::new(BooleanArray::new(of_group, None)));
+        }
+        made.push(batch);
+        first += length;
+    }
+    debug_assert!(CLASSES >= 40);
+    made
+}
+
+fn groups() -> Vec<GroupSpec> {
+    let mut groups = Vec::new();
+    for class in 0..10 {
+        let of_class = COLUMNS.len() + class;
+        let group = |filters: Vec<usize>, sums: Vec<usize>, sets: Vec<usize>| GroupSpec {
+            key: 0,
+            filters,
+            sums,
+            histograms: vec![],
+            sets,
+        };
+        groups.push(group(vec![of_class], vec![], vec![]));
+        groups.push(group(vec![of_class], vec![3], vec![]));
+        groups.push(group(vec![of_class], vec![4], vec![]));
+        groups.push(group(vec![6, of_class], vec![], vec![]));
+        groups.push(group(vec![6, of_class], vec![3], vec![]));
+        groups.push(group(vec![of_class], vec![], vec![5]));
+    }
+    groups
+}
+
+fn spec(groups: &[GroupSpec]) -> CellSpec {
+    let classes = std::iter::repeat_n(CellColumn::Filter, 10);
+    CellSpec {
+        columns: COLUMNS.into_iter().chain(classes).collect(),
+        keys: vec![vec![0, 1, 2]],
+        groups: groups.to_vec(),
+    }
+}
+
+fn scanned(batches: &[Vec<ArrayRef>], groups: &[GroupSpec]) -> Cells {
+    let mut cells = Cells::new(spec(groups)).unwrap();
+    for batch in batches {
+        cells.update(batch).unwrap();
+    }
+    cells
+}
+
+/// Rows, their sums, and members of sets, over all cells of each group.
+fn totals(cells: Cells, groups: usize) -> Vec<[i64; 3]> {
+    let cells = cells.finish().unwrap();
+    (0..groups)
+        .map(|group| {
+            let rows = cells.rows(group).unwrap();
+            let counts: i64 = rows.counts.values().iter().sum();
+            let sums: i64 = rows
+                .sums
+                .iter()
+                .flat_map(|sums| sums.iter().flatten())
+                .sum();
+            let members: usize = rows
+                .sets
+                .iter()
+                .map(|sets| sets.value_data().len() / 16)
+                .sum();
+            [counts, sums, members as i64]
+        })
+        .collect()
+}
+
+fn plain_sum(batches: &[Vec<ArrayRef>]) -> i64 {
+    let mut sum = 0i64;
+    for batch in batches {
+        for place in [0, 2] {
+            let keys = batch[place].as_dictionary::<Int32Type>().keys();
+            sum += keys.values().iter().map(|key| i64::from(*key)).sum::<i64>();
+        }
+        for place in [3, 4] {
+            let amounts = batch[place].as_primitive::<Int64Type>();
+            sum += amounts.values().iter().sum::<i64>();
+        }
+        let persons = batch[5].as_binary::<i32>().value_data();
+        sum += persons.iter().map(|byte| i64::from(*byte)).sum::<i64>();
+        for filter in &batch[6..] {
+            sum += filter.as_boolean().true_count() as i64;
+        }
+    }
+    sum
+}
+
+fn main() {
+    let rows = rows(MEASURED);
+    let batches = batches(rows);
+    let groups = groups();
+    let together = totals(scanned(&batches, &groups), groups.len());
+    for (group, found) in groups.iter().zip(&together) {
+        let alone = std::slice::from_ref(group);
+        assert_eq!(totals(scanned(&batches, alone), 1), [*found]);
+    }
+    let mut figures = Figures::new("shared_scan", rows);
+    figures.measure("plain_sum", || plain_sum(black_box(&batches)));
+    figures.measure("sixty_in_one_pass", || {
+        totals(scanned(black_box(&batches), &groups), groups.len())
+    });
+    figures.measure("sixty_in_one_pass_two_cores", || {
+        thread::scope(|scope| {
+            let (first, second) = batches.split_at(batches.len() / 2);
+            let first = scope.spawn(|| scanned(first, &groups));
+            let second = scanned(second, &groups);
+            let mut cells = first.join().unwrap();
+            cells.merge(second).unwrap();
+            let cells = cells.finish().unwrap();
+            let lane = |lane: usize| {
+                let own = (lane..groups.len()).step_by(2);
+                own.map(|group| cells.rows(group).unwrap().counts.len())
+                    .sum::<usize>()
+            };
+            let cells = thread::scope(|scope| {
+                let other = scope.spawn(|| lane(1));
+                lane(0) + other.join().unwrap()
+            });
+            cells
+        })
+    });
+    figures.measure("fifty_without_sets_in_one_pass", || {
+        let without: Vec<GroupSpec> = groups
+            .iter()
+            .filter(|group| group.sets.is_empty())
+            .cloned()
+            .collect();
+        totals(scanned(black_box(&batches), &without), without.len())
+    });
+    figures.measure("one_after_the_other", || {
+        groups
+            .iter()
+            .map(|group| totals(scanned(&batches, std::slice::from_ref(group)), 1))
+            .collect::<Vec<_>>()
+    });
+}

@@ -1,0 +1,434 @@
+//! The statistics of one grouping, in arrays addressed by cell.
+//!
+//! What may not live here: how rows get their cells (`keys.rs`). To add a statistic: its state in
+//! [`Group`], with update, absorb, merge and bytes.
+
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Int64Array};
+use arrow::buffer::{Buffer, OffsetBuffer};
+use arrow::datatypes::Int64Type;
+use datafusion_common::{Result, exec_err};
+
+use super::keys::{MemberCodes, NOBODY};
+use super::{GroupSpec, WIDTH, at, grown, mapped, slot};
+use crate::cell::{Cell, Value};
+use crate::day_histogram::DayHistogram;
+
+/// Pairs of cell and member are folded when this many have come, and when they have multiplied.
+const FOLD_AT: usize = 1 << 16;
+
+/// The statistics of one grouping. Every array is addressed by cell.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    pub(super) counts: Vec<u64>,
+    pub(super) sums: Vec<Sums>,
+    pub(super) histograms: Vec<Vec<DayHistogram>>,
+    histogram_bytes: usize,
+    pub(super) sets: Vec<SetState>,
+}
+
+/// Sums, and whether anything was added.
+#[derive(Debug, Default)]
+pub(super) struct Sums {
+    totals: Vec<i128>,
+    seen: Vec<bool>,
+}
+
+/// Where a grouping finds its columns among those of finer cells.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    pub(super) sums: Vec<usize>,
+    pub(super) histograms: Vec<usize>,
+    pub(super) sets: Vec<usize>,
+}
+
+impl Group {
+    pub(super) fn of(spec: &GroupSpec) -> Self {
+        Self {
+            counts: Vec::new(),
+            sums: spec.sums.iter().map(|_| Sums::default()).collect(),
+            histograms: spec.histograms.iter().map(|_| Vec::new()).collect(),
+            histogram_bytes: 0,
+            sets: spec.sets.iter().map(|_| SetState::default()).collect(),
+        }
+    }
+
+    pub(super) fn update(
+        &mut self,
+        spec: &GroupSpec,
+        columns: &[ArrayRef],
+        codes: &[Vec<u32>],
+        cells: &[u32],
+        selected: &[u32],
+    ) -> Result<()> {
+        let highest = selected
+            .iter()
+            .filter_map(|row| cells.get(*row as usize))
+            .max();
+        let Some(needed) = highest.map(|cell| *cell as usize + 1) else {
+            return Ok(());
+        };
+        grown(&mut self.counts, needed);
+        for row in selected {
+            let cell = at(cells, *row);
+            if let Some(count) = self.counts.get_mut(cell as usize) {
+                *count += 1;
+            }
+        }
+        for (sums, column) in self.sums.iter_mut().zip(&spec.sums) {
+            if let Some(amounts) = whole(columns, *column) {
+                sums.update(amounts, cells, selected, needed);
+            }
+        }
+        for (histograms, column) in self.histograms.iter_mut().zip(&spec.histograms) {
+            let Some(days) = whole(columns, *column) else {
+                continue;
+            };
+            grown(histograms, needed);
+            for row in selected {
+                let row = *row as usize;
+                if days.is_valid(row)
+                    && let Some(histogram) = histograms.get_mut(at(cells, row as u32) as usize)
+                {
+                    let before = histogram.heap_bytes();
+                    histogram.add(Value::Whole(days.value(row)))?;
+                    self.histogram_bytes += histogram.heap_bytes().saturating_sub(before);
+                }
+            }
+        }
+        for (set, column) in self.sets.iter_mut().zip(&spec.sets) {
+            set.update(slot(codes, *column), cells, selected);
+        }
+        Ok(())
+    }
+
+    /// Takes in finer cells: those selected, each as part of the cell that `cells` says. `states` are
+    /// the finer histograms, written out. Sets are taken in by [`Group::absorb_sets`].
+    pub(super) fn absorb(
+        &mut self,
+        finer: &Group,
+        states: &[Vec<Vec<u8>>],
+        places: &Places,
+        cells: &[u32],
+        selected: &[u32],
+    ) -> Result<()> {
+        let highest = selected
+            .iter()
+            .filter_map(|fine| cells.get(*fine as usize))
+            .max();
+        let Some(needed) = highest.map(|cell| *cell as usize + 1) else {
+            return Ok(());
+        };
+        grown(&mut self.counts, needed);
+        for fine in selected {
+            if let Some(count) = self.counts.get_mut(at(cells, *fine) as usize) {
+                *count += at(&finer.counts, *fine);
+            }
+        }
+        for (own, place) in self.sums.iter_mut().zip(&places.sums) {
+            grown(&mut own.totals, needed);
+            grown(&mut own.seen, needed);
+            if let Some(sums) = finer.sums.get(*place) {
+                for fine in selected {
+                    let (total, seen) = (at(&sums.totals, *fine), at(&sums.seen, *fine));
+                    own.add(at(cells, *fine), total, seen);
+                }
+            }
+        }
+        for (own, place) in self.histograms.iter_mut().zip(&places.histograms) {
+            grown(own, needed);
+            let states = slot(states, *place);
+            for fine in selected {
+                if let Some(state) = states.get(*fine as usize)
+                    && let Some(own) = own.get_mut(at(cells, *fine) as usize)
+                {
+                    let before = own.heap_bytes();
+                    own.merge(state)?;
+                    self.histogram_bytes += own.heap_bytes().saturating_sub(before);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in the sets of finer cells.
+    pub(super) fn absorb_sets(
+        &mut self,
+        finer: &Group,
+        places: &Places,
+        cells: &[u32],
+        is_selected: impl Fn(u32) -> bool,
+    ) {
+        for (own, place) in self.sets.iter_mut().zip(&places.sets) {
+            if let Some(set) = finer.sets.get(*place) {
+                for pair in &set.pairs {
+                    let fine = (pair >> 32) as u32;
+                    if is_selected(fine) {
+                        own.put(at(cells, fine), *pair as u32);
+                    }
+                }
+                own.fold_when_due();
+            }
+        }
+    }
+
+    pub(super) fn merge(
+        &mut self,
+        spec: &GroupSpec,
+        other: &mut Group,
+        cells: &[u32],
+        code_maps: &[Vec<u32>],
+    ) -> Result<()> {
+        let needed = cells.iter().max().map_or(0, |cell| *cell as usize + 1);
+        grown(&mut self.counts, needed);
+        for (count, cell) in other.counts.iter().zip(cells) {
+            if let Some(own) = self.counts.get_mut(*cell as usize) {
+                *own += count;
+            }
+        }
+        for (own, others) in self.sums.iter_mut().zip(&other.sums) {
+            grown(&mut own.totals, needed);
+            grown(&mut own.seen, needed);
+            for ((total, seen), cell) in others.totals.iter().zip(&others.seen).zip(cells) {
+                own.add(*cell, *total, *seen);
+            }
+        }
+        for (own, others) in self.histograms.iter_mut().zip(&mut other.histograms) {
+            grown(own, needed);
+            for (histogram, cell) in others.iter_mut().zip(cells) {
+                let mut state = Vec::new();
+                histogram.encode(&mut state);
+                if let Some(own) = own.get_mut(*cell as usize) {
+                    own.merge(&state)?;
+                }
+            }
+        }
+        self.histogram_bytes += other.histogram_bytes;
+        for ((own, others), column) in self.sets.iter_mut().zip(&other.sets).zip(&spec.sets) {
+            own.merge(others, cells, slot(code_maps, *column));
+        }
+        Ok(())
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        let sums: usize = self
+            .sums
+            .iter()
+            .map(|sums| sums.totals.capacity() * 17)
+            .sum();
+        let sets: usize = self.sets.iter().map(SetState::heap_bytes).sum();
+        let histograms: usize = self
+            .histograms
+            .iter()
+            .map(|of| of.capacity() * size_of::<DayHistogram>())
+            .sum();
+        self.counts.capacity() * 8 + sums + sets + histograms + self.histogram_bytes
+    }
+}
+
+fn whole(columns: &[ArrayRef], column: usize) -> Option<&Int64Array> {
+    columns.get(column)?.as_primitive_opt::<Int64Type>()
+}
+
+impl Sums {
+    fn update(&mut self, amounts: &Int64Array, cells: &[u32], selected: &[u32], needed: usize) {
+        grown(&mut self.totals, needed);
+        grown(&mut self.seen, needed);
+        for row in selected {
+            let row = *row as usize;
+            if amounts.is_valid(row) {
+                self.add(at(cells, row as u32), i128::from(amounts.value(row)), true);
+            }
+        }
+    }
+
+    fn add(&mut self, cell: u32, amount: i128, seen: bool) {
+        let cell = cell as usize;
+        if let (Some(total), Some(known)) = (self.totals.get_mut(cell), self.seen.get_mut(cell)) {
+            *total += amount;
+            *known |= seen;
+        }
+    }
+
+    pub(super) fn finish(&self, present: &[u32]) -> Result<Int64Array> {
+        let sums = present.iter().map(|cell| {
+            if !at(&self.seen, *cell) {
+                return Ok(None);
+            }
+            match i64::try_from(at(&self.totals, *cell)) {
+                Ok(sum) => Ok(Some(sum)),
+                Err(_) => exec_err!("a sum is beyond 64 bits"),
+            }
+        });
+        sums.collect()
+    }
+}
+
+/// The histogram of each present cell, written out.
+pub(super) fn encoded(histograms: &[DayHistogram], present: &[u32]) -> BinaryArray {
+    let states = present.iter().map(|cell| state_of(histograms, *cell));
+    BinaryArray::from_iter_values(states)
+}
+
+/// A cell's histogram, written out.
+pub(super) fn state_of(histograms: &[DayHistogram], cell: u32) -> Vec<u8> {
+    let histogram = histograms.get(cell as usize);
+    histogram.map(DayHistogram::state).unwrap_or_default()
+}
+
+/// Distinct pairs of cell and member.
+#[derive(Debug, Default)]
+pub(super) struct SetState {
+    /// By member, the last cell it was seen in, plus one. Rows of a person lie near each other, so
+    /// that most repetitions end here.
+    last: Vec<u32>,
+    /// Cell in the upper half, member in the lower.
+    pub(super) pairs: Vec<u64>,
+    fold_at: usize,
+}
+
+impl SetState {
+    fn update(&mut self, members: &[u32], cells: &[u32], selected: &[u32]) {
+        for row in selected {
+            let member = members.get(*row as usize).copied().unwrap_or(NOBODY);
+            if member != NOBODY {
+                self.put(at(cells, *row), member);
+            }
+        }
+        self.fold_when_due();
+    }
+
+    fn put(&mut self, cell: u32, member: u32) {
+        let place = member as usize;
+        if place >= self.last.len() {
+            self.last.resize((place + 1).next_power_of_two(), 0);
+        }
+        if let Some(last) = self.last.get_mut(place)
+            && *last != cell.wrapping_add(1)
+        {
+            *last = cell.wrapping_add(1);
+            self.pairs.push((u64::from(cell) << 32) | u64::from(member));
+        }
+    }
+
+    /// Repetitions are taken out now and then; less often where there are few.
+    fn fold_when_due(&mut self) {
+        let before = self.pairs.len();
+        if before <= FOLD_AT.max(self.fold_at) {
+            return;
+        }
+        self.fold();
+        let few = self.pairs.len() > before / 8 * 7;
+        self.fold_at = self.pairs.len() * if few { 4 } else { 2 };
+    }
+
+    pub(super) fn fold(&mut self) {
+        self.pairs.sort_unstable();
+        self.pairs.dedup();
+    }
+
+    fn merge(&mut self, other: &SetState, cells: &[u32], members: &[u32]) {
+        for pair in &other.pairs {
+            let (cell, member) = ((pair >> 32) as u32, *pair as u32);
+            self.put(mapped(cells, cell), mapped(members, member));
+        }
+        self.fold_when_due();
+    }
+
+    /// The pairs as rank and cell, in order: ranks number the members in the order of their bytes.
+    pub(super) fn by_rank(&self, order: &MemberOrder) -> Vec<u64> {
+        let pairs = self.pairs.iter();
+        let mut pairs: Vec<u64> = pairs
+            .map(|pair| (u64::from(at(&order.ranks, *pair as u32)) << 32) | (pair >> 32))
+            .collect();
+        pairs.sort_unstable();
+        pairs.dedup();
+        pairs
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.last.capacity() * 4 + self.pairs.capacity() * 8
+    }
+}
+
+/// Members in the order of their bytes.
+#[derive(Debug, Default)]
+pub(super) struct MemberOrder {
+    by_rank: Vec<u128>,
+    ranks: Vec<u32>,
+}
+
+impl MemberOrder {
+    pub(super) fn of(members: &MemberCodes) -> Self {
+        let mut codes: Vec<u32> = (0..members.values.len() as u32).collect();
+        codes.sort_unstable_by_key(|code| at(&members.values, *code));
+        let mut ranks = vec![0u32; codes.len()];
+        for (rank, code) in (0u32..).zip(&codes) {
+            if let Some(place) = ranks.get_mut(*code as usize) {
+                *place = rank;
+            }
+        }
+        let by_rank = codes.iter().map(|code| at(&members.values, *code));
+        Self {
+            by_rank: by_rank.collect(),
+            ranks,
+        }
+    }
+}
+
+/// The set of each present cell, members in order. `pairs` are rank and finer cell, in order, and
+/// `cell_of` gives the cell of a finer one, or [`NOBODY`] where it does not count.
+///
+/// One look at a stamp for each pair: a cell's stamp is the member that was put into it last.
+pub(super) fn sets_of(
+    order: &MemberOrder,
+    pairs: &[u64],
+    cell_of: &[u32],
+    present: &[u32],
+) -> Result<BinaryArray> {
+    let cells = present.last().map_or(0, |cell| *cell as usize + 1);
+    let mut stamps = vec![NOBODY; cells];
+    let mut sizes = vec![0u32; cells];
+    let mut kept: Vec<u64> = Vec::new();
+    for pair in pairs {
+        let rank = (pair >> 32) as u32;
+        let cell = cell_of
+            .get(*pair as u32 as usize)
+            .copied()
+            .unwrap_or(NOBODY);
+        if let Some(stamp) = stamps.get_mut(cell as usize)
+            && *stamp != rank
+        {
+            *stamp = rank;
+            kept.push((u64::from(cell) << 32) | u64::from(rank));
+            if let Some(size) = sizes.get_mut(cell as usize) {
+                *size += 1;
+            }
+        }
+    }
+    if i32::try_from(kept.len() * WIDTH).is_err() {
+        return exec_err!("the sets of one component are beyond 2 GiB");
+    }
+    let offsets = OffsetBuffer::<i32>::from_lengths(
+        present
+            .iter()
+            .map(|cell| at(&sizes, *cell) as usize * WIDTH),
+    );
+    // From here on a cell's size is where its next member goes.
+    let mut next = 0;
+    for cell in present {
+        if let Some(size) = sizes.get_mut(*cell as usize) {
+            next += std::mem::replace(size, next);
+        }
+    }
+    let mut bytes = vec![0u8; kept.len() * WIDTH];
+    let (members, _) = bytes.as_chunks_mut::<WIDTH>();
+    for pair in kept {
+        if let Some(place) = sizes.get_mut((pair >> 32) as usize)
+            && let Some(member) = members.get_mut(*place as usize)
+        {
+            *member = at(&order.by_rank, pair as u32).to_be_bytes();
+            *place += 1;
+        }
+    }
+    Ok(BinaryArray::new(offsets, Buffer::from_vec(bytes), None))
+}
