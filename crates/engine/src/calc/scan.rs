@@ -363,7 +363,7 @@ impl Engine {
 
     async fn cells_of(&self, resolver: &Arc<Resolver>, scan: &SharedScan) -> Result<Cells> {
         let parsed = statement::parse(&scan.sql(), RECURSION_LIMIT)?;
-        let mut state = resolver.inner_state();
+        let mut state = resolver.coded_state();
         state.mark_start_execution();
         let plan = state.statement_to_plan(parsed.tree).await?;
         let physical = state.create_physical_plan(&plan).await?;
