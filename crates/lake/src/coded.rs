@@ -32,6 +32,9 @@ const SAMPLE_ROWS: usize = 8192;
 /// With fewer rows than this every text is coded: a dictionary of a small file is small.
 const FEW_ROWS: usize = 1024;
 
+/// A file is closed when it is as large as this.
+const FILE_BYTES: usize = 4 << 20;
+
 /// Files that no version names are left alone for this long: another process may be about to
 /// commit them.
 const KEPT_MILLIS: i64 = 60 * 60 * 1000;
@@ -326,6 +329,8 @@ impl Lake {
             options: PartOptions {
                 row_group_rows: rows,
                 text_statistics: false,
+                // A scan spreads files over the cores, and the largest slice should not be one file.
+                file_bytes: FILE_BYTES,
                 packing: Packing::Snappy,
                 ..PartOptions::default()
             },
@@ -382,6 +387,46 @@ impl Lake {
             }
         }
         Ok(swept)
+    }
+
+    /// Deletes every table of the schema whose name `is_old` is true of, files and log. Who reads one
+    /// of them, loses it. Gives their names.
+    pub async fn drop_tables(
+        &self,
+        schema: &str,
+        is_old: &(dyn Fn(&str) -> bool + Sync),
+    ) -> Result<Vec<TableName>, LakeError> {
+        let folder = self.object_path(schema)?;
+        let listed = self
+            .store
+            .list_with_delimiter(Some(&folder))
+            .await
+            .map_err(LakeError::storage("list a schema"))?;
+        let mut dropped = Vec::new();
+        for place in listed.common_prefixes {
+            let Some(name) = place
+                .filename()
+                .filter(|name| is_old(name))
+                .and_then(|name| TableName::new(schema, name).ok())
+            else {
+                continue;
+            };
+            let objects: Vec<_> = self
+                .store
+                .list(Some(&place))
+                .try_collect()
+                .await
+                .map_err(LakeError::storage("list the files of a table"))?;
+            for object in objects {
+                self.store
+                    .delete(&object.location)
+                    .await
+                    .map_err(LakeError::storage("delete a table"))?;
+            }
+            self.forget(&name);
+            dropped.push(name);
+        }
+        Ok(dropped)
     }
 
     /// The table as [`Lake::provider`] gives it, with coded columns as dictionaries of 32-bit keys

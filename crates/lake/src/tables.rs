@@ -163,6 +163,14 @@ impl Lake {
             .cloned()
     }
 
+    /// Forgets a table that is no more.
+    pub(crate) fn forget(&self, name: &TableName) {
+        self.open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(name);
+    }
+
     /// Remembers a state, unless a newer one is.
     pub(crate) fn remember(&self, name: &TableName, state: TableState) -> Arc<TableState> {
         let state = Arc::new(state);

@@ -55,6 +55,9 @@ const GROUP_ROWS: u64 = 256 * 1024;
 /// And up to this many slices: each is a term of a condition.
 const GROUP_SLICES: usize = 64;
 
+/// Digits of a table's name that tell its columns.
+const COLUMNS_DIGITS: usize = 8;
+
 /// Rows of a row group.
 const ROW_GROUP_ROWS: usize = 256 * 1024;
 
@@ -93,7 +96,7 @@ struct Job {
     raw_table: TableName,
     fact: TableName,
     sql: String,
-    of: String,
+    of: RelationName,
 }
 
 impl Engine {
@@ -145,7 +148,9 @@ impl Engine {
         let Some(raw) = sources.iter().find(|source| source.schema == "raw") else {
             return Ok(());
         };
-        let (raw_table, fact) = (table("raw", &raw.name)?, table(SCHEMA, &name.name)?);
+        let columns = self.fact_columns(resolver, name, relation).await?;
+        let raw_table = table("raw", &raw.name)?;
+        let fact = table(SCHEMA, &table_name(name, &columns))?;
         let unread =
             |error| EngineError::lake(format!("the table `{fact}` could not be read"), error);
         let lake = &self.options.lake;
@@ -189,7 +194,6 @@ impl Engine {
             .filter(|key| !wanted.contains_key(key))
             .copied()
             .collect();
-        let columns = self.fact_columns(resolver, name, relation).await?;
         let version = match known {
             Some(version) if stale.is_empty() && gone.is_empty() => version,
             None if wanted.is_empty() => return Ok(()),
@@ -202,7 +206,7 @@ impl Engine {
                     raw_table,
                     fact: fact.clone(),
                     sql: sorted_sql(name, relation),
-                    of: name.to_string(),
+                    of: name.clone(),
                 };
                 self.store_slices(job, &columns, stale, &gone, report)
                     .await?
@@ -313,7 +317,7 @@ impl Engine {
         gone: &[Key],
         report: &mut FactReport,
     ) -> Result<i64> {
-        let fact = job.fact.clone();
+        let (fact, relation) = (job.fact.clone(), job.of.name.clone());
         let failed =
             |error| EngineError::lake(format!("the table `{fact}` could not be written"), error);
         let lake = &self.options.lake;
@@ -347,6 +351,10 @@ impl Engine {
             .await
             .map_err(failed)?;
         lake.maintain(&fact).await.map_err(failed)?;
+        // Tables of the same relation with columns that it had before.
+        let is_old =
+            |name: &str| name != fact.table() && relation_of(name) == Some(relation.as_str());
+        lake.drop_tables(SCHEMA, &is_old).await.map_err(failed)?;
         Ok(version)
     }
 
@@ -430,6 +438,29 @@ fn sorted_sql(name: &RelationName, relation: &Relation) -> String {
         "SELECT *, CAST(county_code AS INT) AS county FROM {name} ORDER BY {}",
         order.join(", ")
     )
+}
+
+/// The name of the table of a relation's facts. Other columns are another table: a column that
+/// becomes another type cannot be changed in place.
+fn table_name(name: &RelationName, columns: &Schema) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for field in columns.fields() {
+        let line = format!("{} {}\n", field.name(), field.data_type());
+        hasher.update(line.as_bytes());
+    }
+    let digest = hasher.finalize().to_hex();
+    let short: String = digest.as_str().chars().take(COLUMNS_DIGITS).collect();
+    format!("{}_{short}", name.name)
+}
+
+/// The name of the relation whose facts a table holds.
+fn relation_of(table: &str) -> Option<&str> {
+    let (relation, digits) = table.rsplit_once('_')?;
+    let is_digest = digits.len() == COLUMNS_DIGITS
+        && digits
+            .chars()
+            .all(|digit| digit.is_ascii_hexdigit() && !digit.is_ascii_uppercase());
+    is_digest.then_some(relation)
 }
 
 /// The table of a relation's facts: its columns, with the slice's in the place of `period`.
@@ -561,7 +592,7 @@ mod tests {
 
     #[test]
     fn small_slices_are_computed_together_and_large_ones_alone() {
-        let wanted = |rows| Wanted {
+        let wanted = |rows: u64| Wanted {
             mark: rows.to_string(),
             rows,
         };
@@ -583,6 +614,18 @@ mod tests {
                 .collect();
             let found: Vec<usize> = groups(stale).iter().map(BTreeMap::len).collect();
             assert_eq!(found, sizes);
+        }
+    }
+
+    #[test]
+    fn a_table_is_named_by_relation_and_columns() {
+        let columns = |of: DataType| Schema::new(vec![Field::new("a", of, true)]);
+        let name = RelationName::new("conformed", "home_care_visit");
+        let long = table_name(&name, &columns(DataType::Int64));
+        assert_ne!(long, table_name(&name, &columns(DataType::Int32)));
+        assert_eq!(relation_of(&long), Some("home_care_visit"));
+        for other in ["home_care_visit", "home_care_visit_3f2A91c0", "3f2a91c0"] {
+            assert_eq!(relation_of(other), None);
         }
     }
 
