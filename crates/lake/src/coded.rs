@@ -27,7 +27,7 @@ use crate::state::{TableFile, TableState};
 use crate::{CommitInfo, Lake, LakeError, Slice, TableName};
 
 /// Rows that are looked at before it is decided which texts of a file are coded.
-const SAMPLE_ROWS: usize = 8192;
+const SAMPLE_ROWS: usize = 2048;
 
 /// With fewer rows than this every text is coded: a dictionary of a small file is small.
 const FEW_ROWS: usize = 1024;
@@ -274,17 +274,21 @@ fn coded_schema(schema: &SchemaRef, rows: &[RecordBatch]) -> SchemaRef {
 }
 
 fn has_few_words(name: &str, rows: &[RecordBatch]) -> bool {
+    if rows.iter().map(RecordBatch::num_rows).sum::<usize>() < FEW_ROWS {
+        return true;
+    }
     let mut words: HashSet<&str> = HashSet::new();
     let mut count = 0;
     for column in rows.iter().filter_map(|batch| batch.column_by_name(name)) {
-        count += column.len();
+        let taken = column.len().min(SAMPLE_ROWS - count);
+        count += taken;
         if let Some(texts) = column.as_string_view_opt() {
-            words.extend(texts.iter().flatten());
+            words.extend(texts.iter().take(taken).flatten());
         } else if let Some(texts) = column.as_string_opt::<i32>() {
-            words.extend(texts.iter().flatten());
+            words.extend(texts.iter().take(taken).flatten());
         }
     }
-    count < FEW_ROWS || words.len() * 4 <= count
+    words.len() * 4 <= count
 }
 
 impl Lake {
