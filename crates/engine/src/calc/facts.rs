@@ -89,6 +89,13 @@ struct Wanted {
     rows: u64,
 }
 
+/// Slices that are computed by one query, each with its mark.
+#[derive(Default)]
+struct Group {
+    slices: BTreeMap<Key, String>,
+    rows: u64,
+}
+
 /// The storing of one relation.
 struct Job {
     resolver: Arc<Resolver>,
@@ -358,12 +365,8 @@ impl Engine {
         Ok(version)
     }
 
-    /// Computes a group of slices, one partition at a time: other groups use the other cores.
-    async fn store_group(
-        self: Arc<Self>,
-        job: &Job,
-        group: BTreeMap<Key, String>,
-    ) -> Result<CodedSlices> {
+    /// Computes a group of slices.
+    async fn store_group(self: Arc<Self>, job: &Job, group: Group) -> Result<CodedSlices> {
         let failed = |error| {
             EngineError::lake(
                 format!("the table `{}` could not be written", job.fact),
@@ -374,11 +377,16 @@ impl Engine {
         let Some(raw) = resolver.stored(&job.raw_table).await? else {
             return Err(EngineError::internal("a raw table has gone"));
         };
-        resolver.put_instead(job.raw.clone(), only(&job.raw, raw, group.keys())?);
+        resolver.put_instead(job.raw.clone(), only(&job.raw, raw, group.slices.keys())?);
         let state = resolver.inner_state();
-        let one = state.config().clone().with_target_partitions(1);
+        // Other groups use the other cores, unless this is one large slice.
+        let partitions = match group.rows > GROUP_ROWS {
+            true => self.target_partitions(),
+            false => 1,
+        };
+        let config = state.config().clone().with_target_partitions(partitions);
         let mut state = SessionStateBuilder::new_from_existing(state)
-            .with_config(one)
+            .with_config(config)
             .build();
         state.mark_start_execution();
         let parsed = statement::parse(&job.sql, RECURSION_LIMIT)?;
@@ -391,7 +399,7 @@ impl Engine {
             .coded_writer(&job.fact, ROW_GROUP_ROWS)
             .await
             .map_err(failed)?;
-        let mut left = group;
+        let mut left = group.slices;
         let mut open: Option<Key> = None;
         while let Some(batch) = stream.try_next().await? {
             for (key, rows) in runs(&batch)? {
@@ -512,21 +520,19 @@ fn only<'a>(
     Ok(Arc::new(ViewTable::new(plan, None)))
 }
 
-/// Slices that are computed by one query.
-fn groups(stale: Vec<(Key, &Wanted)>) -> Vec<BTreeMap<Key, String>> {
-    let mut groups: Vec<BTreeMap<Key, String>> = Vec::new();
-    let mut rows = 0;
+/// Small slices together, large ones alone.
+fn groups(stale: Vec<(Key, &Wanted)>) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
     for (key, wanted) in stale {
-        let has_room = groups
-            .last()
-            .is_some_and(|group| group.len() < GROUP_SLICES && rows + wanted.rows <= GROUP_ROWS);
+        let has_room = groups.last().is_some_and(|group| {
+            group.slices.len() < GROUP_SLICES && group.rows + wanted.rows <= GROUP_ROWS
+        });
         if !has_room {
-            groups.push(BTreeMap::new());
-            rows = 0;
+            groups.push(Group::default());
         }
-        rows += wanted.rows;
         if let Some(group) = groups.last_mut() {
-            group.insert(key, wanted.mark.clone());
+            group.rows += wanted.rows;
+            group.slices.insert(key, wanted.mark.clone());
         }
     }
     groups
@@ -612,7 +618,10 @@ mod tests {
                 .enumerate()
                 .map(|(at, wanted)| ((7, at as i32), wanted))
                 .collect();
-            let found: Vec<usize> = groups(stale).iter().map(BTreeMap::len).collect();
+            let found: Vec<usize> = groups(stale)
+                .iter()
+                .map(|group| group.slices.len())
+                .collect();
             assert_eq!(found, sizes);
         }
     }
