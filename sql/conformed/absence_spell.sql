@@ -1,9 +1,11 @@
 -- grain: one row per absence within a month
 -- key: county_code, employment_no, absence_class, started_on
+-- stored: employee_pid, started_on
 -- Sources cut an absence at the month end, so a row lies within one month.
 -- `absence_days` counts calendar days, both ends included.
 SELECT
     s.county_code,
+    s.period,
     s.delivery_id,
     s.employee_pid,
     s.employment_no,

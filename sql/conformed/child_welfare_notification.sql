@@ -1,7 +1,9 @@
 -- grain: one row per child-welfare notification
 -- key: county_code, notification_no
+-- stored: person_pid, received_on
 SELECT
     s.county_code,
+    s.period,
     s.delivery_id,
     s.person_pid,
     s.birth_date,

@@ -1,7 +1,9 @@
 -- grain: one row per home-care visit
 -- key: county_code, visit_no
+-- stored: person_pid, visit_on
 SELECT
     s.county_code,
+    s.period,
     s.delivery_id,
     s.person_pid,
     s.birth_date,

@@ -1,9 +1,11 @@
 -- grain: one row per account, cost centre, service class, month, scenario and version
 -- key: county_code, account, cost_centre, service_class, month_start, scenario, version
+-- stored: month_start, cost_centre, account
 -- `amount_cents` is as booked: debit positive, credit negative, so income is
 -- negative. `account` and `service_class` stay codes; their groups give the meaning.
 SELECT
     s.county_code,
+    s.period,
     s.delivery_id,
     s.account,
     account.maps_to AS account_group,

@@ -1,9 +1,11 @@
 -- grain: one row per primary-care contact
 -- key: county_code, contact_no
+-- stored: person_pid, visit_on
 -- `wait_days` runs from the assessment of need to the visit; null when the source
 -- does not link the two.
 SELECT
     s.county_code,
+    s.period,
     s.delivery_id,
     s.person_pid,
     s.birth_date,

@@ -1,9 +1,11 @@
 -- grain: one row per invoice line of a purchased service
 -- key: county_code, provider_business_id, invoice_no, line_no
+-- stored: provider_business_id, month_start
 -- `month_start` is the month of the service, not of the invoice. A credit note is
 -- negative.
 SELECT
     s.county_code,
+    s.period,
     s.delivery_id,
     s.provider_business_id,
     s.invoice_no,

@@ -1,9 +1,11 @@
 -- grain: one row per matter that asks for an assessment of service need
 -- key: county_code, matter_no
+-- stored: person_pid, initiated_on
 -- The day of initiation is not counted: the next working day is day 1. An
 -- assessment not begun has not begun in time.
 SELECT
     s.county_code,
+    s.period,
     s.delivery_id,
     s.person_pid,
     s.birth_date,

@@ -1,8 +1,10 @@
 -- grain: one row per referral to specialised care
 -- key: county_code, referral_no
+-- stored: person_pid, arrived_on
 -- `processing_days` is null while the referral waits for its handling.
 SELECT
     s.county_code,
+    s.period,
     s.delivery_id,
     s.person_pid,
     s.birth_date,

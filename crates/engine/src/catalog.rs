@@ -124,6 +124,8 @@ pub(crate) struct Resolver {
     planned: Mutex<HashMap<RelationName, Arc<dyn TableProvider>>>,
     /// Tables of this session that stand in for those of the lake.
     instead: Mutex<HashMap<RelationName, Arc<dyn TableProvider>>>,
+    /// Relations with their texts as codes, for steps that ask for them.
+    coded: Mutex<HashMap<RelationName, Arc<dyn TableProvider>>>,
 }
 
 impl std::fmt::Debug for Resolver {
@@ -139,6 +141,7 @@ impl Resolver {
             pinned: Arc::default(),
             planned: Mutex::default(),
             instead: Mutex::default(),
+            coded: Mutex::default(),
         })
     }
 
@@ -150,7 +153,16 @@ impl Resolver {
             pinned: Arc::clone(&self.pinned),
             planned: Mutex::new(held(&self.planned).clone()),
             instead: Mutex::new(held(&self.instead).clone()),
+            coded: Mutex::new(held(&self.coded).clone()),
         })
+    }
+
+    /// A resolver that sees every table at the version at which this one does, and nothing put in
+    /// the place of one.
+    pub(crate) fn afresh(&self) -> Arc<Self> {
+        let afresh = Self::new(Arc::clone(&self.warehouse));
+        held(&afresh.pinned).clone_from(&held(&self.pinned));
+        afresh
     }
 
     pub(crate) fn warehouse(&self) -> &Arc<Warehouse> {
@@ -160,6 +172,22 @@ impl Resolver {
     /// Puts a table in the place of a table of the lake, for this session only.
     pub(crate) fn put_instead(&self, name: RelationName, table: Arc<dyn TableProvider>) {
         held(&self.instead).insert(name, table);
+    }
+
+    /// Makes the coded form of a relation known. Its rows and columns are those of the relation.
+    pub(crate) fn put_coded(&self, name: RelationName, table: Arc<dyn TableProvider>) {
+        held(&self.coded).insert(name, table);
+    }
+
+    /// A relation with its texts of few words as dictionaries (32-bit keys, UTF-8 words), when it
+    /// is kept in that form and what is kept is up to date in this session.
+    pub(crate) fn coded(&self, name: &RelationName) -> Option<Arc<dyn TableProvider>> {
+        held(&self.coded).get(name).cloned()
+    }
+
+    /// Lets this session see a table at a version, whatever it saw before.
+    pub(crate) fn pin(&self, name: TableName, version: i64) {
+        held(&self.pinned).insert(name, Some(version));
     }
 
     /// The version at which this session sees a table; `None` when it does not exist.
@@ -343,9 +371,20 @@ impl Resolver {
 
     /// A session state that sees everything; it never leaves this crate.
     pub(crate) fn inner_state(self: &Arc<Self>) -> SessionState {
+        self.state(false)
+    }
+
+    /// The same with relations in their coded form where there is one. Only what the statement
+    /// itself names: what a view reads is plain.
+    pub(crate) fn coded_state(self: &Arc<Self>) -> SessionState {
+        self.state(true)
+    }
+
+    fn state(self: &Arc<Self>, coded: bool) -> SessionState {
         let catalogs = Arc::new(OneCatalog {
             catalog: Arc::new(WholeCatalog {
                 resolver: Arc::clone(self),
+                coded,
             }),
         });
         SessionStateBuilder::new_from_existing(self.warehouse.template.clone())
@@ -394,6 +433,7 @@ fn without_columns(
 #[derive(Debug)]
 struct WholeCatalog {
     resolver: Arc<Resolver>,
+    coded: bool,
 }
 
 impl CatalogProvider for WholeCatalog {
@@ -409,6 +449,7 @@ impl CatalogProvider for WholeCatalog {
             Arc::new(WholeSchema {
                 resolver: Arc::clone(&self.resolver),
                 schema: name.to_owned(),
+                coded: self.coded,
             }) as _
         })
     }
@@ -418,6 +459,7 @@ impl CatalogProvider for WholeCatalog {
 struct WholeSchema {
     resolver: Arc<Resolver>,
     schema: String,
+    coded: bool,
 }
 
 #[async_trait]
@@ -431,6 +473,11 @@ impl SchemaProvider for WholeSchema {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        if self.coded
+            && let Some(table) = self.resolver.coded(&RelationName::new(&self.schema, name))
+        {
+            return Ok(Some(table));
+        }
         Ok(self.resolver.table(&self.schema, name).await?)
     }
 

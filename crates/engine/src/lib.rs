@@ -37,8 +37,8 @@ pub mod reference;
 pub mod status;
 
 pub use calc::{
-    AloneReport, CalcProgress, CalcReport, CalcRequest, IndicatorOutcome, IndicatorResult,
-    NoProgress, PlannedStep, ScanReport, StaleReason,
+    AloneReport, CalcProgress, CalcReport, CalcRequest, FactReport, IndicatorOutcome,
+    IndicatorResult, NoProgress, PlannedStep, ScanReport, StaleReason,
 };
 pub use check::{CheckOutcome, CheckStatus, Mismatch};
 pub use engine::Engine;

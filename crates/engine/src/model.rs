@@ -64,6 +64,9 @@ pub(crate) struct Relation {
     pub(crate) key: Vec<String>,
     /// Computed when reference data is loaded, and stored.
     pub(crate) materialise: bool,
+    /// Kept in coded form beside the lake's raw tables, in the order of these columns; none when it
+    /// is a view only.
+    pub(crate) stored: Vec<String>,
     /// The relations that the text names.
     pub(crate) reads: BTreeSet<RelationName>,
     /// Why the relation cannot be used.
@@ -92,6 +95,7 @@ impl Models {
         }
         let mut models = Models { relations };
         models.refuse_loops();
+        models.refuse_unstorable();
         Ok(models)
     }
 
@@ -220,6 +224,55 @@ impl Models {
         }
     }
 
+    /// A stored relation is computed slice by slice, so each row may depend on its own slice only.
+    fn refuse_unstorable(&mut self) {
+        let wrong: Vec<(RelationName, String)> = self
+            .relations
+            .iter()
+            .filter(|(_, relation)| !relation.stored.is_empty() && relation.problem.is_none())
+            .filter_map(|(name, relation)| Some((name.clone(), self.unstorable(name, relation)?)))
+            .collect();
+        for (name, why) in wrong {
+            if let Some(relation) = self.relations.get_mut(&name) {
+                relation.problem = Some(
+                    Problem::new(
+                        relation.file.clone(),
+                        format!("`{name}` cannot be stored: {why}"),
+                    )
+                    .help("leave out the line `-- stored:`; the relation is then a view"),
+                );
+            }
+        }
+    }
+
+    fn unstorable(&self, name: &RelationName, relation: &Relation) -> Option<String> {
+        if name.schema != "conformed" {
+            return Some("only relations of `conformed` are".to_owned());
+        }
+        let mut raw = 0;
+        for source in self.sources(&relation.reads) {
+            match source.schema.as_str() {
+                "raw" => raw += 1,
+                "reference" => {}
+                _ => return Some(format!("it reads `{source}`, which changes by itself")),
+            }
+        }
+        (raw != 1).then(|| format!("it reads {raw} raw tables, not one"))
+    }
+
+    /// The relations that are stored in coded form and that these texts read, at any depth.
+    pub(crate) fn stored<'a>(
+        &'a self,
+        reads: impl IntoIterator<Item = &'a RelationName>,
+    ) -> BTreeSet<RelationName> {
+        let mut found = self.closure(reads);
+        found.retain(|name| {
+            self.get(name)
+                .is_some_and(|relation| !relation.stored.is_empty() && relation.problem.is_none())
+        });
+        found
+    }
+
     fn reaches(&self, reads: &BTreeSet<RelationName>, goal: &RelationName) -> bool {
         let mut seen = BTreeSet::new();
         let mut open: Vec<&RelationName> = reads.iter().collect();
@@ -253,12 +306,15 @@ impl Relation {
                 .map(|value| value.trim().to_owned())
         };
         let grain = header("grain");
-        let key = header("key").unwrap_or_default();
-        let key = key
-            .split(',')
-            .map(|column| column.trim().to_owned())
-            .filter(|column| !column.is_empty())
-            .collect();
+        let columns = |key: &str| -> Vec<String> {
+            header(key)
+                .unwrap_or_default()
+                .split(',')
+                .map(|column| column.trim().to_owned())
+                .filter(|column| !column.is_empty())
+                .collect()
+        };
+        let (key, stored) = (columns("key"), columns("stored"));
         let materialise = header("materialise").is_some_and(|answer| answer == "yes");
         let (reads, problem) = match reads_of(&sql) {
             Ok(reads) => (reads, None),
@@ -274,6 +330,7 @@ impl Relation {
             grain,
             key,
             materialise,
+            stored,
             reads,
             problem,
         }
@@ -358,6 +415,50 @@ mod tests {
         assert_eq!(relation.grain.as_deref(), Some("one row per period"));
         assert_eq!(relation.key, ["grain", "period_start"]);
         assert!(relation.materialise && relation.problem.is_none());
+    }
+
+    #[test]
+    fn a_stored_relation_reads_one_raw_table_and_reference_data() {
+        let models = models(&[
+            ("staging/a.sql", "SELECT * FROM raw.a"),
+            ("staging/b.sql", "SELECT * FROM raw.b"),
+            (
+                "conformed/good.sql",
+                "-- key: no\n-- stored: pid, day\nSELECT * FROM staging.a JOIN reference.code ON true",
+            ),
+            (
+                "conformed/over.sql",
+                "SELECT day, count(*) AS n FROM conformed.good GROUP BY day",
+            ),
+            (
+                "conformed/ledger.sql",
+                "-- stored: pid\nSELECT * FROM staging.a JOIN meta.delivery ON true",
+            ),
+            (
+                "conformed/two.sql",
+                "-- stored: pid\nSELECT * FROM staging.a JOIN staging.b ON true",
+            ),
+            ("staging/c.sql", "-- stored: pid\nSELECT * FROM raw.c"),
+        ]);
+        assert_eq!(
+            models.get(&name("conformed.good")).unwrap().stored,
+            ["pid", "day"]
+        );
+        let stored = |relation: &str| models.stored(&[name(relation)]).len();
+        assert_eq!((stored("conformed.over"), stored("conformed.two")), (1, 0));
+        let told: Vec<String> = models
+            .problems()
+            .into_iter()
+            .map(|problem| problem.message)
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "`conformed.ledger` cannot be stored: it reads `meta.delivery`, which changes by itself",
+                "`conformed.two` cannot be stored: it reads 2 raw tables, not one",
+                "`staging.c` cannot be stored: only relations of `conformed` are",
+            ]
+        );
     }
 
     #[test]

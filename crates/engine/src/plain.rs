@@ -10,8 +10,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StringArray};
-use arrow::compute::cast;
+use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
 use futures::Stream;
@@ -74,7 +75,7 @@ pub(crate) fn to_type(column: &ArrayRef, data_type: &DataType) -> Result<ArrayRe
     if column.data_type() == data_type {
         return Ok(Arc::clone(column));
     }
-    cast(column, data_type).map_err(|error| {
+    decoded(column, data_type).map_err(|error| {
         EngineError::internal_because(
             format!(
                 "a column of type {} does not become {data_type}",
@@ -83,6 +84,17 @@ pub(crate) fn to_type(column: &ArrayRef, data_type: &DataType) -> Result<ArrayRe
             error,
         )
     })
+}
+
+/// A cast, which for codes is one of their few words.
+fn decoded(column: &ArrayRef, data_type: &DataType) -> std::result::Result<ArrayRef, ArrowError> {
+    match column.as_any_dictionary_opt() {
+        Some(codes) if *data_type == DataType::Utf8View && codes.values().len() < codes.len() => {
+            let words = cast(codes.values(), data_type)?;
+            take(&words, codes.keys(), None)
+        }
+        _ => cast(column, data_type),
+    }
 }
 
 /// How a stream is shown.
@@ -283,6 +295,24 @@ mod tests {
             [Some("a"), None]
         );
         assert_eq!(plain.column(1).as_string::<i32>().value(1), "y");
+    }
+
+    #[test]
+    fn codes_become_their_words() {
+        let texts = [
+            Some("a"),
+            None,
+            Some("a"),
+            Some("a long word of the list"),
+            None,
+        ];
+        let codes: DictionaryArray<Int32Type> = texts.into_iter().collect();
+        for rows in [0..5, 1..2, 2..5] {
+            let codes = codes.slice(rows.start, rows.len());
+            let words = to_type(&(Arc::new(codes) as ArrayRef), &DataType::Utf8View).unwrap();
+            let words: Vec<Option<&str>> = words.as_string_view().iter().collect();
+            assert_eq!(words, texts[rows]);
+        }
     }
 
     #[test]

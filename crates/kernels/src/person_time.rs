@@ -24,7 +24,7 @@
 //! matter. Spells of one person that overlap count twice: merge them first where that is wrong.
 //!
 //! In SQL the group is that of `GROUP BY`, days are dates, and the boundaries a constant list of
-//! them: `range(DATE '2024-01-01', DATE '2025-01-02', INTERVAL '1 month')` makes twelve months.
+//! them: `generate_series(DATE '2024-01-01', DATE '2025-01-01', INTERVAL '1 month')` makes twelve months.
 //! The result is a list with a structure for each period (`period_start`, `person_days`,
 //! `heads_at_end`, `weight_at_end`), for `unnest`. A null last day is an open spell; a spell with a
 //! null first day or weight is left out; no spells in the window give null. A spell that ends
@@ -589,7 +589,7 @@ impl PersonDays {
         let Some(ColumnarValue::Scalar(ScalarValue::List(list))) = constant else {
             return plan_err!(
                 "the boundaries of person_days must be a constant list of dates, such as \
-                 range(DATE '2024-01-01', DATE '2025-01-02', INTERVAL '1 month')"
+                 generate_series(DATE '2024-01-01', DATE '2025-01-01', INTERVAL '1 month')"
             );
         };
         let days = list.values().as_primitive_opt::<Date32Type>();

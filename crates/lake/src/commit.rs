@@ -177,6 +177,19 @@ impl Lake {
                 (adds, replaced)
             }
         };
+        self.commit_adds(name, &adds, &slices, &info, looked_at)
+            .await
+    }
+
+    /// Commits files that are stored already, in the place of what the slices hold.
+    pub(crate) async fn commit_adds(
+        &self,
+        name: &TableName,
+        adds: &[Add],
+        slices: &[Slice],
+        info: &CommitInfo,
+        looked_at: i64,
+    ) -> Result<i64, LakeError> {
         let _turn = self.turn(name).await;
         let mut tries = Tries::default();
         loop {
@@ -198,7 +211,7 @@ impl Lake {
                 return Ok(state.version());
             }
             tries.are_enough(name)?;
-            let attempt = self.try_commit(name, &state, &adds, &slices, &info).await?;
+            let attempt = self.try_commit(name, &state, adds, slices, info).await?;
             if let Some(version) = tries.add(name, attempt) {
                 return Ok(version);
             }

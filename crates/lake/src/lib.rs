@@ -5,6 +5,7 @@
 //! a method on [`Lake`] that builds its actions and goes through `commit.rs`, so that conflicts
 //! and lost answers are met in one place.
 
+mod coded;
 mod commit;
 mod error;
 pub mod failpoint;
@@ -17,11 +18,12 @@ mod state;
 mod table_name;
 mod tables;
 
+pub use coded::{CodedSlices, CodedWriter, SliceFiles, TableSlices};
 pub use commit::{CommitInfo, Slice, SliceRows};
 pub use error::LakeError;
 pub use landing::{Delivery, LandOutcome, Landing, LandingWriter, StagedRows, Ticket};
 pub use ledger::LedgerRow;
-pub use parts::PartOptions;
+pub use parts::{Packing, PartOptions};
 pub use staged::StagedTable;
 pub use table_name::TableName;
 pub use tables::Lake;

@@ -76,6 +76,20 @@ impl TableFile {
         &self.values
     }
 
+    /// What tells its rows from those of any other file, ever: the place, which is used once, and
+    /// the list of deleted rows, if there is one.
+    pub(crate) fn identity(&self) -> String {
+        match &self.remove.deletion_vector {
+            None => self.path().to_owned(),
+            Some(list) => format!(
+                "{}#{}@{}",
+                self.path(),
+                list.path_or_inline_dv,
+                list.offset.unwrap_or_default()
+            ),
+        }
+    }
+
     /// True when some of its rows are deleted by a list beside the file.
     pub(crate) fn has_deleted_rows(&self) -> bool {
         self.remove.deletion_vector.is_some()

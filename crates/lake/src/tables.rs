@@ -163,6 +163,14 @@ impl Lake {
             .cloned()
     }
 
+    /// Forgets a table that is no more.
+    pub(crate) fn forget(&self, name: &TableName) {
+        self.open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(name);
+    }
+
     /// Remembers a state, unless a newer one is.
     pub(crate) fn remember(&self, name: &TableName, state: TableState) -> Arc<TableState> {
         let state = Arc::new(state);
@@ -416,29 +424,50 @@ impl Lake {
         Ok(())
     }
 
+    /// The table at a version; the newest when `None`.
+    pub(crate) async fn state_at(
+        &self,
+        name: &TableName,
+        version: Option<i64>,
+    ) -> Result<Arc<TableState>, LakeError> {
+        let newest = self.existing(name).await?;
+        match version {
+            None => Ok(newest),
+            Some(version) if newest.version() == version => Ok(newest),
+            Some(version) => Ok(Arc::new(TableState::read(
+                name,
+                self.at(name, version).await?,
+            )?)),
+        }
+    }
+
+    /// Our own scan of a table; `None` when only the format layer can read it.
+    pub(crate) fn pinned(
+        &self,
+        name: &TableName,
+        state: &TableState,
+    ) -> Result<Option<PinnedTable>, LakeError> {
+        let place = |file: &str| {
+            self.object_path(&format!("{}/{}/{file}", name.schema(), name.table()))
+                .ok()
+        };
+        Ok(PinnedTable::new(
+            Arc::clone(&self.store),
+            self.store_url()?,
+            &state.snapshot()?.arrow_schema(),
+            state,
+            place,
+        ))
+    }
+
     /// The table as something that can be queried, pinned at a version (the newest when `None`).
     pub async fn provider(
         &self,
         name: &TableName,
         version: Option<i64>,
     ) -> Result<Arc<dyn TableProvider>, LakeError> {
-        let newest = self.existing(name).await?;
-        let state = match version {
-            None => newest,
-            Some(version) if newest.version() == version => newest,
-            Some(version) => Arc::new(TableState::read(name, self.at(name, version).await?)?),
-        };
-        let place = |file: &str| {
-            self.object_path(&format!("{}/{}/{file}", name.schema(), name.table()))
-                .ok()
-        };
-        if let Some(pinned) = PinnedTable::new(
-            Arc::clone(&self.store),
-            self.store_url()?,
-            &state.snapshot()?.arrow_schema(),
-            &state,
-            place,
-        ) {
+        let state = self.state_at(name, version).await?;
+        if let Some(pinned) = self.pinned(name, &state)? {
             return Ok(Arc::new(pinned));
         }
         let scan = self

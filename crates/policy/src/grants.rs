@@ -5,7 +5,8 @@ use crate::principal::{Principal, Role};
 /// The schema that describes the visible tables themselves.
 pub const INFORMATION_SCHEMA: &str = "information_schema";
 
-/// Every schema of a warehouse. A schema that is missing here exists for nobody.
+/// Every schema of a warehouse. A schema that is missing here exists for nobody, as `fact`, where
+/// calculation keeps conformed relations in another form.
 pub const SCHEMAS: [&str; 9] = [
     "raw",
     "reject",
@@ -138,6 +139,7 @@ mod tests {
             ("reject", "hr_absence"),
             ("staging", "hr_absence"),
             ("conformed", "absence_spell"),
+            ("fact", "absence_spell"),
             ("component", "cell"),
             ("result", "indicator_value"),
             ("reference", "population"),
@@ -182,6 +184,7 @@ mod tests {
              x . . reject.hr_absence\n\
              x x . staging.hr_absence\n\
              x x . conformed.absence_spell\n\
+             . . . fact.absence_spell\n\
              x . . component.cell\n\
              x x . result.indicator_value\n\
              x x x reference.population\n\

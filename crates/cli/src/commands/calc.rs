@@ -209,6 +209,16 @@ pub(crate) fn report_text(report: &CalcReport) -> Result<String, Failure> {
         false,
     )?;
     let mut text = String::from_utf8_lossy(&text).into_owned();
+    for fact in &report.facts {
+        if let Some(why) = &fact.gave_way {
+            text.push_str(&format!("{} read as a view: {why}\n", fact.relation));
+        } else if fact.stored + fact.removed > 0 {
+            text.push_str(&format!(
+                "stored {} of {} slices of {}, {} rows: {:.2} s\n",
+                fact.stored, fact.slices, fact.relation, fact.rows, fact.seconds
+            ));
+        }
+    }
     for scan in &report.scans {
         text.push_str(&format!(
             "one pass over {} for {} components: {:.2} s{}\n",
@@ -238,6 +248,10 @@ impl CalcProgress for Watcher {
     fn started(&self, id: &str, number: usize, total: usize) {
         self.0.set_message(format!("of {total}: {id}"));
         self.0.set_position(number as u64);
+    }
+
+    fn storing(&self, relation: &str) {
+        self.0.set_message(format!("storing {relation}"));
     }
 
     fn scanning(&self, table: &str) {

@@ -134,6 +134,17 @@ impl Engine {
                 .collect::<Vec<_>>()
                 .join(","));
         }
+        self.reference_state(resolver, inputs, source).await
+    }
+
+    /// The same of a table that does not depend on who asks: a digest of its content where there is
+    /// one, else its version.
+    pub(crate) async fn reference_state(
+        &self,
+        resolver: &Arc<Resolver>,
+        inputs: &Inputs,
+        source: &RelationName,
+    ) -> Result<String> {
         if source.schema == "reference"
             && let Some(digest) = inputs.reference.get(&source.name)
         {

@@ -6,15 +6,18 @@
 //! indicators of a run see every table at one version.
 //!
 //! What components of several indicators can be taken from one pass over a relation is ([`scan`]).
+//! Relations that are kept in coded form for that are brought up to date before ([`facts`]).
 //!
 //! [`CalcRequest`] in, [`CalcReport`] out; the rows are built in [`rows`].
 
 mod coded;
+mod facts;
 mod fingerprint;
 mod rows;
 mod run;
 mod scan;
 
+pub use facts::FactReport;
 pub use scan::{AloneReport, ScanReport};
 use serde::Serialize;
 use tietopohja_domain::Problem;
@@ -32,8 +35,8 @@ pub struct CalcRequest {
     pub ids: Vec<String>,
     /// Compute also what has not changed.
     pub full: bool,
-    /// Compute each component by a query of its own instead of sharing scans: slower, with the same
-    /// numbers. For comparing.
+    /// Compute each component by a query of its own instead of sharing scans, and from the views
+    /// instead of what is stored of them: slower, with the same numbers. For comparing.
     pub one_by_one: bool,
     /// Who or what asked, for `meta.run`: `manual`, `demo`, `schedule`.
     pub trigger: String,
@@ -81,6 +84,8 @@ pub struct CalcReport {
     pub run_id: Option<String>,
     /// Every indicator asked for, in order of id.
     pub indicators: Vec<IndicatorResult>,
+    /// The stored relations that were read.
+    pub facts: Vec<FactReport>,
     /// The passes over relations that components shared.
     pub scans: Vec<ScanReport>,
     /// How long all of it took.
@@ -112,6 +117,8 @@ impl CalcReport {
 pub trait CalcProgress: Send + Sync {
     /// An indicator begins; `number` of `total`.
     fn started(&self, id: &str, number: usize, total: usize);
+    /// A stored relation is brought up to date.
+    fn storing(&self, _relation: &str) {}
     /// A pass over a relation begins, which several indicators share.
     fn scanning(&self, table: &str);
     /// It ended.

@@ -27,7 +27,7 @@ use super::{
 use crate::catalog::Resolver;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
-use crate::model::RelationName;
+use crate::model::{RelationName, reads_of};
 use crate::plain::{conform, plain_schema};
 use crate::reference::definition_files;
 use crate::tables::{
@@ -150,6 +150,17 @@ fn batches(stale: Vec<Todo<'_>>) -> Vec<Vec<Todo<'_>>> {
     batches.into_iter().map(|(_, members)| members).collect()
 }
 
+/// The relations that components of these indicators name.
+fn read_by(stale: &[Todo<'_>]) -> BTreeSet<RelationName> {
+    stale
+        .iter()
+        .flat_map(|todo| &todo.compiled.components)
+        // A text that cannot be read fails where it is computed.
+        .filter_map(|component| reads_of(&component.sql).ok())
+        .flatten()
+        .collect()
+}
+
 /// What an indicator's computation gave.
 struct Computed {
     components: Vec<RecordBatch>,
@@ -263,6 +274,13 @@ impl Engine {
                 results.push(before.unchanged());
             }
         }
+        let facts = if request.one_by_one {
+            Vec::new()
+        } else {
+            let reads = read_by(&stale);
+            self.refresh_facts(&run.resolver, &run.inputs, &reads, progress)
+                .await
+        };
         let total = stale.len();
         let mut number = 0;
         let mut reports = Vec::new();
@@ -331,6 +349,7 @@ impl Engine {
         Ok(CalcReport {
             run_id: recorded.then(|| run.stamp.run_id.clone()),
             indicators: results,
+            facts,
             scans: reports,
             seconds: started.elapsed().as_secs_f64(),
             commit_seconds: pending.commit_seconds,

@@ -30,7 +30,7 @@ use super::coded::Coded;
 use crate::catalog::Resolver;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
-use crate::model::RECURSION_LIMIT;
+use crate::model::{RECURSION_LIMIT, RelationName};
 use crate::plain::to_type;
 use crate::statement;
 
@@ -425,15 +425,18 @@ impl Engine {
     ) -> BoxFuture<'a, Result<SchemaRef>> {
         Box::pin(async move {
             let found = match table.split_once('.') {
-                Some((schema, name)) => resolver.table(schema, name).await?,
                 None => None,
+                Some((schema, name)) => match resolver.coded(&RelationName::new(schema, name)) {
+                    None => resolver.table(schema, name).await?,
+                    coded => coded,
+                },
             };
             Ok(found.map_or_else(|| Arc::new(Schema::empty()), |table| table.schema()))
         })
     }
 
     async fn cells_of(&self, resolver: &Arc<Resolver>, scan: &SharedScan) -> Result<Cells> {
-        let mut state = resolver.inner_state();
+        let mut state = resolver.coded_state();
         state.mark_start_execution();
         let columns = self.columns_of(resolver, scan.table.clone()).await?;
         let (sql, from) = scan.query(&state, &columns);

@@ -117,11 +117,7 @@ impl Warehouse {
         covers: (i32, i32),
         rows: RecordBatch,
     ) {
-        let schema = contracts()
-            .iter()
-            .find(|known| known.name() == contract)
-            .unwrap()
-            .arrow_schema();
+        let schema = contract_schema(contract);
         let county_code = format!("{county:02}");
         let delivery = Delivery {
             contract: contract.to_owned(),
@@ -268,6 +264,15 @@ fn contracts() -> &'static [Contract] {
             })
             .collect()
     })
+}
+
+/// The columns of a contract that the product ships.
+pub(crate) fn contract_schema(name: &str) -> SchemaRef {
+    contracts()
+        .iter()
+        .find(|known| known.name() == name)
+        .unwrap()
+        .arrow_schema()
 }
 
 /// Days from 1970-01-01.

@@ -8,6 +8,7 @@
 )]
 
 mod calculation;
+mod facts;
 mod fixture;
 mod kernels;
 mod limits;

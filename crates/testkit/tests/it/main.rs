@@ -9,5 +9,6 @@
     reason = "tests stop at the first surprise"
 )]
 
+mod coded;
 mod landing;
 mod sql_checks;

@@ -1,0 +1,659 @@
+//! Facts: conformed relations that calculation reads in coded, sorted form.
+//!
+//! A relation whose header says `-- stored: person_pid, visit_on` is kept as a table of the schema
+//! `fact`, which no principal can name, with one slice for each delivery of its raw table, sorted by
+//! those columns. The relation's text stays its definition: a slice is marked with the digest of all
+//! it was computed from (the texts of the relation and of what it reads, the reference tables, the
+//! files of the raw slice), and slices with another mark are computed again before a calculation
+//! reads them. A relation that cannot be stored for any reason is read as the view it is; the report
+//! says so. What may not live here: how slices are stored (the lake), what a scan does with codes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::array::{Array, AsArray, Int32Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
+use datafusion::catalog::TableProvider;
+use datafusion::catalog::view::ViewTable;
+use datafusion::common::Column;
+use datafusion::datasource::provider_as_source;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::{LogicalPlanBuilder, col, lit};
+use datafusion::physical_plan::execute_stream;
+use datafusion::prelude::Expr;
+use futures::TryStreamExt;
+use serde::Serialize;
+use tietopohja_domain::Problem;
+use tietopohja_lake::{
+    CodedSlices, CodedWriter, CommitInfo, LakeError, Slice, SliceFiles, TableName,
+};
+use tokio::task::JoinSet;
+
+use super::CalcProgress;
+use super::fingerprint::Inputs;
+use crate::catalog::Resolver;
+use crate::engine::Engine;
+use crate::error::{EngineError, Result};
+use crate::model::{RECURSION_LIMIT, Relation, RelationName};
+use crate::plain::plain_schema;
+use crate::statement;
+use crate::tables::table;
+
+/// Raised when the same relation over the same rows would be stored differently.
+const FORMAT: &str = "tietopohja-fact/1";
+
+/// The schema of facts.
+const SCHEMA: &str = "fact";
+
+/// What tells slices apart: the organiser and the period of a delivery.
+const PARTITIONS: [&str; 2] = ["county", "period"];
+
+/// Slices are computed together up to this many rows, so that small ones share the planning.
+const GROUP_ROWS: u64 = 256 * 1024;
+
+/// And up to this many slices: each is a term of a condition.
+const GROUP_SLICES: usize = 64;
+
+/// Digits of a table's name that tell its columns.
+const COLUMNS_DIGITS: usize = 8;
+
+/// Rows of a row group.
+const ROW_GROUP_ROWS: usize = 256 * 1024;
+
+/// What happened to one stored relation before a calculation.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FactReport {
+    /// The relation.
+    pub relation: String,
+    /// Its slices: one for each delivery in force.
+    pub slices: usize,
+    /// Of those, slices that were computed and stored anew.
+    pub stored: usize,
+    /// Slices taken away, because their delivery is no more.
+    pub removed: usize,
+    /// Rows stored anew.
+    pub rows: u64,
+    /// How long it took.
+    pub seconds: f64,
+    /// Why the calculation read the view instead.
+    pub gave_way: Option<String>,
+}
+
+/// A slice: organiser and period.
+type Key = (i32, i32);
+
+/// What a slice should be computed from, and how many rows that has.
+struct Wanted {
+    mark: String,
+    rows: u64,
+}
+
+/// Slices that are computed by one query, each with its mark.
+#[derive(Default)]
+struct Group {
+    slices: BTreeMap<Key, String>,
+    rows: u64,
+}
+
+/// The storing of one relation.
+struct Job {
+    resolver: Arc<Resolver>,
+    raw: RelationName,
+    raw_table: TableName,
+    fact: TableName,
+    sql: String,
+    of: RelationName,
+}
+
+impl Engine {
+    /// Brings the stored relations up to date that these texts read, and lets the session read them.
+    pub(crate) async fn refresh_facts(
+        self: &Arc<Self>,
+        resolver: &Arc<Resolver>,
+        inputs: &Inputs,
+        reads: &BTreeSet<RelationName>,
+        progress: &dyn CalcProgress,
+    ) -> Vec<FactReport> {
+        let mut reports = Vec::new();
+        for name in self.warehouse.models.stored(reads) {
+            let Some(relation) = self.warehouse.models.get(&name) else {
+                continue;
+            };
+            let started = Instant::now();
+            progress.storing(&name.to_string());
+            let mut report = FactReport {
+                relation: name.to_string(),
+                slices: 0,
+                stored: 0,
+                removed: 0,
+                rows: 0,
+                seconds: 0.0,
+                gave_way: None,
+            };
+            let ended =
+                Box::pin(self.refresh(resolver, inputs, &name, relation, &mut report)).await;
+            if let Err(error) = ended {
+                tracing::debug!(relation = %name, %error, "a relation was not stored");
+                report.gave_way = Some(error.to_string());
+            }
+            report.seconds = started.elapsed().as_secs_f64();
+            reports.push(report);
+        }
+        reports
+    }
+
+    async fn refresh(
+        self: &Arc<Self>,
+        resolver: &Arc<Resolver>,
+        inputs: &Inputs,
+        name: &RelationName,
+        relation: &Relation,
+        report: &mut FactReport,
+    ) -> Result<()> {
+        let sources = self.warehouse.models.sources([name]);
+        let Some(raw) = sources.iter().find(|source| source.schema == "raw") else {
+            return Ok(());
+        };
+        let columns = self.fact_columns(resolver, name, relation).await?;
+        let raw_table = table("raw", &raw.name)?;
+        let fact = table(SCHEMA, &table_name(name, &columns))?;
+        let unread =
+            |error| EngineError::lake(format!("the table `{fact}` could not be read"), error);
+        let lake = &self.options.lake;
+        lake.sweep_coded(&fact).await.map_err(unread)?;
+        let Some(raw_version) = resolver.version(&raw_table).await? else {
+            return Ok(());
+        };
+        let Some(landed) = lake
+            .slices(&raw_table, Some(raw_version))
+            .await
+            .map_err(unread)?
+        else {
+            return Ok(());
+        };
+        let wanted = self
+            .wanted(
+                resolver,
+                inputs,
+                name,
+                &sources,
+                by_key(&raw_table, landed.slices)?,
+            )
+            .await?;
+        report.slices = wanted.len();
+        let present = lake.slices(&fact, None).await.map_err(unread)?;
+        let (known, present) = match present {
+            Some(present) => (Some(present.version), by_key(&fact, present.slices)?),
+            None => (None, BTreeMap::new()),
+        };
+        let stale: Vec<(Key, &Wanted)> = wanted
+            .iter()
+            .filter(|(key, wanted)| {
+                !present
+                    .get(key)
+                    .is_some_and(|slice| slice.has_mark(&wanted.mark))
+            })
+            .map(|(key, wanted)| (*key, wanted))
+            .collect();
+        let gone: Vec<Key> = present
+            .keys()
+            .filter(|key| !wanted.contains_key(key))
+            .copied()
+            .collect();
+        let version = match known {
+            Some(version) if stale.is_empty() && gone.is_empty() => version,
+            None if wanted.is_empty() => return Ok(()),
+            _ => {
+                report.stored = stale.len();
+                report.removed = gone.len();
+                let job = Job {
+                    resolver: Arc::clone(resolver),
+                    raw: raw.clone(),
+                    raw_table,
+                    fact: fact.clone(),
+                    sql: sorted_sql(name, relation),
+                    of: name.clone(),
+                };
+                self.store_slices(job, &columns, stale, &gone, report)
+                    .await?
+            }
+        };
+        // Another calculation may have stored slices of other deliveries meanwhile.
+        let seen = lake.slices(&fact, Some(version)).await.map_err(unread)?;
+        let seen = by_key(&fact, seen.map(|seen| seen.slices).unwrap_or_default())?;
+        let is_right = seen.len() == wanted.len()
+            && wanted.iter().all(|(key, wanted)| {
+                seen.get(key)
+                    .is_some_and(|slice| slice.has_mark(&wanted.mark))
+            });
+        if !is_right {
+            return Err(unread(LakeError::Busy {
+                table: fact.clone(),
+            }));
+        }
+        let plain = lake.provider(&fact, Some(version)).await.map_err(unread)?;
+        let coded = lake.coded_provider(&fact, version).await.map_err(unread)?;
+        resolver.put_instead(name.clone(), as_relation(name, &columns, plain)?);
+        resolver.put_coded(name.clone(), as_relation(name, &columns, coded)?);
+        resolver.pin(fact, version);
+        Ok(())
+    }
+
+    /// The slices that there should be, each with its mark.
+    async fn wanted(
+        &self,
+        resolver: &Arc<Resolver>,
+        inputs: &Inputs,
+        name: &RelationName,
+        sources: &BTreeSet<RelationName>,
+        landed: BTreeMap<Key, SliceFiles>,
+    ) -> Result<BTreeMap<Key, Wanted>> {
+        let mut hasher = blake3::Hasher::new();
+        let mut part = |text: &str| {
+            hasher
+                .update(&(text.len() as u64).to_le_bytes())
+                .update(text.as_bytes());
+        };
+        part(FORMAT);
+        for (read, text) in self.warehouse.models.texts([name]) {
+            part(&read.to_string());
+            part(text);
+        }
+        for source in sources {
+            part(&source.to_string());
+            if source.schema == "reference" {
+                part(&self.reference_state(resolver, inputs, source).await?);
+            }
+        }
+        let wanted = landed.into_iter().map(|(key, files)| {
+            let mut of_slice = hasher.clone();
+            for file in files.identities() {
+                of_slice.update(file.as_bytes()).update(b"\n");
+            }
+            let digest = of_slice.finalize().to_hex();
+            let mark = digest.as_str().chars().take(32).collect();
+            let rows = files.rows.unwrap_or(GROUP_ROWS);
+            (key, Wanted { mark, rows })
+        });
+        Ok(wanted.collect())
+    }
+
+    /// The columns of a relation, which must be able to tell its slices apart.
+    async fn fact_columns(
+        &self,
+        resolver: &Arc<Resolver>,
+        name: &RelationName,
+        relation: &Relation,
+    ) -> Result<SchemaRef> {
+        let wrong = |message: String| EngineError::Definitions {
+            problems: vec![Problem::new(relation.file.clone(), message)],
+        };
+        // Of a resolver of its own, so that the session does not keep the view's plan.
+        let afresh = resolver.afresh();
+        let Some(view) = afresh.table(&name.schema, &name.name).await? else {
+            return Err(wrong(format!("`{name}` is not there")));
+        };
+        let columns = plain_schema(&view.schema());
+        let of = |column: &str| columns.field_with_name(column).ok();
+        if of("period").is_none_or(|field| *field.data_type() != DataType::Int32) {
+            return Err(wrong(
+                "a stored relation has the column `period` of its staging relation".to_owned(),
+            ));
+        }
+        if of("county").is_some() {
+            return Err(wrong(
+                "a stored relation has `county_code` and no column `county`".to_owned(),
+            ));
+        }
+        let order = relation.stored.iter().map(String::as_str);
+        for column in order.chain(["county_code"]) {
+            if of(column).is_none() {
+                return Err(wrong(format!("there is no column `{column}` to sort by")));
+            }
+        }
+        Ok(columns)
+    }
+
+    /// Computes slices and commits them; gives the version that holds them.
+    async fn store_slices(
+        self: &Arc<Self>,
+        job: Job,
+        columns: &Schema,
+        stale: Vec<(Key, &Wanted)>,
+        gone: &[Key],
+        report: &mut FactReport,
+    ) -> Result<i64> {
+        let (fact, relation) = (job.fact.clone(), job.of.name.clone());
+        let failed =
+            |error| EngineError::lake(format!("the table `{fact}` could not be written"), error);
+        let lake = &self.options.lake;
+        lake.ensure_table(&fact, table_schema(columns), &PARTITIONS)
+            .await
+            .map_err(failed)?;
+        let job = Arc::new(job);
+        let mut groups = groups(stale).into_iter();
+        let mut running = JoinSet::new();
+        let mut stored = CodedSlices::default();
+        loop {
+            while running.len() < self.target_partitions()
+                && let Some(group) = groups.next()
+            {
+                let (engine, job) = (Arc::clone(self), Arc::clone(&job));
+                running.spawn(async move { engine.store_group(&job, group).await });
+            }
+            match running.join_next().await {
+                None => break,
+                Some(joined) => stored.extend(joined.map_err(|error| {
+                    EngineError::internal_because("a part of storing died", error)
+                })??),
+            }
+        }
+        for key in gone {
+            stored.drop_slice(slice_of(*key));
+        }
+        report.rows = stored.rows;
+        let version = lake
+            .replace_coded(&fact, stored, CommitInfo::default())
+            .await
+            .map_err(failed)?;
+        lake.maintain(&fact).await.map_err(failed)?;
+        // Tables of the same relation with columns that it had before.
+        let is_old =
+            |name: &str| name != fact.table() && relation_of(name) == Some(relation.as_str());
+        lake.drop_tables(SCHEMA, &is_old).await.map_err(failed)?;
+        Ok(version)
+    }
+
+    /// Computes a group of slices.
+    async fn store_group(self: Arc<Self>, job: &Job, group: Group) -> Result<CodedSlices> {
+        let failed = |error| {
+            EngineError::lake(
+                format!("the table `{}` could not be written", job.fact),
+                error,
+            )
+        };
+        let resolver = job.resolver.afresh();
+        let Some(raw) = resolver.stored(&job.raw_table).await? else {
+            return Err(EngineError::internal("a raw table has gone"));
+        };
+        resolver.put_instead(job.raw.clone(), only(&job.raw, raw, group.slices.keys())?);
+        let state = resolver.inner_state();
+        // Other groups use the other cores, unless this is one large slice.
+        let partitions = match group.rows > GROUP_ROWS {
+            true => self.target_partitions(),
+            false => 1,
+        };
+        let config = state.config().clone().with_target_partitions(partitions);
+        let mut state = SessionStateBuilder::new_from_existing(state)
+            .with_config(config)
+            .build();
+        state.mark_start_execution();
+        let parsed = statement::parse(&job.sql, RECURSION_LIMIT)?;
+        let plan = state.statement_to_plan(parsed.tree).await?;
+        let physical = state.create_physical_plan(&plan).await?;
+        let mut stream = execute_stream(physical, state.task_ctx())?;
+        let mut writer = self
+            .options
+            .lake
+            .coded_writer(&job.fact, ROW_GROUP_ROWS)
+            .await
+            .map_err(failed)?;
+        let mut left = group.slices;
+        let mut open: Option<Key> = None;
+        while let Some(batch) = stream.try_next().await? {
+            for (key, rows) in runs(&batch)? {
+                if open != Some(key) {
+                    // A slice comes once, and only if it was asked for.
+                    let Some(mark) = left.remove(&key) else {
+                        return Err(EngineError::UserSql {
+                            message: format!(
+                                "a row of `{}` is not of the organiser and period of its delivery",
+                                job.of
+                            ),
+                        });
+                    };
+                    writer.begin(slice_of(key), &mark).await.map_err(failed)?;
+                    open = Some(key);
+                }
+                writer.write(rows).await.map_err(failed)?;
+            }
+        }
+        finish(writer, left).await.map_err(failed)
+    }
+}
+
+/// Ends a writer; the slices that had no rows are stored as empty.
+async fn finish(
+    mut writer: CodedWriter,
+    empty: BTreeMap<Key, String>,
+) -> Result<CodedSlices, LakeError> {
+    for (key, mark) in empty {
+        writer.begin(slice_of(key), &mark).await?;
+    }
+    writer.finish().await
+}
+
+/// The rows of a relation in the order in which they are stored: the key makes it complete.
+fn sorted_sql(name: &RelationName, relation: &Relation) -> String {
+    let mut order = vec!["county", "period"];
+    for column in relation.stored.iter().chain(&relation.key) {
+        if !order.contains(&column.as_str()) && column != "county_code" {
+            order.push(column);
+        }
+    }
+    format!(
+        "SELECT *, CAST(county_code AS INT) AS county FROM {name} ORDER BY {}",
+        order.join(", ")
+    )
+}
+
+/// The name of the table of a relation's facts. Other columns are another table: a column that
+/// becomes another type cannot be changed in place.
+fn table_name(name: &RelationName, columns: &Schema) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for field in columns.fields() {
+        let line = format!("{} {}\n", field.name(), field.data_type());
+        hasher.update(line.as_bytes());
+    }
+    let digest = hasher.finalize().to_hex();
+    let short: String = digest.as_str().chars().take(COLUMNS_DIGITS).collect();
+    format!("{}_{short}", name.name)
+}
+
+/// The name of the relation whose facts a table holds.
+fn relation_of(table: &str) -> Option<&str> {
+    let (relation, digits) = table.rsplit_once('_')?;
+    let is_digest = digits.len() == COLUMNS_DIGITS
+        && digits
+            .chars()
+            .all(|digit| digit.is_ascii_hexdigit() && !digit.is_ascii_uppercase());
+    is_digest.then_some(relation)
+}
+
+/// The table of a relation's facts: its columns, with the slice's in the place of `period`.
+fn table_schema(columns: &Schema) -> SchemaRef {
+    let partitions = PARTITIONS.map(|column| Arc::new(Field::new(column, DataType::Int32, true)));
+    let fields = columns
+        .fields()
+        .iter()
+        .filter(|field| field.name() != "period")
+        .cloned()
+        .chain(partitions);
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// The facts with the columns of the relation, in its order.
+fn as_relation(
+    name: &RelationName,
+    columns: &Schema,
+    facts: Arc<dyn TableProvider>,
+) -> Result<Arc<dyn TableProvider>> {
+    let columns: Vec<Expr> = columns
+        .fields()
+        .iter()
+        .map(|field| Expr::Column(Column::from_name(field.name())))
+        .collect();
+    let plan = LogicalPlanBuilder::scan(name.to_string(), provider_as_source(facts), None)?
+        .project(columns)?
+        .build()?;
+    Ok(Arc::new(ViewTable::new(plan, None)))
+}
+
+/// Some slices of a raw table.
+fn only<'a>(
+    name: &RelationName,
+    raw: Arc<dyn TableProvider>,
+    keys: impl Iterator<Item = &'a Key>,
+) -> Result<Arc<dyn TableProvider>> {
+    let condition = keys
+        .map(|(county, period)| {
+            col("county")
+                .eq(lit(*county))
+                .and(col("period").eq(lit(*period)))
+        })
+        .reduce(Expr::or)
+        .unwrap_or(lit(false));
+    let plan = LogicalPlanBuilder::scan(name.to_string(), provider_as_source(raw), None)?
+        .filter(condition)?
+        .build()?;
+    Ok(Arc::new(ViewTable::new(plan, None)))
+}
+
+/// Small slices together, large ones alone.
+fn groups(stale: Vec<(Key, &Wanted)>) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for (key, wanted) in stale {
+        let has_room = groups.last().is_some_and(|group| {
+            group.slices.len() < GROUP_SLICES && group.rows + wanted.rows <= GROUP_ROWS
+        });
+        if !has_room {
+            groups.push(Group::default());
+        }
+        if let Some(group) = groups.last_mut() {
+            group.rows += wanted.rows;
+            group.slices.insert(key, wanted.mark.clone());
+        }
+    }
+    groups
+}
+
+/// The parts of a batch in which organiser and period stay the same.
+fn runs(batch: &RecordBatch) -> Result<Vec<(Key, RecordBatch)>> {
+    let column = |name: &str| -> Result<Int32Array> {
+        let found = batch
+            .column_by_name(name)
+            .and_then(|column| column.as_primitive_opt::<Int32Type>());
+        match found {
+            Some(column) if column.null_count() == 0 => Ok(column.clone()),
+            _ => Err(EngineError::internal(format!(
+                "rows without `{name}` cannot be stored"
+            ))),
+        }
+    };
+    let (county, period) = (column("county")?, column("period")?);
+    let keys: Vec<Key> = county
+        .values()
+        .iter()
+        .copied()
+        .zip(period.values().iter().copied())
+        .collect();
+    let mut from = 0;
+    Ok(keys
+        .chunk_by(|a, b| a == b)
+        .filter_map(|run| {
+            let rows = batch.slice(from, run.len());
+            from += run.len();
+            Some((*run.first()?, rows))
+        })
+        .collect())
+}
+
+fn slice_of((county, period): Key) -> Slice {
+    Slice::new(&[("county", county), ("period", period)])
+}
+
+fn key_of(name: &TableName, values: &[i32]) -> Result<Key> {
+    match values {
+        [county, period] => Ok((*county, *period)),
+        _ => Err(EngineError::internal(format!(
+            "`{name}` is not partitioned by organiser and period"
+        ))),
+    }
+}
+
+fn by_key(
+    name: &TableName,
+    slices: BTreeMap<Vec<i32>, SliceFiles>,
+) -> Result<BTreeMap<Key, SliceFiles>> {
+    slices
+        .into_iter()
+        .map(|(key, files)| Ok((key_of(name, &key)?, files)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_slices_are_computed_together_and_large_ones_alone() {
+        let wanted = |rows: u64| Wanted {
+            mark: rows.to_string(),
+            rows,
+        };
+        for (rows, sizes) in [
+            (vec![1, 2, 3], vec![3]),
+            (vec![GROUP_ROWS, 1, 1], vec![1, 2]),
+            (vec![1, GROUP_ROWS, 1], vec![1, 1, 1]),
+            (
+                vec![1; 2 * GROUP_SLICES + 1],
+                vec![GROUP_SLICES, GROUP_SLICES, 1],
+            ),
+            (vec![], vec![]),
+        ] {
+            let all: Vec<Wanted> = rows.iter().map(|rows| wanted(*rows)).collect();
+            let stale = all
+                .iter()
+                .enumerate()
+                .map(|(at, wanted)| ((7, at as i32), wanted))
+                .collect();
+            let found: Vec<usize> = groups(stale)
+                .iter()
+                .map(|group| group.slices.len())
+                .collect();
+            assert_eq!(found, sizes);
+        }
+    }
+
+    #[test]
+    fn a_table_is_named_by_relation_and_columns() {
+        let columns = |of: DataType| Schema::new(vec![Field::new("a", of, true)]);
+        let name = RelationName::new("conformed", "home_care_visit");
+        let long = table_name(&name, &columns(DataType::Int64));
+        assert_ne!(long, table_name(&name, &columns(DataType::Int32)));
+        assert_eq!(relation_of(&long), Some("home_care_visit"));
+        for other in ["home_care_visit", "home_care_visit_3f2A91c0", "3f2a91c0"] {
+            assert_eq!(relation_of(other), None);
+        }
+    }
+
+    #[test]
+    fn rows_are_cut_where_the_slice_changes() {
+        let numbers = |values: Vec<i32>| Arc::new(Int32Array::from(values)) as _;
+        let batch = RecordBatch::try_from_iter([
+            ("county", numbers(vec![7, 7, 7, 8])),
+            ("period", numbers(vec![202_401, 202_401, 202_402, 202_402])),
+        ])
+        .unwrap();
+        let found: Vec<(Key, usize)> = runs(&batch)
+            .unwrap()
+            .into_iter()
+            .map(|(key, rows)| (key, rows.num_rows()))
+            .collect();
+        assert_eq!(
+            found,
+            [((7, 202_401), 2), ((7, 202_402), 1), ((8, 202_402), 1)]
+        );
+    }
+}

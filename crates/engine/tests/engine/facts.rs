@@ -1,0 +1,522 @@
+//! Stored relations are what their views are, row for row, whatever lands; and only what has changed
+//! is stored again.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Int64Array, RecordBatch, StringArray,
+};
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
+use arrow::util::pretty::pretty_format_batches;
+use tietopohja_engine::calc::FactReport;
+use tietopohja_engine::{CalcReport, CalcRequest, Engine, NoProgress, Role};
+use tietopohja_lake::{CommitInfo, Slice, SliceRows, TableName};
+
+use crate::fixture::{Warehouse, contract_schema, day, refused, session, shown};
+
+const MONTHS: [i8; 2] = [2, 3];
+
+/// An indicator on a relation that no shipped indicator reads.
+const VISITS: &str = r#"schema = "tietopohja-indicator/1"
+id = "test.visits"
+version = "1.0.0"
+kind = "sum"
+status = "draft"
+mandate = "management"
+[text.fi]
+title = "Kotihoidon käynnit"
+definition = "Toteutuneet kotihoidon käynnit."
+unit = "käyntiä"
+[owner]
+unit = "ikääntyneiden palvelut"
+role = "palvelujohtaja"
+[source.visits]
+table = "conformed.home_care_visit"
+where = "realised"
+time = "visit_on"
+municipality = "municipality_code"
+person = "person_pid"
+deliveries = ["homecare_visit"]
+[numerator]
+from = "visits"
+agg = "count"
+[time]
+grains = ["month"]
+[area]
+levels = ["municipality", "county"]
+[disclosure]
+profile = "person_count"
+"#;
+
+/// Rows of any contract: every type, some nulls, few words in most texts.
+fn rows(contract: &str, county: i32, month: i8, count: usize) -> RecordBatch {
+    let numbers = |of: &dyn Fn(usize) -> Option<i64>| -> ArrayRef {
+        Arc::new((0..count).map(of).collect::<Int64Array>())
+    };
+    let schema = contract_schema(contract);
+    let columns = schema.fields().iter().enumerate().map(|(at, field)| {
+        let name = field.name().as_str();
+        let is_null = |n: usize| n % 11 == 10 && at % 3 == 0;
+        let mixed = |n: usize| (n * 7 + at * 3) % 97;
+        let column: ArrayRef = match field.data_type() {
+            DataType::Utf8 => {
+                let text = |n: usize| match name {
+                    _ if name.ends_with("_no") => format!("{county}-{month}-{n}"),
+                    "municipality" => ["109", "061"][mixed(n) % 2].to_owned(),
+                    "client_sex" => ["female", "male"][mixed(n) % 2].to_owned(),
+                    _ => (mixed(n) % 5).to_string(),
+                };
+                let texts = (0..count).map(|n| (!is_null(n)).then(|| text(n)));
+                Arc::new(texts.collect::<StringArray>())
+            }
+            DataType::Binary => Arc::new(
+                (0..count)
+                    .map(|n| Some((mixed(n) as u128 % 40 + 1).to_be_bytes().to_vec()))
+                    .collect::<BinaryArray>(),
+            ),
+            DataType::Date32 => Arc::new(
+                (0..count)
+                    .map(|n| (!is_null(n)).then(|| day(2024, month, 1 + (mixed(n) % 28) as i8)))
+                    .collect::<Date32Array>(),
+            ),
+            DataType::Boolean => Arc::new(
+                (0..count)
+                    .map(|n| Some(mixed(n) % 4 == 0))
+                    .collect::<BooleanArray>(),
+            ),
+            other => {
+                let numbers = numbers(&|n| (!is_null(n)).then_some(mixed(n) as i64));
+                cast(&numbers, other).unwrap()
+            }
+        };
+        (name.to_owned(), column, true)
+    });
+    RecordBatch::try_from_iter_with_nullable(columns).unwrap()
+}
+
+async fn land(warehouse: &Warehouse, contract: &str, county: i32, month: i8, count: usize) {
+    let covers = (day(2024, month, 1), day(2024, month + 1, 1) - 1);
+    warehouse
+        .land(
+            contract,
+            county,
+            202_400 + i32::from(month),
+            covers,
+            rows(contract, county, month, count),
+        )
+        .await;
+}
+
+/// A stored relation of the product.
+struct Stored {
+    name: String,
+    contract: String,
+    order: String,
+}
+
+/// Every relation of the product with a line `-- stored:`.
+fn stored_relations(warehouse: &Warehouse) -> Vec<Stored> {
+    let word_after = |text: &str, before: &str| {
+        let (_, rest) = text.split_once(before)?;
+        let end = rest.find(|letter: char| !letter.is_alphanumeric() && letter != '_');
+        Some(rest[..end.unwrap_or(rest.len())].to_owned())
+    };
+    let line = |text: &str, head: &str| {
+        let found = text.lines().find_map(|line| line.strip_prefix(head));
+        found.map(str::to_owned)
+    };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sql/conformed");
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let Some(stored) = line(&text, "-- stored: ") else {
+            continue;
+        };
+        let staging = word_after(&text, "FROM staging.").unwrap();
+        let staging = warehouse.read(&format!("sql/staging/{staging}.sql"));
+        found.push(Stored {
+            name: path.file_stem().unwrap().to_str().unwrap().to_owned(),
+            contract: word_after(&staging, "FROM raw.").unwrap(),
+            order: stored,
+        });
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
+}
+
+/// A warehouse where each contract of a stored relation has two counties and two months.
+async fn landed() -> (Warehouse, Vec<Stored>) {
+    let warehouse = Warehouse::product();
+    warehouse.write("definitions/indicators/test.visits.toml", VISITS);
+    warehouse
+        .product_engine()
+        .await
+        .load_reference()
+        .await
+        .unwrap();
+    let relations = stored_relations(&warehouse);
+    for relation in &relations {
+        for county in [7, 8] {
+            for month in MONTHS {
+                land(&warehouse, &relation.contract, county, month, 60).await;
+            }
+        }
+    }
+    (warehouse, relations)
+}
+
+async fn calc(engine: &Arc<Engine>) -> CalcReport {
+    let request = CalcRequest {
+        full: true,
+        ..CalcRequest::default()
+    };
+    let report = engine.calc(&request, &NoProgress).await.unwrap();
+    assert_eq!(report.failed(), 0, "{report:#?}");
+    report
+}
+
+fn fact_of<'a>(report: &'a CalcReport, relation: &str) -> &'a FactReport {
+    let name = format!("conformed.{relation}");
+    report
+        .facts
+        .iter()
+        .find(|fact| fact.relation == name)
+        .unwrap_or_else(|| panic!("{name} was not read: {report:#?}"))
+}
+
+/// Slices, and those stored anew and removed, of each relation.
+fn counts(report: &CalcReport) -> Vec<(usize, usize, usize)> {
+    report
+        .facts
+        .iter()
+        .map(|fact| {
+            assert_eq!(fact.gave_way, None, "{fact:#?}");
+            (fact.slices, fact.stored, fact.removed)
+        })
+        .collect()
+}
+
+/// The one table of a relation's facts; its name ends with digits that tell the columns.
+async fn fact_table(warehouse: &Warehouse, relation: &str) -> TableName {
+    let tables = warehouse.lake.tables().await.unwrap();
+    let mut of_relation = tables.into_iter().filter(|table| {
+        table.schema() == "fact"
+            && table
+                .table()
+                .rsplit_once('_')
+                .is_some_and(|(name, _)| name == relation)
+    });
+    let found = of_relation.next().unwrap();
+    assert_eq!(of_relation.next(), None);
+    found
+}
+
+/// The stored rows of every slice are those of the view, in the order of the header.
+async fn assert_stored_is_view(warehouse: &Warehouse, engine: &Arc<Engine>, relation: &Stored) {
+    let admin = session(engine, Role::Admin).await;
+    let name = &relation.name;
+    let table = fact_table(warehouse, name).await;
+    let slices = warehouse.lake.slices(&table, None).await.unwrap().unwrap();
+    let total: u64 = slices.slices.values().map(|s| s.rows.unwrap()).sum();
+    let count = shown(
+        &admin,
+        &format!("SELECT count(*) AS n FROM conformed.{name}"),
+    )
+    .await
+    .unwrap();
+    assert!(
+        count.contains(&format!("| {total} ")) && total > 0,
+        "{name} has {total} stored rows and in the view {count}"
+    );
+    for key in slices.slices.keys() {
+        let [county, period] = key.as_slice() else {
+            panic!("{name}: {key:?}")
+        };
+        let slice = Slice::new(&[("county", *county), ("period", *period)]);
+        let mut batches = Vec::new();
+        warehouse
+            .lake
+            .read(&table, &slice, None, None, &mut |batch| {
+                batches.push(batch.clone());
+            })
+            .await
+            .unwrap();
+        let columns: Vec<String> = batches[0]
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .collect();
+        let in_view = async |columns: &str| {
+            let sql = format!(
+                "SELECT {columns} FROM conformed.{name} \
+                 WHERE county_code = '{county:02}' AND period = {period} ORDER BY {}",
+                relation.order
+            );
+            shown(&admin, &sql).await.unwrap()
+        };
+        let fact = pretty_format_batches(&batches).unwrap().to_string();
+        let view = in_view(&columns.join(", ")).await;
+        let sorted = |text: &str| {
+            let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        assert!(
+            sorted(&fact) == sorted(&view),
+            "{name} {key:?}\n{fact}\n{view}"
+        );
+        let places: Vec<usize> = relation
+            .order
+            .split(", ")
+            .map(|column| columns.iter().position(|known| known == column).unwrap())
+            .collect();
+        let order: Vec<RecordBatch> = batches
+            .iter()
+            .map(|batch| batch.project(&places).unwrap())
+            .collect();
+        let fact = pretty_format_batches(&order).unwrap().to_string();
+        let view = in_view(&relation.order).await;
+        assert!(fact == view, "{name} {key:?}\n{fact}\n{view}");
+    }
+}
+
+#[tokio::test]
+async fn stored_relations_are_their_views_after_every_kind_of_landing() {
+    let (warehouse, relations) = landed().await;
+    let engine = warehouse.product_engine().await;
+    let same = async || {
+        for relation in &relations {
+            assert_stored_is_view(&warehouse, &engine, relation).await;
+        }
+    };
+    assert!(relations.len() >= 5);
+    let report = calc(&engine).await;
+    assert_eq!(counts(&report), vec![(4, 4, 0); relations.len()]);
+    same().await;
+    // Nothing has changed.
+    let report = calc(&engine).await;
+    assert_eq!(counts(&report), vec![(4, 0, 0); relations.len()]);
+    // A correction replaces a month.
+    for relation in &relations {
+        land(&warehouse, &relation.contract, 7, MONTHS[0], 75).await;
+    }
+    let report = calc(&engine).await;
+    assert_eq!(counts(&report), vec![(4, 1, 0); relations.len()]);
+    same().await;
+    // A month comes late, before those that are there.
+    for relation in &relations {
+        land(&warehouse, &relation.contract, 8, 1, 50).await;
+    }
+    let report = calc(&engine).await;
+    assert_eq!(counts(&report), vec![(5, 1, 0); relations.len()]);
+    same().await;
+    // A delivery is taken out of the raw tables.
+    for relation in &relations {
+        let slice = Slice::new(&[("county", 7), ("period", 202_403)]);
+        let empty = SliceRows {
+            slice,
+            batches: Vec::new(),
+        };
+        warehouse
+            .lake
+            .replace_slices(
+                &TableName::new("raw", &relation.contract).unwrap(),
+                vec![empty],
+                CommitInfo::default(),
+            )
+            .await
+            .unwrap();
+    }
+    let report = calc(&engine).await;
+    assert_eq!(counts(&report), vec![(4, 0, 1); relations.len()]);
+    same().await;
+}
+
+#[tokio::test]
+async fn another_text_or_code_list_makes_stored_slices_stale() {
+    let (warehouse, relations) = landed().await;
+    calc(&warehouse.product_engine().await).await;
+    // The column becomes wider too.
+    let file = "sql/staging/homecare_visit.sql";
+    let text = warehouse
+        .read(file)
+        .replace("minutes,", "minutes + 1 AS minutes,");
+    warehouse.write(file, &text);
+    let engine = warehouse.product_engine().await;
+    let report = calc(&engine).await;
+    assert_eq!(fact_of(&report, "home_care_visit").stored, 4);
+    assert_eq!(fact_of(&report, "ledger_entry").stored, 0);
+    let file = "definitions/codes/county.contact_mode.csv";
+    let text = warehouse.read(file).replace(",remote", ",afar");
+    warehouse.write(file, &text);
+    let engine = warehouse.product_engine().await;
+    engine.load_reference().await.unwrap();
+    let report = calc(&engine).await;
+    assert_eq!(counts(&report), vec![(4, 4, 0); relations.len()]);
+    for relation in &relations {
+        assert_stored_is_view(&warehouse, &engine, relation).await;
+    }
+}
+
+#[tokio::test]
+async fn texts_of_few_words_are_codes_for_calculation_and_plain_for_others() {
+    let (warehouse, _) = landed().await;
+    // Enough rows of one delivery to tell numbers of visits from codes.
+    land(&warehouse, "homecare_visit", 7, MONTHS[0], 3_000).await;
+    let engine = warehouse.product_engine().await;
+    calc(&engine).await;
+    let table = fact_table(&warehouse, "home_care_visit").await;
+    let version = warehouse.lake.version(&table).await.unwrap().unwrap();
+    let coded = warehouse
+        .lake
+        .coded_provider(&table, version)
+        .await
+        .unwrap();
+    let plain = warehouse
+        .lake
+        .provider(&table, Some(version))
+        .await
+        .unwrap();
+    let code = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+    for (column, in_codes, in_plain) in [
+        ("sex", &code, &DataType::Utf8View),
+        ("municipality_code", &code, &DataType::Utf8View),
+        ("production_mode", &code, &DataType::Utf8View),
+        ("delivery_id", &code, &DataType::Utf8View),
+        ("visit_no", &DataType::Utf8View, &DataType::Utf8View),
+        ("person_pid", &DataType::BinaryView, &DataType::BinaryView),
+        ("visit_on", &DataType::Date32, &DataType::Date32),
+        ("period", &DataType::Int32, &DataType::Int32),
+    ] {
+        let of = |schema: arrow::datatypes::SchemaRef| {
+            schema.field_with_name(column).unwrap().data_type().clone()
+        };
+        assert_eq!(of(coded.schema()), *in_codes, "{column}");
+        assert_eq!(of(plain.schema()), *in_plain, "{column}");
+    }
+}
+
+#[tokio::test]
+async fn stored_relations_change_no_component() {
+    let (warehouse, _) = landed().await;
+    let cells = "SELECT indicator, component, area, area_base, period_start, delivery_id, n, \
+                 encode(persons, 'hex') AS persons, encode(hist, 'hex') AS hist, x, sex \
+                 FROM component.cell ORDER BY indicator, component, area_base, area, period_start, \
+                 delivery_id, sex, age_group, production, profession_group, service_code, task_group";
+    let mut answers = Vec::new();
+    for (one_by_one, partitions) in [(true, 2), (false, 1), (false, 2), (false, 7)] {
+        let options = warehouse.product_options().target_partitions(partitions);
+        let engine = Engine::open(options).await.unwrap();
+        let request = CalcRequest {
+            full: true,
+            one_by_one,
+            ..CalcRequest::default()
+        };
+        let report = engine.calc(&request, &NoProgress).await.unwrap();
+        assert_eq!(report.failed(), 0, "{report:#?}");
+        assert_eq!(report.facts.is_empty(), one_by_one, "{report:#?}");
+        for scan in &report.scans {
+            assert_eq!(scan.gave_way, None, "{scan:#?}");
+        }
+        counts(&report);
+        let admin = session(&engine, Role::Admin).await;
+        answers.push(shown(&admin, cells).await.unwrap());
+    }
+    assert!(answers[0].contains("test.visits") && answers[0].contains("lasu."));
+    for answer in &answers {
+        assert!(*answer == answers[0], "{answer}\n{}", answers[0]);
+    }
+}
+
+#[tokio::test]
+async fn nobody_can_name_what_is_stored() {
+    let (warehouse, _) = landed().await;
+    let engine = warehouse.product_engine().await;
+    calc(&engine).await;
+    let table = fact_table(&warehouse, "home_care_visit").await;
+    for role in [Role::Admin, Role::Analyst, Role::Reader] {
+        let session = session(&engine, role).await;
+        let told = refused(&session, &format!("SELECT count(*) FROM {table}")).await;
+        assert!(told.contains(&table.to_string()), "{told}");
+        let tables = session.tables().await.unwrap();
+        assert!(tables.iter().all(|table| table.schema != "fact"), "{role}");
+    }
+    // A view stays what it was for who may read it.
+    let analyst = session(&engine, Role::Analyst).await;
+    let plan = shown(
+        &analyst,
+        "EXPLAIN SELECT sex FROM conformed.home_care_visit",
+    )
+    .await
+    .unwrap();
+    assert!(plan.contains("client_sex"), "{plan}");
+}
+
+#[tokio::test]
+async fn a_relation_that_breaks_the_rule_is_read_as_a_view() {
+    let (warehouse, _) = landed().await;
+    let file = "sql/conformed/home_care_visit.sql";
+    let good = warehouse.read(file);
+    for (from, to, why) in [
+        (
+            "    s.period,\n",
+            "    CAST(s.period + 1 AS INT) AS period,\n",
+            "a row of `conformed.home_care_visit` is not of the organiser and period of its delivery",
+        ),
+        (
+            "    s.period,\n",
+            "",
+            "sql/conformed/home_care_visit.sql: a stored relation has the column `period` of its staging relation",
+        ),
+        (
+            "-- stored: person_pid, visit_on",
+            "-- stored: person",
+            "there is no column `person` to sort by",
+        ),
+    ] {
+        let text = good.replace(from, to);
+        assert_ne!(text, good);
+        warehouse.write(file, &text);
+        let engine = warehouse.product_engine().await;
+        let report = calc(&engine).await;
+        let told = fact_of(&report, "home_care_visit").gave_way.clone();
+        assert!(
+            told.as_ref().is_some_and(|told| told.contains(why)),
+            "{told:?}"
+        );
+        let admin = session(&engine, Role::Admin).await;
+        let known =
+            "SELECT count(*) > 0 AS known FROM component.cell WHERE indicator = 'test.visits'";
+        assert!(shown(&admin, known).await.unwrap().contains("true"));
+    }
+}
+
+#[tokio::test]
+async fn a_slice_without_rows_is_stored_once_as_empty() {
+    let (warehouse, _) = landed().await;
+    let file = "sql/conformed/home_care_visit.sql";
+    let text = format!(
+        "{}\nWHERE s.visit_on < DATE '2024-03-01'\n",
+        warehouse.read(file)
+    );
+    warehouse.write(file, &text);
+    let engine = warehouse.product_engine().await;
+    let report = calc(&engine).await;
+    let fact = fact_of(&report, "home_care_visit");
+    assert_eq!((fact.slices, fact.stored, &fact.gave_way), (4, 4, &None));
+    let slices = warehouse
+        .lake
+        .slices(&fact_table(&warehouse, "home_care_visit").await, None)
+        .await
+        .unwrap()
+        .unwrap();
+    let empty = slices.slices.values().filter(|s| s.rows == Some(0)).count();
+    assert_eq!(empty, 2);
+    let report = calc(&engine).await;
+    let fact = fact_of(&report, "home_care_visit");
+    assert_eq!((fact.stored, &fact.gave_way), (0, &None));
+}

@@ -1,0 +1,212 @@
+//! Coded slices over storage that fails: old or new, never a slice without its mark; and files that
+//! no version names go away, in time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+use tietopohja_domain::{FixedClock, Timestamp};
+use tietopohja_lake::{CodedSlices, CommitInfo, Lake, LakeError, Slice, TableName};
+use tietopohja_testkit::{Fault, FaultyStore};
+use url::Url;
+
+const HOUR: i64 = 3_600;
+
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Place {
+        let folder = tempfile::tempdir().expect("a folder");
+        Place { folder }
+    }
+
+    /// A lake of a new process, so many seconds after the first.
+    fn lake(&self, store: Arc<dyn ObjectStore>, seconds: i64) -> Arc<Lake> {
+        let folder = self.folder.path().canonicalize().expect("a path");
+        let url = Url::from_directory_path(folder).expect("an address");
+        let now = Timestamp::from_second(1_748_736_000 + seconds).expect("a moment");
+        Arc::new(Lake::with_store(store, url, Arc::new(FixedClock(now))))
+    }
+
+    fn sound(&self, seconds: i64) -> Arc<Lake> {
+        self.lake(Arc::new(LocalFileSystem::new()), seconds)
+    }
+
+    fn files(&self) -> usize {
+        fn count(folder: &std::path::Path) -> usize {
+            std::fs::read_dir(folder)
+                .expect("a folder")
+                .map(|entry| entry.expect("an entry").path())
+                .map(|path| match path.is_dir() {
+                    true => count(&path),
+                    false => usize::from(path.extension().is_some_and(|end| end == "parquet")),
+                })
+                .sum()
+        }
+        count(self.folder.path())
+    }
+}
+
+fn name() -> TableName {
+    TableName::new("fact", "thing").expect("a name")
+}
+
+fn schema() -> Arc<Schema> {
+    Arc::new(Schema::new(vec![
+        Field::new("word", DataType::Utf8, true),
+        Field::new("number", DataType::Int64, true),
+        Field::new("county", DataType::Int32, true),
+        Field::new("period", DataType::Int32, true),
+    ]))
+}
+
+fn rows(count: i64) -> RecordBatch {
+    let words: StringArray = (0..count).map(|n| (n % 3 > 0).then_some("word")).collect();
+    let numbers = Int64Array::from_iter_values(0..count);
+    RecordBatch::try_from_iter([
+        ("number", Arc::new(numbers) as arrow::array::ArrayRef),
+        ("word", Arc::new(words)),
+    ])
+    .expect("a batch")
+}
+
+fn slice(county: i32) -> Slice {
+    Slice::new(&[("county", county), ("period", 202_401)])
+}
+
+/// Writes slices of `(county, rows)` under a mark and drops others, in one commit.
+async fn write(
+    lake: &Arc<Lake>,
+    mark: &str,
+    slices: &[(i32, i64)],
+    dropped: &[i32],
+) -> Result<i64, LakeError> {
+    lake.ensure_table(&name(), schema(), &["county", "period"])
+        .await?;
+    let mut stored = CodedSlices::default();
+    for (county, count) in slices {
+        let mut writer = lake.coded_writer(&name(), 100).await?;
+        writer.begin(slice(*county), mark).await?;
+        for from in (0..*count).step_by(7) {
+            let length = (count - from).min(7) as usize;
+            writer
+                .write(rows(*count).slice(from as usize, length))
+                .await?;
+        }
+        stored.extend(writer.finish().await?);
+    }
+    for county in dropped {
+        stored.drop_slice(slice(*county));
+    }
+    lake.replace_coded(&name(), stored, CommitInfo::default())
+        .await
+}
+
+/// County, rows and whether the mark is `mark`, of each slice, as a new process sees it.
+async fn seen(lake: &Arc<Lake>, mark: &str) -> Vec<(i32, i64, bool)> {
+    let slices = lake.slices(&name(), None).await.expect("slices");
+    let mut found = Vec::new();
+    for (key, files) in slices.expect("a table").slices {
+        let mut numbers = Vec::new();
+        let mut each = |batch: &RecordBatch| {
+            let column = batch.column_by_name("number").expect("a column");
+            numbers.extend(column.as_primitive::<Int64Type>().values().iter().copied());
+        };
+        lake.read(&name(), &slice(key[0]), None, None, &mut each)
+            .await
+            .expect("rows");
+        let count = numbers.len() as i64;
+        assert_eq!(numbers, (0..count).collect::<Vec<_>>(), "order is kept");
+        assert_eq!(files.rows, Some(count as u64));
+        found.push((key[0], count, files.has_mark(mark)));
+    }
+    found
+}
+
+#[tokio::test]
+async fn slices_and_their_marks_are_old_or_new_whatever_write_fails() {
+    let mut failed = 0;
+    for fault in [Fault::Before, Fault::After, Fault::Once] {
+        for fails_at in 0..10 {
+            let place = Place::new();
+            write(&place.sound(0), "old", &[(7, 300), (8, 2)], &[])
+                .await
+                .expect("the first is written");
+            let store = Arc::new(FaultyStore::new(
+                Arc::new(LocalFileSystem::new()),
+                fails_at,
+                fault,
+            ));
+            let ended = write(
+                &place.lake(store.clone(), 0),
+                "new",
+                &[(7, 5), (9, 0)],
+                &[8],
+            )
+            .await;
+            failed += usize::from(ended.is_err());
+            let now = seen(&place.sound(0), "new").await;
+            let new = [(7, 5, true), (9, 0, true)];
+            let old = [(7, 300, false), (8, 2, false)];
+            assert!(now == new || now == old, "{fault:?} {fails_at}: {now:?}");
+            assert!(ended.is_err() || now == new, "{fault:?} {fails_at}");
+            if ended.is_ok() && store.writes() < fails_at {
+                break;
+            }
+        }
+    }
+    assert!(failed > 5, "only {failed} faults were met");
+}
+
+#[tokio::test]
+async fn files_that_no_version_names_go_away_when_nobody_can_be_about_to_commit_them() {
+    let place = Place::new();
+    let here = place.sound(0);
+    write(&here, "old", &[(7, 300), (8, 2)], &[])
+        .await
+        .expect("the first is written");
+    write(&here, "new", &[(7, 5)], &[8])
+        .await
+        .expect("it is replaced");
+    // Stored and never committed.
+    let mut writer = here.coded_writer(&name(), 100).await.expect("a writer");
+    writer.begin(slice(9), "new").await.expect("a slice");
+    writer.write(rows(3)).await.expect("rows");
+    writer.finish().await.expect("it is stored");
+    for (seconds, swept, left) in [(0, 0, 4), (HOUR, 0, 4), (HOUR + 1, 3, 1), (2 * HOUR, 0, 1)] {
+        let lake = place.sound(seconds);
+        let found = lake.sweep_coded(&name()).await.expect("it is swept");
+        assert_eq!((found, place.files()), (swept, left), "after {seconds} s");
+        assert_eq!(seen(&lake, "new").await, [(7, 5, true)]);
+    }
+}
+
+#[tokio::test]
+async fn a_version_tells_the_slices_it_had() {
+    let place = Place::new();
+    let lake = place.sound(0);
+    let first = write(&lake, "a", &[(7, 3)], &[]).await.expect("a version");
+    let second = write(&lake, "b", &[(8, 4)], &[7]).await.expect("a version");
+    for (version, county, mark) in [(first, 7, "a"), (second, 8, "b")] {
+        let found = lake.slices(&name(), Some(version)).await.expect("slices");
+        let found = found.expect("a table");
+        let marks: BTreeMap<i32, bool> = found
+            .slices
+            .iter()
+            .map(|(key, files)| (key[0], files.has_mark(mark)))
+            .collect();
+        assert_eq!((found.version, marks), (version, [(county, true)].into()));
+    }
+    let nothing = TableName::new("fact", "nothing").expect("a name");
+    assert!(
+        lake.slices(&nothing, None)
+            .await
+            .expect("an answer")
+            .is_none()
+    );
+}
