@@ -1,0 +1,183 @@
+"""Ours: the same work as indicators and SQL, each time in a fresh process of the binary.
+
+Here: running `calc` and `sql`, their seconds and peak memory, and the answer read from the tables
+that a run leaves. Seconds of a scan and of the whole run are those that `calc` reports itself; a
+query is measured from outside and holds the start of the process.
+"""
+
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.ipc
+
+from engines import CLASSES, MEASURES, QUERIES
+from lake import SIXTY_IDS, sixty_id
+
+
+class Ours:
+    """One binary over one lake."""
+
+    def __init__(self, binary, lake):
+        self.binary = Path(binary).resolve()
+        self.lake = lake
+
+    def version(self):
+        done = subprocess.run([self.binary, "--version"], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    def plan(self, work):
+        """Which components share a scan, and which have queries of their own."""
+        ids = self.ids(work)
+        if not ids:
+            return None
+        output, *_ = self.spawn("plan", "--explain", "--json", *ids)
+        return json.loads(output)
+
+    def ids(self, work):
+        return SIXTY_IDS if work.name in ("sixty", "fused") else work.indicators
+
+    def start_seconds(self):
+        """What a process costs that has nothing to do."""
+        *_, seconds = self.spawn("sql", "SELECT 1")
+        return seconds
+
+    def spawn(self, *arguments, to=None):
+        """Output, peak memory in MiB, seconds."""
+        begun = time.perf_counter()
+        with open(to or os.devnull, "wb") as file:
+            child = subprocess.Popen(
+                [self.binary, "-C", self.lake.warehouse, *arguments],
+                stdout=file if to else subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            # The report is small; a large answer goes to a file.
+            output = b"" if to else child.stdout.read()
+            errors = child.stderr.read()
+            _, status, usage = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.perf_counter() - begun
+        if child.returncode != 0:
+            raise SystemExit(f"ours: {arguments[:3]} failed:\n{output.decode()[-3000:]}\n{errors.decode()[-3000:]}")
+        return output.decode(), usage.ru_maxrss / 1024, seconds
+
+    def run(self, work, answer):
+        """Computes the work; gives seconds and peak memory, and leaves the answer in the file."""
+        found = {"scan": None, "seconds": 0.0, "peak_mib": 0.0}
+        ids = self.ids(work)
+        if ids:
+            output, peak, _ = self.spawn("calc", "--full", "--json", *ids)
+            report = json.loads(output)
+            gave_way = [scan["gave_way"] for scan in report["scans"] if scan["gave_way"]]
+            found |= {
+                "scan": sum(scan["seconds"] for scan in report["scans"]),
+                "seconds": report["seconds"],
+                "commit": report["commit_seconds"],
+                "values": sum(indicator["seconds"] for indicator in report["indicators"]),
+                "gave_way": gave_way,
+                "peak_mib": peak,
+            }
+        if work.sql:
+            file = QUERIES / "ours" / f"{work.sql}.sql"
+            _, peak, seconds = self.spawn("sql", "-f", str(file), "-o", "arrow", to=answer)
+            found["seconds"] += seconds
+            found["query"] = seconds
+            found["peak_mib"] = max(found["peak_mib"], peak)
+        return found
+
+    def answer(self, work, file):
+        """The answer of the last run, as a table with the columns of the work."""
+        if work.sql:
+            with pyarrow.ipc.open_stream(str(file)) as stream:
+                return stream.read_all()
+        rows = self.values(self.ids(work))
+        return getattr(self, f"_{'sixty' if work.name == 'fused' else work.name}")(rows)
+
+    def values(self, ids):
+        table = self.lake.table("result/indicator_value").to_pyarrow_dataset()
+        wanted = pa.dataset.field("indicator").isin(list(ids))
+        return table.to_table(filter=wanted).to_pylist()
+
+    def _q2(self, rows):
+        return pa.Table.from_pylist(
+            [
+                {
+                    "level": row["area_level"],
+                    "area": row["area"],
+                    "year": row["period_start"].year,
+                    "service_class": row["service_class"],
+                    "clients": row["numerator"],
+                }
+                for row in rows
+                if row["service_class"] is not None
+            ]
+        )
+
+    def _q3(self, rows):
+        cells = {}
+        for row in rows:
+            if row["service_class"] is None:
+                continue
+            key = (row["area"], row["period_start"], row["service_class"])
+            cell = cells.setdefault(key, {})
+            match row["output"]:
+                case "median_days":
+                    cell |= {"median": row["value"], "waits": row["denominator"]}
+                case "p90_days":
+                    cell["p90"] = row["value"]
+                case "share_over":
+                    cell |= {"share_over": row["value"], "over14": row["numerator"]}
+        return self._table(cells, ("county", "month", "service_class"))
+
+    def _q4(self, rows):
+        cells = {}
+        for row in rows:
+            if row["unit_code"] is None:
+                continue
+            cell = cells.setdefault((row["area"], row["unit_code"], row["period_start"]), {})
+            if row["indicator"] == "bench.q4_person_years":
+                cell |= {"person_years": row["value"], "bp_days": row["numerator"]}
+            else:
+                cell |= {"sickness_per_htv": row["value"], "sickness_days": row["numerator"]}
+        return self._table(cells, ("county", "unit_code", "month"))
+
+    def _q7(self, rows):
+        cells = {}
+        for row in rows:
+            if row["service_class"] is None or row["production"] is None:
+                continue
+            key = (row["area"], row["period_start"], row["service_class"], row["production"])
+            cells[key] = {"cost_cents": row["numerator"], "units": row["denominator"], "unit_cost": row["value"]}
+        return self._table(cells, ("county", "month", "service_class", "production"))
+
+    def _q8(self, rows):
+        cells = {}
+        for row in rows:
+            if row["cost_centre"] is None:
+                continue
+            cell = cells.setdefault((row["area"], row["cost_centre"], row["period_start"]), {})
+            if row["output"] == "execution":
+                cell |= {"actual_cents": row["numerator"], "budget_cents": row["denominator"]}
+            else:
+                cell["forecast_cents"] = row["numerator"]
+        return self._table(cells, ("county", "cost_centre", "month"))
+
+    def _sixty(self, rows):
+        of = {sixty_id(service, measure): (service, measure) for service in CLASSES for measure in MEASURES}
+        names = {"visits": "visits", "units": "units", "cost": "cost_cents", "clients": "clients", "over14": "over14"}
+        cells = {}
+        for row in rows:
+            service, measure = of[row["indicator"]]
+            cell = cells.setdefault((row["area"], row["period_start"], service), {})
+            if measure in names:
+                cell[names[measure]] = row["numerator"]
+            if measure == "over14":
+                cell["waits"] = row["denominator"]
+        return self._table(cells, ("county", "month", "service_class"))
+
+    def _table(self, cells, keys):
+        return pa.Table.from_pylist([dict(zip(keys, key)) | cell for key, cell in cells.items()])
