@@ -32,7 +32,7 @@ CLASS_CENTS = np.array([9_500, 31_000, 11_000, 42_000, 14_000, 38_000, 15_500, 8
 CLASS_WAIT = np.array([11, 4, 35, 48, 6, 3, 21, 12, 5, 40, 18, 9, 1, 2], dtype=float)
 MODES = np.array(["1", "2", "3", "4"])
 MODE_SHARE = np.array([0.70, 0.08, 0.16, 0.06])
-CARE = np.array(["YPA", "LAI", "PHO", "KOT", "OMA"])
+CARE = np.array(["YPA", "LAI", "PHO", "KOT", "LSS"])
 MONTH_WEIGHT = np.array([1.08, 1.00, 1.09, 1.02, 1.01, 0.86, 0.62, 0.93, 1.07, 1.10, 1.06, 0.86])
 
 

@@ -198,7 +198,7 @@ def land(lake, binary, source, country, people, rows, seed):
             flush()
     if waiting:
         flush()
-    accepted = sum(lake.table(f"raw/{source}").get_add_actions(flatten=True)["num_records"].to_pylist())
+    accepted = sum(row["num_records"] for row in files_of(lake.table(f"raw/{source}")))
     if accepted != count:
         raise SystemExit(f"{source}: {count} rows were written and {accepted} landed")
     shutil.rmtree(folder)
@@ -210,14 +210,18 @@ def view(lake):
     shutil.rmtree(lake.view, ignore_errors=True)
     for name, table in VIEWS.items():
         root = lake.warehouse / "lake" / table
-        actions = pa.table(lake.table(table).get_add_actions(flatten=True))
-        for at, row in enumerate(actions.to_pylist()):
+        for at, row in enumerate(files_of(lake.table(table))):
             folder = lake.view / name
             for column in ("county", "period"):
                 if f"partition.{column}" in row:
                     folder /= f"{column}={row[f'partition.{column}']}"
             folder.mkdir(parents=True, exist_ok=True)
             os.link(root / row["path"], folder / f"{at:05d}.parquet")
+
+
+def files_of(table):
+    """The live files of a table, as its log names them."""
+    return pa.table(table.get_add_actions(flatten=True)).to_pylist()
 
 
 def size_of(lake, name):
