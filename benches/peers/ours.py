@@ -8,15 +8,17 @@ query is measured from outside and holds the start of the process.
 import json
 import os
 import subprocess
-import time
+import sys
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.dataset
+import pyarrow.compute as pc
 import pyarrow.ipc
 
 from engines import CLASSES, MEASURES, QUERIES
 from lake import SIXTY_IDS, sixty_id
+
+HERE = Path(__file__).parent
 
 
 class Ours:
@@ -48,22 +50,21 @@ class Ours:
 
     def spawn(self, *arguments, to=None):
         """Output, peak memory in MiB, seconds."""
-        begun = time.perf_counter()
+        measured = self.lake.folder / "launch.json"
+        command = [sys.executable, "-I", "-S", HERE / "launch.py", measured]
+        command += [self.binary, "-C", self.lake.warehouse, *arguments]
         with open(to or os.devnull, "wb") as file:
-            child = subprocess.Popen(
-                [self.binary, "-C", self.lake.warehouse, *arguments],
+            done = subprocess.run(
+                [str(part) for part in command],
                 stdout=file if to else subprocess.PIPE,
                 stderr=subprocess.PIPE,
+                check=False,
             )
-            # The report is small; a large answer goes to a file.
-            output = b"" if to else child.stdout.read()
-            errors = child.stderr.read()
-            _, status, usage = os.wait4(child.pid, 0)
-            child.returncode = os.waitstatus_to_exitcode(status)
-        seconds = time.perf_counter() - begun
-        if child.returncode != 0:
-            raise SystemExit(f"ours: {arguments[:3]} failed:\n{output.decode()[-3000:]}\n{errors.decode()[-3000:]}")
-        return output.decode(), usage.ru_maxrss / 1024, seconds
+        output, errors = (done.stdout or b"").decode(), done.stderr.decode()
+        if done.returncode != 0:
+            raise SystemExit(f"ours: {arguments[:3]} failed:\n{output[-3000:]}\n{errors[-3000:]}")
+        found = json.loads(measured.read_text(encoding="utf-8"))
+        return output, found["peak_mib"], found["seconds"]
 
     def run(self, work, answer):
         """Computes the work; gives seconds and peak memory, and leaves the answer in the file."""
@@ -98,9 +99,9 @@ class Ours:
         return getattr(self, f"_{'sixty' if work.name == 'fused' else work.name}")(rows)
 
     def values(self, ids):
-        table = self.lake.table("result/indicator_value").to_pyarrow_dataset()
-        wanted = pa.dataset.field("indicator").isin(list(ids))
-        return table.to_table(filter=wanted).to_pylist()
+        table = self.lake.table("result/indicator_value").to_pyarrow_dataset().to_table()
+        wanted = pc.is_in(table["indicator"].cast(pa.string()), pa.array(ids))
+        return table.filter(wanted).to_pylist()
 
     def _q2(self, rows):
         return pa.Table.from_pylist(

@@ -20,7 +20,7 @@ counted AS (
         county_code AS county,
         service_code,
         unnest(person_days(
-            first_day, last_care_day, 1, range(DATE '2023-01-01', DATE '2026-01-02', INTERVAL '1 month')
+            first_day, last_care_day, 1, generate_series(DATE '2023-01-01', DATE '2026-01-01', INTERVAL '1 month')
         )) AS of_month
     FROM piece
     WHERE first_day <= last_care_day
