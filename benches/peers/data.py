@@ -124,7 +124,9 @@ class People:
         count = min(max(rows // 12, 4_000), 6_000_000)
         sizes = np.maximum(rng.multinomial(count, country.share), 20)
         count = int(sizes.sum())
-        age = np.clip(np.where(rng.random(count) < 0.45, rng.normal(72, 13, count), rng.uniform(0, 95, count)), 0, 104)
+        age = np.where(rng.random(count) < 0.45, rng.normal(72, 13, count), rng.uniform(0, 95, count))
+        # Who would be too old is as much younger, so that nobody gathers on one day of birth.
+        age = np.abs(np.where(age > 104, 208 - age, age))
         births = day(2022, 12, 31) - (age * 365.25).astype(int)
         self.codes = identity_codes(births, rng)
         ends = np.cumsum(sizes)

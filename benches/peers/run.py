@@ -312,7 +312,26 @@ def markdown(heads, rows):
 
 
 def table(results):
-    return "\n" + markdown(HEADS, [cells(line) for line in lines(results)]) + "\n"
+    parts = [markdown(HEADS, [cells(line) for line in lines(results)]), markdown(SPENT_HEADS, spent(results))]
+    return "\n" + "\n\n".join(parts) + "\n"
+
+
+SPENT_HEADS = ["work", "scan", "values and own queries", "commit", "the rest", "query after", "whole"]
+
+
+def spent(results):
+    """Where ours spends its time, by question."""
+    for line in lines(results):
+        name = line["work"].ours if line["work"].ours in results["works"] else line["work"].name
+        if name != line["work"].name:
+            continue
+        scan, values, commit, query, whole = (
+            median(results, name, "ours", what) for what in ("scan", "values", "commit", "query", "seconds")
+        )
+        if whole is None:
+            continue
+        rest = None if values is None else max(whole - scan - values - commit - (query or 0), 0)
+        yield [line["work"].title, *(number(part) for part in (scan, values, commit, rest, query, whole))]
 
 
 def machine():
@@ -363,6 +382,10 @@ values of every area and period, protection and the commit; SQL is a fresh proce
 is its start.
 
 {markdown(HEADS, [cells(line) for line in lines(results)])}
+
+What the seconds of ours are made of:
+
+{markdown(SPENT_HEADS, spent(results))}
 {alone}"""
 
 
