@@ -21,6 +21,10 @@ from lake import SIXTY_IDS, sixty_id
 HERE = Path(__file__).parent
 
 
+class Failed(Exception):
+    """A run that gave no answer, with what it said."""
+
+
 class Ours:
     """One binary over one lake."""
 
@@ -62,7 +66,7 @@ class Ours:
             )
         output, errors = (done.stdout or b"").decode(), done.stderr.decode()
         if done.returncode != 0:
-            raise SystemExit(f"ours: {arguments[:3]} failed:\n{output[-3000:]}\n{errors[-3000:]}")
+            raise Failed(f"{' '.join(arguments[:3])} gave {done.returncode}: {errors.strip() or output}"[:2000])
         found = json.loads(measured.read_text(encoding="utf-8"))
         return output, found["peak_mib"], found["seconds"]
 

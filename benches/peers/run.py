@@ -21,7 +21,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 import lake as lakes
-from ours import Ours
+from ours import Failed, Ours
 from work import WORKS, answer_of, differences
 
 HERE = Path(__file__).parent
@@ -41,7 +41,7 @@ def main():
     made = make(asked, lake, asked.rows)
     results = measure(asked, lake, made, chosen(asked.only), asked.rounds)
     print(table(results))
-    if results["differences"]:
+    if wrong(results):
         return failed(results)
     if asked.write:
         path = REPOSITORY / "docs/reference/performance.md"
@@ -125,9 +125,10 @@ def measure(asked, lake, made, works, rounds):
         "runs": [],
         "load": [],
         "differences": {},
+        "failures": {},
     }
     for work in works:
-        plan = ours.plan(work) if "ours" in taking_part else None
+        plan = planned(ours, work) if "ours" in taking_part else None
         # Only what was never computed is planned; a lake that was used before remembers.
         if plan and (plan["scans"] or plan["alone"]):
             results["alone"][work.name] = [part["component"] for part in plan["alone"]]
@@ -140,11 +141,19 @@ def measure(asked, lake, made, works, rounds):
             compared = {}
             for engine in order[turn:] + order[:turn]:
                 file = answers / f"{work.name}.{engine}"
-                if engine == "ours":
-                    run = ours.run(work, file)
-                else:
-                    run = child(asked, lake, engine, work.name, file)
-                    results["versions"][engine] = run.pop("version")
+                if results["failures"].get(work.name, {}).get(engine):
+                    continue
+                try:
+                    if engine == "ours":
+                        run = ours.run(work, file)
+                    else:
+                        run = child(asked, lake, engine, work.name, file)
+                        results["versions"][engine] = run.pop("version")
+                except Failed as failure:
+                    results["failures"].setdefault(work.name, {})[engine] = str(failure)
+                    print(f"  round {round_ + 1} {work.name:6} {engine:13} FAILED: {failure}", flush=True)
+                    file.unlink(missing_ok=True)
+                    continue
                 results["runs"].append({"round": round_, "work": work.name, "engine": engine} | run)
                 print(f"  round {round_ + 1} {work.name:6} {engine:13} {told(run)}", flush=True)
                 if round_ == 0:
@@ -157,6 +166,13 @@ def measure(asked, lake, made, works, rounds):
     kept = lake.results / f"{datetime.datetime.now():%Y%m%d-%H%M%S}.json"
     kept.write_text(json.dumps(results, indent=1), encoding="utf-8")
     return results
+
+
+def planned(ours, work):
+    try:
+        return ours.plan(work)
+    except Failed as failure:
+        raise SystemExit(f"ours cannot plan {work.name}: {failure}") from failure
 
 
 def remembered(lake, alone):
@@ -185,7 +201,7 @@ def compare(asked, lake, work, compared, answers, results):
             continue
         for engine in engines(asked):
             file = answers / f"{source.name}.{engine}"
-            if (engine == "ours") != engine_is_ours or engine in compared or not file_or_ours(file, engine):
+            if (engine == "ours") != engine_is_ours or engine in compared or not answered(results, source, engine, file):
                 continue
             if engine == "ours":
                 found = Ours(asked.binary, lake).answer(source, file)
@@ -204,8 +220,10 @@ def compare(asked, lake, work, compared, answers, results):
     print(flush=True)
 
 
-def file_or_ours(file, engine):
-    return engine == "ours" or file.exists()
+def answered(results, work, engine, file):
+    """Whether an engine has answered a question in this run."""
+    ran = any(run["work"] == work.name and run["engine"] == engine for run in results["runs"])
+    return ran and (engine == "ours" or file.exists())
 
 
 def child(asked, lake, engine, work, file, *more):
@@ -213,7 +231,7 @@ def child(asked, lake, engine, work, file, *more):
     command = [sys.executable, HERE / "child.py", engine, work, lake.view, file, "--threads", str(asked.threads), *more]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise SystemExit(f"{engine} failed on {work} with {done.returncode}:\n{done.stderr[-3000:]}")
+        raise Failed(f"{engine} gave {done.returncode}: {done.stderr[-1500:]}")
     return json.loads(done.stdout.splitlines()[-1]) if not more else {}
 
 
@@ -223,7 +241,15 @@ def told(run):
     return f"{scan}{run['seconds']:.2f} s {run['peak_mib']:.0f} MiB{gave_way}"
 
 
+def wrong(results):
+    """Whether answers differ, or ours has none. A peer that gives up is told in the table."""
+    return bool(results["differences"]) or any("ours" in found for found in results["failures"].values())
+
+
 def failed(results):
+    for work, found in results["failures"].items():
+        for engine, message in found.items():
+            print(f"{work}: {engine} failed: {message}")
     for work, pairs in results["differences"].items():
         for pair, found in pairs.items():
             print(f"{work}: {pair} differ:")
@@ -263,6 +289,9 @@ def lines(results):
             "best": min(known) if known else None,
             "scan": scan,
             "whole": median(results, ours_of, "ours", "seconds"),
+            "failed": results["failures"].get(peers_of, {}).keys() | (
+                {"ours"} & results["failures"].get(ours_of, {}).keys()
+            ),
             "peak_peers": min((peak for peak in peaks if peak is not None), default=None),
             "peak_ours": median(results, ours_of, "ours", "peak_mib"),
         }
@@ -294,10 +323,10 @@ HEADS = [
 def cells(line):
     return [
         line["work"].title,
-        *(number(line["peers"][peer]) for peer in PEERS),
+        *("failed" if peer in line["failed"] else number(line["peers"][peer]) for peer in PEERS),
         number(line["native"]),
         number(line["scan"]),
-        number(line["whole"]),
+        "failed" if "ours" in line["failed"] else number(line["whole"]),
         ratio(line["best"], line["scan"]),
         ratio(line["best"], line["whole"]),
         "–" if line["peak_peers"] is None else f"{line['peak_peers']:.0f}",
@@ -393,11 +422,11 @@ def scale(asked):
     """The same questions over lakes of several sizes: seconds for each million rows should not grow."""
     sizes = sorted(int(size) for size in asked.scale_rows.split(","))
     works = chosen(asked.only or ",".join(SCALED))
-    rows, wrong = [], 0
+    rows, bad = [], 0
     for size in sizes:
         lake = lakes.Lake((asked.lake or CACHE) / str(size))
         results = measure(asked, lake, make(asked, lake, size), works, asked.rounds)
-        wrong |= failed(results) if results["differences"] else 0
+        bad |= failed(results) if wrong(results) else 0
         for line in lines(results):
             rows.append(
                 [
@@ -416,7 +445,7 @@ def scale(asked):
              "MiB, least of peers", "MiB, ours", "ours is"]
     order = {work.title: at for at, work in enumerate(works)}
     print("\n" + markdown(heads, sorted(rows, key=lambda row: (order[row[0]], float(row[1])))))
-    return wrong
+    return bad
 
 
 if __name__ == "__main__":
