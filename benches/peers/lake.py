@@ -63,12 +63,11 @@ role = "tietojohtaja"
 review_by = 2027-03-31
 
 [source.events]
-table = "conformed.bench_care_event"
+table = "conformed.{relation}"
 where = "service_class = '{service}'"
 time = "event_on"
 county = "county_code"
-person = "person_pid"
-deliveries = ["bench_care_event"]
+{person}deliveries = ["bench_care_event"]
 
 {parts}
 [time]
@@ -76,7 +75,7 @@ grains = ["month"]
 [area]
 levels = ["county"]
 [disclosure]
-profile = "person_count"
+profile = "{profile}"
 """
 
 COUNT = '[{}]\nfrom = "events"\nagg = "count"\n'
@@ -106,12 +105,31 @@ SIXTY = {
 }
 
 
-def sixty_id(service, measure):
-    """The id of one of the sixty indicators."""
-    return f"bench.i{service}_{measure}"
+def sixty_id(service, measure, protected=False):
+    """The id of one of the sixty indicators, or of the same protected by the persons behind it."""
+    return f"bench.{'p' if protected else 'i'}{service}_{measure}"
 
 
-SIXTY_IDS = tuple(sixty_id(service, measure) for service in CLASSES for measure in MEASURES)
+def sixty_ids(protected=False):
+    """All sixty."""
+    return tuple(sixty_id(service, measure, protected) for service in CLASSES for measure in MEASURES)
+
+
+def sixty_definition(service, measure, protected):
+    """The definition of one of them. Only who counts persons must read them; who is protected does too."""
+    kind, title, unit, parts = SIXTY[measure]
+    persons = protected or measure == "clients"
+    return INDICATOR.format(
+        id=sixty_id(service, measure, protected),
+        kind=kind,
+        title=title,
+        unit=unit,
+        parts=parts,
+        service=service,
+        relation="bench_care_event" if persons else "bench_service_event",
+        person='person = "person_pid"\n' if persons else "",
+        profile="person_count" if persons else "public_money",
+    )
 
 
 class Lake:
@@ -140,6 +158,8 @@ def make(lake, binary, rows, seed, threads, memory_mib):
     if made:
         if (made["rows"], made["seed"]) != (rows, seed):
             raise SystemExit(f"{lake.folder} holds {made['rows']} rows of seed {made['seed']}: name another --lake")
+        # Definitions of the benches may have changed since; the rows have not.
+        definitions_of(lake)
         return made
     shutil.rmtree(lake.folder, ignore_errors=True)
     warehouse(lake, binary, threads, memory_mib)
@@ -157,22 +177,27 @@ def make(lake, binary, rows, seed, threads, memory_mib):
 
 def warehouse(lake, binary, threads, memory_mib):
     """A warehouse as `init` makes it, with the definitions of the benches."""
-    shutil.copytree(HERE / "warehouse", lake.warehouse)
+    definitions_of(lake)
+    settings = SETTINGS.format(threads=threads, memory=memory_mib)
+    (lake.warehouse / "tietopohja.toml").write_text(settings, encoding="utf-8")
+    run([binary, "init", lake.warehouse])
+    # Loads the reference data, and tells what is wrong with a definition before hours of landing.
+    run([binary, "-C", lake.warehouse, "plan", "--json", "bench.q1_visits"])
+
+
+def definitions_of(lake):
+    """Lays the contracts, relations and indicators of the benches into the warehouse."""
+    shutil.copytree(HERE / "warehouse", lake.warehouse, dirs_exist_ok=True)
     definitions = lake.warehouse / "definitions"
     (definitions / "codes").mkdir(exist_ok=True)
     lists = {"bench.unit": (data.unit_codes(), "Yksikkö"), "bench.cost_centre": (data.cost_centres(), "Kustannuspaikka")}
     for name, (codes, word) in lists.items():
         (definitions / f"codes/{name}.csv").write_text(data.code_list(codes, word), encoding="utf-8")
     for service in CLASSES:
-        for measure, (kind, title, unit, parts) in SIXTY.items():
-            id_ = sixty_id(service, measure)
-            text = INDICATOR.format(id=id_, kind=kind, title=title, unit=unit, parts=parts, service=service)
-            (definitions / f"indicators/{id_}.toml").write_text(text, encoding="utf-8")
-    settings = SETTINGS.format(threads=threads, memory=memory_mib)
-    (lake.warehouse / "tietopohja.toml").write_text(settings, encoding="utf-8")
-    run([binary, "init", lake.warehouse])
-    # Loads the reference data, and tells what is wrong with a definition before hours of landing.
-    run([binary, "-C", lake.warehouse, "plan", "--json", "bench.q1_visits"])
+        for measure in MEASURES:
+            for protected in (False, True):
+                file = definitions / f"indicators/{sixty_id(service, measure, protected)}.toml"
+                file.write_text(sixty_definition(service, measure, protected), encoding="utf-8")
 
 
 def land(lake, binary, source, country, people, rows, seed):

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.ipc
 
 from engines import CLASSES, MEASURES, QUERIES
-from lake import SIXTY_IDS, sixty_id
+from lake import sixty_id, sixty_ids
 
 HERE = Path(__file__).parent
 
@@ -45,7 +45,9 @@ class Ours:
         return json.loads(output)
 
     def ids(self, work):
-        return SIXTY_IDS if work.name in ("sixty", "fused") else work.indicators
+        if work.name in ("sixty", "fused", "protected"):
+            return sixty_ids(work.name == "protected")
+        return work.indicators
 
     def start_seconds(self):
         """What a process costs that has nothing to do."""
@@ -100,7 +102,7 @@ class Ours:
             with pyarrow.ipc.open_stream(str(file)) as stream:
                 return stream.read_all()
         rows = self.values(self.ids(work))
-        return getattr(self, f"_{'sixty' if work.name == 'fused' else work.name}")(rows)
+        return getattr(self, f"_{work.name}", self._sixty)(rows)
 
     def values(self, ids):
         table = self.lake.table("result/indicator_value").to_pyarrow_dataset().to_table()
@@ -172,7 +174,12 @@ class Ours:
         return self._table(cells, ("county", "cost_centre", "month"))
 
     def _sixty(self, rows):
-        of = {sixty_id(service, measure): (service, measure) for service in CLASSES for measure in MEASURES}
+        of = {
+            sixty_id(service, measure, protected): (service, measure)
+            for service in CLASSES
+            for measure in MEASURES
+            for protected in (False, True)
+        }
         names = {"visits": "visits", "units": "units", "cost": "cost_cents", "clients": "clients", "over14": "over14"}
         cells = {}
         for row in rows:

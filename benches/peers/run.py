@@ -84,6 +84,8 @@ def chosen(only):
     for name in names:
         if name not in known:
             raise SystemExit(f"there is no question `{name}`; there are {', '.join(known)}")
+    # A question that another one's runs stand for brings that one along.
+    names += [other for work in WORKS if work.name in names for other in (work.peers, work.ours) if other]
     return [work for work in WORKS if not names or work.name in names]
 
 

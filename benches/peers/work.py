@@ -140,7 +140,7 @@ WORKS = [
         "60 indicators, fused by hand",
         ("county", "month", "service_class"),
         ("visits", "units", "cost_cents", "waits", "over14", "clients"),
-        how="60 indicators, one scan",
+        how="60 indicators, two scans",
         present="visits",
     ),
     Work(
@@ -148,10 +148,19 @@ WORKS = [
         "60 indicators, one by one",
         ("county", "month", "service_class"),
         ("visits", "units", "cost_cents", "waits", "over14", "clients"),
-        how="60 indicators, one scan",
+        how="60 indicators, two scans",
         ours="fused",
         present="visits",
         one_by_one=True,
+    ),
+    Work(
+        "protected",
+        "60 indicators, each also counting who is behind a cell",
+        ("county", "month", "service_class"),
+        ("visits", "units", "cost_cents", "waits", "over14", "clients"),
+        how="60 indicators, one scan",
+        peers="fused",
+        present="visits",
     ),
 ]
 
