@@ -41,7 +41,7 @@ class Ours:
         ids = self.ids(work)
         if not ids:
             return None
-        output, *_ = self.spawn("plan", "--explain", "--json", *ids)
+        output, _ = self.spawn("plan", "--explain", "--json", *ids)
         return json.loads(output)
 
     def ids(self, work):
@@ -51,11 +51,11 @@ class Ours:
 
     def start_seconds(self):
         """What a process costs that has nothing to do."""
-        *_, seconds = self.spawn("sql", "SELECT 1")
-        return seconds
+        _, used = self.spawn("sql", "SELECT 1")
+        return used["seconds"]
 
     def spawn(self, *arguments, to=None):
-        """Output, peak memory in MiB, seconds."""
+        """Output, and seconds, seconds of the processor and peak memory in MiB."""
         measured = self.lake.folder / "launch.json"
         command = [sys.executable, "-I", "-S", HERE / "launch.py", measured]
         command += [self.binary, "-C", self.lake.warehouse, *arguments]
@@ -69,15 +69,14 @@ class Ours:
         output, errors = (done.stdout or b"").decode(), done.stderr.decode()
         if done.returncode != 0:
             raise Failed(f"{' '.join(arguments[:3])} gave {done.returncode}: {errors.strip() or output}"[:2000])
-        found = json.loads(measured.read_text(encoding="utf-8"))
-        return output, found["peak_mib"], found["seconds"]
+        return output, json.loads(measured.read_text(encoding="utf-8"))
 
     def run(self, work, answer):
         """Computes the work; gives seconds and peak memory, and leaves the answer in the file."""
-        found = {"scan": None, "seconds": 0.0, "peak_mib": 0.0}
+        found = {"scan": None, "seconds": 0.0, "cpu": 0.0, "peak_mib": 0.0}
         ids = self.ids(work)
         if ids:
-            output, peak, _ = self.spawn("calc", "--full", "--json", *ids)
+            output, used = self.spawn("calc", "--full", "--json", *ids)
             report = json.loads(output)
             gave_way = [scan["gave_way"] for scan in report["scans"] if scan["gave_way"]]
             found |= {
@@ -86,14 +85,16 @@ class Ours:
                 "commit": report["commit_seconds"],
                 "values": sum(indicator["seconds"] for indicator in report["indicators"]),
                 "gave_way": gave_way,
-                "peak_mib": peak,
+                "cpu": used["cpu"],
+                "peak_mib": used["peak_mib"],
             }
         if work.sql:
             file = QUERIES / "ours" / f"{work.sql}.sql"
-            _, peak, seconds = self.spawn("sql", "-f", str(file), "-o", "arrow", to=answer)
-            found["seconds"] += seconds
-            found["query"] = seconds
-            found["peak_mib"] = max(found["peak_mib"], peak)
+            _, used = self.spawn("sql", "-f", str(file), "-o", "arrow", to=answer)
+            found["seconds"] += used["seconds"]
+            found["query"] = used["seconds"]
+            found["cpu"] += used["cpu"]
+            found["peak_mib"] = max(found["peak_mib"], used["peak_mib"])
         return found
 
     def answer(self, work, file):

@@ -240,7 +240,7 @@ def child(asked, lake, engine, work, file, *more):
 def told(run):
     scan = f"scan {run['scan']:.2f} " if run.get("scan") else ""
     gave_way = f" GAVE WAY: {run['gave_way'][0][:80]}" if run.get("gave_way") else ""
-    return f"{scan}{run['seconds']:.2f} s {run['peak_mib']:.0f} MiB{gave_way}"
+    return f"{scan}{run['seconds']:.2f} s (processor {run['cpu']:.2f}) {run['peak_mib']:.0f} MiB{gave_way}"
 
 
 def wrong(results):

@@ -1,37 +1,33 @@
 -- grain: one row per county, service and month
 -- key: county, service_code, month
--- The spells of a person are sorted and folded in an array: days that an earlier spell
--- covers are cut off, and what is left leaves two marks, as spells of work do.
-WITH person AS (
+-- Days of a person that an earlier spell covers are cut off; what is left leaves two
+-- marks, as spells of work do.
+WITH piece AS (
     SELECT
         county,
         service_code,
-        arraySort(groupArray((
-            toInt32(started_on),
+        greatest(
+            first_day,
+            max(last_day) OVER (
+                PARTITION BY client_pid, county, service_code ORDER BY first_day, last_day
+                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            ) + 1,
+            toInt32(toDate32('2023-01-01'))
+        ) AS first_left,
+        last_day
+    FROM (
+        SELECT
+            county,
+            service_code,
+            client_pid,
+            toInt32(started_on) AS first_day,
             multiIf(
                 ended_on IS NULL OR ended_on > toDate32('2025-12-31'), toInt32(toDate32('2025-12-31')),
                 ended_on = started_on, toInt32(started_on),
                 toInt32(assumeNotNull(ended_on)) - 1
-            )
-        ))) AS spells
-    FROM {care_spell}
-    GROUP BY county, service_code, client_pid
-),
-piece AS (
-    SELECT
-        county,
-        service_code,
-        arrayJoin(arrayMap(
-            (s, before) -> (greatest(s.1, before + 1, toInt32(toDate32('2023-01-01'))), s.2),
-            spells,
-            arrayPopBack(arrayPushFront(
-                arrayMap(
-                    n -> arrayMax(arraySlice(spells.2, 1, n)), arrayEnumerate(spells)
-                ),
-                0
-            ))
-        )) AS days
-    FROM person
+            ) AS last_day
+        FROM {care_spell}
+    )
 ),
 marks AS (
     SELECT
@@ -41,9 +37,9 @@ marks AS (
         sum(at.2) AS weight,
         -sum(at.2 * (toDayOfMonth(toDate32(at.1)) - 1)) AS rest
     FROM (
-        SELECT county, service_code, arrayJoin([(days.1, 1), (days.2 + 1, -1)]) AS at
+        SELECT county, service_code, arrayJoin([(first_left, 1), (last_day + 1, -1)]) AS at
         FROM piece
-        WHERE days.1 <= days.2
+        WHERE first_left <= last_day
     )
     WHERE at.1 <= toInt32(toDate32('2025-12-31'))
     GROUP BY county, service_code, month

@@ -1,37 +1,26 @@
 -- grain: one row per county, month and service class
 -- key: county, month, service_class
--- Days are small whole numbers: rows are counted by day first. A quantile that falls
--- between two waits is their mean.
-WITH by_day AS (
+-- A quantile that falls between two waits is their mean: the one just below the share
+-- and the one just above it. Shares this near differ only where it falls between.
+WITH wait AS (
     SELECT
         county,
         date_trunc('month', event_on) AS month,
         service_class,
-        event_on - referred_on AS days,
-        count(*) AS n
+        count(*) AS waits,
+        count(*) FILTER (WHERE event_on - referred_on > 14) AS over14,
+        quantile_disc(event_on - referred_on, [0.499999999, 0.500000001, 0.899999999, 0.900000001]) AS days
     FROM care_event
     WHERE referred_on IS NOT NULL
     GROUP BY ALL
-),
-up_to AS (
-    SELECT
-        county,
-        month,
-        service_class,
-        days,
-        n,
-        sum(n) OVER (PARTITION BY county, month, service_class ORDER BY days) AS upto,
-        sum(n) OVER (PARTITION BY county, month, service_class) AS total
-    FROM by_day
 )
 SELECT
     county,
     month,
     service_class,
-    max(total) AS waits,
-    coalesce(sum(n) FILTER (WHERE days > 14), 0) AS over14,
-    (min(days) FILTER (WHERE upto * 2 >= total) + min(days) FILTER (WHERE upto * 2 > total)) / 2.0 AS median,
-    (min(days) FILTER (WHERE upto * 10 >= total * 9) + min(days) FILTER (WHERE upto * 10 > total * 9)) / 2.0 AS p90,
-    coalesce(sum(n) FILTER (WHERE days > 14), 0) * 100.0 / max(total) AS share_over
-FROM up_to
-GROUP BY ALL
+    waits,
+    over14,
+    (days[1] + days[2]) / 2.0 AS median,
+    (days[3] + days[4]) / 2.0 AS p90,
+    over14 * 100.0 / waits AS share_over
+FROM wait
