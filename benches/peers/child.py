@@ -1,7 +1,7 @@
 """One peer answers one question, in a process of its own, so that its memory is its own.
 
-Prints a line of JSON: the version, and the seconds of the answer by the clock and of the processor. Opening files and handing the
-answer over are not in the seconds.
+Prints a line of JSON: the version, the seconds of the answer by the clock and of the processor, and
+the peak of memory. Opening files and handing the answer over are not in the seconds.
 """
 
 import argparse

@@ -363,7 +363,9 @@ class Polars:
         marks = pl.concat(
             [
                 spells.select(*by, "n", pl.col("first").alias("at")),
-                spells.filter(pl.col("next") <= pl.date(2025, 12, 31)).select(*by, -pl.col("n"), pl.col("next").alias("at")),
+                spells.filter(pl.col("next") <= pl.date(2025, 12, 31)).select(
+                    *by, -pl.col("n"), pl.col("next").alias("at")
+                ),
             ]
         )
         sick = (

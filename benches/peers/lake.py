@@ -190,7 +190,10 @@ def definitions_of(lake):
     shutil.copytree(HERE / "warehouse", lake.warehouse, dirs_exist_ok=True)
     definitions = lake.warehouse / "definitions"
     (definitions / "codes").mkdir(exist_ok=True)
-    lists = {"bench.unit": (data.unit_codes(), "Yksikkö"), "bench.cost_centre": (data.cost_centres(), "Kustannuspaikka")}
+    lists = {
+        "bench.unit": (data.unit_codes(), "Yksikkö"),
+        "bench.cost_centre": (data.cost_centres(), "Kustannuspaikka"),
+    }
     for name, (codes, word) in lists.items():
         (definitions / f"codes/{name}.csv").write_text(data.code_list(codes, word), encoding="utf-8")
     for service in CLASSES:

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pyarrow as pa
@@ -36,13 +37,15 @@ class Ours:
         done = subprocess.run([self.binary, "--version"], capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
-    def plan(self, work):
-        """Which components share a scan, and which have queries of their own."""
-        ids = self.ids(work)
-        if not ids:
-            return None
-        output, _ = self.spawn("plan", "--explain", "--json", *ids)
-        return json.loads(output)
+    def components(self, id_):
+        """The components of an indicator, as its definition names them."""
+        path = self.lake.warehouse / f"definitions/indicators/{id_}.toml"
+        text = tomllib.loads(path.read_text(encoding="utf-8"))
+        names = [side for side in ("numerator", "denominator") if "from" in text.get(side, {})]
+        names += list(text.get("component", {}))
+        if "duration" in text:
+            names += ["waits", *(out["name"] for out in text["output"] if out["stat"] == "share_over")]
+        return {f"{id_}/{name}" for name in names}
 
     def ids(self, work):
         if work.name in ("sixty", "fused", "protected"):
@@ -79,12 +82,16 @@ class Ours:
             output, used = self.spawn("calc", "--full", "--json", *ids)
             report = json.loads(output)
             gave_way = [scan["gave_way"] for scan in report["scans"] if scan["gave_way"]]
+            shared = {part for scan in report["scans"] if not scan["gave_way"] for part in scan["components"]}
+            wanted = set().union(*(self.components(id_) for id_ in ids))
             found |= {
                 "scan": sum(scan["seconds"] for scan in report["scans"]),
                 "seconds": report["seconds"],
                 "commit": report["commit_seconds"],
                 "values": sum(indicator["seconds"] for indicator in report["indicators"]),
+                "scans": len(report["scans"]),
                 "gave_way": gave_way,
+                "alone": sorted(wanted - shared),
                 "cpu": used["cpu"],
                 "peak_mib": used["peak_mib"],
             }

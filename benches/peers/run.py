@@ -56,7 +56,8 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="", help="questions, such as q1,q2")
     parser.add_argument("--engines", default="", help="such as ours,duckdb; all of them without it")
-    parser.add_argument("--binary", type=Path, default=binary(), help="the tietopohja that makes the lake and is measured")
+    help_ = "the tietopohja that makes the lake and is measured"
+    parser.add_argument("--binary", type=Path, default=binary(), help=help_)
     parser.add_argument("--lake", type=Path, help="where the lake is, or will be made")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--memory-mib", type=int, default=1024, help="what ours may use for queries")
@@ -68,6 +69,17 @@ def arguments():
     if not asked.binary or not asked.binary.exists():
         parser.error("there is no binary: build it with `cargo build --release`, or name it with --binary")
     return asked
+
+
+def command(asked, made, works, rounds):
+    """The command that measures the same again; where the binary and the lake lie is nobody's matter."""
+    words = ["python benches/peers/run.py", f"--rows {made['rows']}", f"--rounds {rounds}", f"--seed {made['seed']}"]
+    words += [f"--threads {asked.threads}", f"--memory-mib {asked.memory_mib}"]
+    if len(works) < len(WORKS):
+        words.append(f"--only {','.join(work.name for work in works)}")
+    if asked.engines:
+        words.append(f"--engines {asked.engines}")
+    return " ".join(words)
 
 
 def binary():
@@ -115,7 +127,7 @@ def measure(asked, lake, made, works, rounds):
     answers.mkdir(exist_ok=True)
     results = {
         "at": datetime.datetime.now().astimezone().isoformat(timespec="minutes"),
-        "command": " ".join(["python", "benches/peers/run.py", *sys.argv[1:]]),
+        "command": command(asked, made, works, rounds),
         "machine": machine(),
         "made": made,
         "care_event_bytes": lakes.size_of(lake, "care_event"),
@@ -129,12 +141,6 @@ def measure(asked, lake, made, works, rounds):
         "differences": {},
         "failures": {},
     }
-    for work in works:
-        plan = planned(ours, work) if "ours" in taking_part else None
-        # Only what was never computed is planned; a lake that was used before remembers.
-        if plan and (plan["scans"] or plan["alone"]):
-            results["alone"][work.name] = [part["component"] for part in plan["alone"]]
-    results["alone"] = remembered(lake, results["alone"])
     for round_ in range(rounds):
         results["load"].append([round(value, 2) for value in os.getloadavg()])
         for work in works:
@@ -156,6 +162,8 @@ def measure(asked, lake, made, works, rounds):
                     print(f"  round {round_ + 1} {work.name:6} {engine:13} FAILED: {failure}", flush=True)
                     file.unlink(missing_ok=True)
                     continue
+                if run.get("alone"):
+                    results["alone"][work.name] = run["alone"]
                 results["runs"].append({"round": round_, "work": work.name, "engine": engine} | run)
                 print(f"  round {round_ + 1} {work.name:6} {engine:13} {told(run)}", flush=True)
                 if round_ == 0:
@@ -168,21 +176,6 @@ def measure(asked, lake, made, works, rounds):
     kept = lake.results / f"{datetime.datetime.now():%Y%m%d-%H%M%S}.json"
     kept.write_text(json.dumps(results, indent=1), encoding="utf-8")
     return results
-
-
-def planned(ours, work):
-    try:
-        return ours.plan(work)
-    except Failed as failure:
-        raise SystemExit(f"ours cannot plan {work.name}: {failure}") from failure
-
-
-def remembered(lake, alone):
-    path = lake.folder / "alone.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    known |= alone
-    path.write_text(json.dumps(known), encoding="utf-8")
-    return known
 
 
 def takes_part(engine, work, works):
@@ -203,7 +196,9 @@ def compare(asked, lake, work, compared, answers, results):
             continue
         for engine in engines(asked):
             file = answers / f"{source.name}.{engine}"
-            if (engine == "ours") != engine_is_ours or engine in compared or not answered(results, source, engine, file):
+            if (engine == "ours") != engine_is_ours or engine in compared:
+                continue
+            if not answered(results, source, engine, file):
                 continue
             if engine == "ours":
                 found = Ours(asked.binary, lake).answer(source, file)
@@ -230,8 +225,8 @@ def answered(results, work, engine, file):
 
 def child(asked, lake, engine, work, file, *more):
     """One peer, one question, one process."""
-    command = [sys.executable, HERE / "child.py", engine, work, lake.view, file, "--threads", str(asked.threads), *more]
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    words = [sys.executable, HERE / "child.py", engine, work, lake.view, file, "--threads", asked.threads, *more]
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise Failed(f"{engine} gave {done.returncode}: {done.stderr[-1500:]}")
     return json.loads(done.stdout.splitlines()[-1]) if not more else {}
@@ -338,8 +333,11 @@ def cells(line):
 
 
 def markdown(heads, rows):
-    text = ["| " + " | ".join(heads) + " |", "|" + "|".join("---" if at in (0, len(heads) - 1) else "---:" for at in range(len(heads))) + "|"]
-    return "\n".join(text + ["| " + " | ".join(row) + " |" for row in rows])
+    """A table whose columns of numbers stand to the right; those that do not are words."""
+    rows = [[str(cell) for cell in row] for row in rows]
+    words = {at for at in range(len(heads)) if heads[at] in ("work", "ours is", "table")}
+    rule = "|".join("---" if at in words else "---:" for at in range(len(heads)))
+    return "\n".join(["| " + " | ".join(heads) + " |", f"|{rule}|", *("| " + " | ".join(row) + " |" for row in rows)])
 
 
 def table(results):
@@ -377,13 +375,18 @@ def machine():
     }
 
 
+def spaced(number_):
+    return f"{number_:,}".replace(",", " ")
+
+
 def page(results):
     """`docs/reference/performance.md`."""
     machine_, made = results["machine"], results["made"]
-    tables = "\n".join(
-        f"| `{name}` | {found['rows']:,} | {found['files']} |".replace(",", " ")
-        for name, found in made["tables"].items()
+    megabytes = results["care_event_bytes"] / 1e6
+    gave_up = "".join(
+        f" {TITLES[engine]} gave up on {name}." for name, found in results["failures"].items() for engine in found
     )
+    tables = [[f"`{name}`", spaced(found["rows"]), found["files"]] for name, found in made["tables"].items()]
     versions = ", ".join(results["versions"][engine] for engine in ("ours", *PEERS) if engine in results["versions"])
     alone = "\n".join(
         f"* {name}: {', '.join(components)}"
@@ -401,16 +404,14 @@ Written by `benches/peers/run.py`; do not edit. [What is measured, and how](../.
 * Threads: {results['threads']}; memory that ours may use for queries: {results['memory_mib']} MiB
 * Command: `{results['command']}`, {results['at']}
 * Load of the machine when each round began: {', '.join(str(load[0]) for load in results['load'])}
-* Care events: {made['rows']:,} rows of {made['persons']:,} persons, {results['care_event_bytes'] / 1e6:.0f} MB of Parquet
+* Care events: {spaced(made['rows'])} rows, {spaced(made['persons'])} persons, {megabytes:.0f} MB of Parquet
 
-| table | rows | files |
-|---|---:|---:|
-{tables}
+{markdown(["table", "rows", "files"], tables)}
 
 Median seconds of {len(results['load'])} rounds over the same Parquet files, warm. All answers agreed: whole numbers
-exactly, others to 1e-9. *Scan* is what `calc` spends on components in shared scans, *whole* is all of it: components,
-values of every area and period, protection and the commit; SQL is a fresh process, of which {results['start']:.2f} s
-is its start.
+exactly, others to 1e-9.{gave_up} *Scan* is what `calc` spends on components in shared scans, *whole* is
+all of it: components, values of every area and period, protection and the commit; SQL is a fresh
+process, of which {results['start']:.2f} s is its start.
 
 {markdown(HEADS, [cells(line) for line in lines(results)])}
 

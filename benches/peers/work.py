@@ -193,6 +193,12 @@ def answer_of(work, table):
     return answer
 
 
+def equal(a, b):
+    if a is None or b is None:
+        return a is b
+    return math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=1e-12)
+
+
 def differences(work, one, other):
     """What differs between two answers, in words; empty when they agree."""
     found = []
@@ -204,7 +210,7 @@ def differences(work, one, other):
         if whole != whole2:
             found.append(f"{key}: {work.whole} are {whole} and {whole2}")
         for name, a, b in zip(work.real, real, real2):
-            if (a is None) != (b is None) or (a is not None and not math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=1e-12)):
+            if not equal(a, b):
                 found.append(f"{key}: {name} is {a} and {b}")
         if len(found) > 5:
             break

@@ -39,7 +39,8 @@ days AS (
         g.unit_code,
         g.month,
         CAST(sum(coalesce(m.weight, 0)) OVER (PARTITION BY g.county, g.unit_code ORDER BY g.month) AS BIGINT)
-            * date_part('day', g.month + INTERVAL '1 month' - INTERVAL '1 day') + CAST(coalesce(m.rest, 0) AS BIGINT) AS bp_days
+            * date_part('day', g.month + INTERVAL '1 month' - INTERVAL '1 day')
+            + CAST(coalesce(m.rest, 0) AS BIGINT) AS bp_days
     FROM grid AS g
     LEFT JOIN marks AS m ON m.county = g.county AND m.unit_code = g.unit_code AND m.month = g.month
 ),
@@ -62,7 +63,8 @@ SELECT
     d.bp_days / 10000.0 / CASE WHEN date_part('year', d.month) = 2024 THEN 366 ELSE 365 END AS person_years,
     CASE
         WHEN d.bp_days > 0
-            THEN coalesce(s.sickness_days, 0) / (d.bp_days / 10000.0 / date_part('day', d.month + INTERVAL '1 month' - INTERVAL '1 day'))
+            THEN coalesce(s.sickness_days, 0)
+                / (d.bp_days / 10000.0 / date_part('day', d.month + INTERVAL '1 month' - INTERVAL '1 day'))
     END AS sickness_per_htv
 FROM days AS d
 LEFT JOIN sick AS s ON s.county = d.county AND s.unit_code = d.unit_code AND s.month = d.month

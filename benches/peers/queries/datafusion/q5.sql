@@ -59,6 +59,7 @@ SELECT
     g.service_code,
     g.month,
     CAST(sum(coalesce(m.weight, 0)) OVER (PARTITION BY g.county, g.service_code ORDER BY g.month) AS BIGINT)
-        * date_part('day', g.month + INTERVAL '1 month' - INTERVAL '1 day') + CAST(coalesce(m.rest, 0) AS BIGINT) AS care_days
+        * date_part('day', g.month + INTERVAL '1 month' - INTERVAL '1 day')
+        + CAST(coalesce(m.rest, 0) AS BIGINT) AS care_days
 FROM grid AS g
 LEFT JOIN marks AS m ON m.county = g.county AND m.service_code = g.service_code AND m.month = g.month

@@ -37,7 +37,8 @@ summed AS (
         r.sex,
         CAST(sum(coalesce(e.events, 0)) AS BIGINT) AS events,
         sum(w.weight * coalesce(e.events, 0) / CAST(r.residents AS DOUBLE)) / sum(w.weight) AS rate,
-        sum(coalesce(e.events, 0) * power(w.weight / CAST(r.residents AS DOUBLE), 2)) / power(sum(w.weight), 2) AS variance
+        sum(coalesce(e.events, 0) * power(w.weight / CAST(r.residents AS DOUBLE), 2))
+            / power(sum(w.weight), 2) AS variance
     FROM resident AS r
     JOIN standard AS w ON w.age_group = r.age_group
     LEFT JOIN event AS e

@@ -5,7 +5,10 @@ WITH worked AS (
         county_code AS county,
         unit_code,
         unnest(person_days(
-            started_on, ended_on, work_time_bp, generate_series(DATE '2023-01-01', DATE '2026-01-01', INTERVAL '1 month')
+            started_on,
+            ended_on,
+            work_time_bp,
+            generate_series(DATE '2023-01-01', DATE '2026-01-01', INTERVAL '1 month')
         )) AS of_month
     FROM conformed.bench_employment
     GROUP BY county_code, unit_code
