@@ -1,0 +1,12 @@
+-- grain: one row per employment
+-- key: county_code, employment_no
+-- `ended_on` is the last day, null while the employment goes on.
+SELECT
+    county_code,
+    delivery_id,
+    employment_no,
+    unit_code,
+    started_on,
+    ended_on,
+    work_time_bp
+FROM staging.bench_employment
