@@ -486,7 +486,9 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
     use std::sync::Arc;
 
-    use arrow::array::{Date32Array, DictionaryArray, Int32Array, StringArray, StringViewArray};
+    use arrow::array::{
+        BooleanArray, Date32Array, DictionaryArray, Int32Array, StringArray, StringViewArray,
+    };
     use arrow::datatypes::Int32Type;
 
     use super::keys::{MaskCodes, first_of_month};
