@@ -21,7 +21,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaDataReader;
 
 use crate::commit::unique_name;
-use crate::parts::{Packing, PartEncoder, PartOptions};
+use crate::parts::{PartEncoder, PartOptions};
 use crate::scan::code_type;
 use crate::state::{TableFile, TableState};
 use crate::{CommitInfo, Lake, LakeError, Slice, TableName};
@@ -335,7 +335,6 @@ impl Lake {
                 text_statistics: false,
                 // A scan spreads files over the cores, and the largest slice should not be one file.
                 file_bytes: FILE_BYTES,
-                packing: Packing::Snappy,
                 ..PartOptions::default()
             },
             open: None,

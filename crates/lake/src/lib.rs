@@ -23,7 +23,7 @@ pub use commit::{CommitInfo, Slice, SliceRows};
 pub use error::LakeError;
 pub use landing::{Delivery, LandOutcome, Landing, LandingWriter, StagedRows, Ticket};
 pub use ledger::LedgerRow;
-pub use parts::{Packing, PartOptions};
+pub use parts::PartOptions;
 pub use staged::StagedTable;
 pub use table_name::TableName;
 pub use tables::Lake;

@@ -29,29 +29,6 @@ pub struct PartOptions {
     /// Keep the least and greatest text of each row group. Off for rows about people, whose texts
     /// could name them; a delivery's rows are found by partition, not by text.
     pub text_statistics: bool,
-    /// How pages are compressed.
-    pub packing: Packing,
-}
-
-/// How the pages of a Parquet file are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Packing {
-    /// Small: for what is kept for long.
-    Zstd,
-    /// Quick: for what is read often and can be made again.
-    Snappy,
-    /// As encoded.
-    Loose,
-}
-
-impl Packing {
-    fn compression(self) -> Compression {
-        match self {
-            Packing::Zstd => Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()),
-            Packing::Snappy => Compression::SNAPPY,
-            Packing::Loose => Compression::UNCOMPRESSED,
-        }
-    }
 }
 
 impl Default for PartOptions {
@@ -60,7 +37,6 @@ impl Default for PartOptions {
             row_group_rows: 256 * 1024,
             file_bytes: 64 << 20,
             text_statistics: true,
-            packing: Packing::Zstd,
         }
     }
 }
@@ -148,7 +124,7 @@ fn is_distinct_text(column: &dyn Array) -> bool {
 /// `first` is the first batch of the file.
 fn properties(first: &RecordBatch, options: PartOptions) -> WriterProperties {
     let mut builder = WriterProperties::builder()
-        .set_compression(options.packing.compression())
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
         .set_max_row_group_row_count(Some(options.row_group_rows))
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_created_by(concat!("tietopohja ", env!("CARGO_PKG_VERSION")).to_owned());
