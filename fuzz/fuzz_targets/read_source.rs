@@ -9,6 +9,9 @@ use libfuzzer_sys::fuzz_target;
 use tietopohja_contract::{CodeLists, Contract};
 
 static CONTRACT: LazyLock<Contract> = LazyLock::new(|| {
+    // Readers of other projects may panic on broken files, which is caught and told as an error. The
+    // fuzzer's own hook would end the run there; a panic that is not caught still ends it.
+    std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
     let lists = [
         ("test.kind", include_str!("../../testdata/codes/test.kind.csv")),
         ("fi.municipality", include_str!("../../testdata/codes/fi.municipality.csv")),

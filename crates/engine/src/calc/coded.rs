@@ -17,6 +17,8 @@ use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::PhysicalExpr;
 
 use crate::error::{EngineError, Result};
@@ -64,6 +66,14 @@ impl Coded {
         values_of(columns.field_with_name(&column).ok()?.data_type())?;
         let schema = Schema::new(vec![plain.field_with_name(&column).ok()?.clone()]);
         let of_column = DFSchema::try_from(schema.clone()).ok()?;
+        // Some functions exist only until they are simplified.
+        let context = SimplifyContext::builder()
+            .with_schema(Arc::new(of_column.clone()))
+            .with_config_options(Arc::clone(state.config_options()))
+            .build();
+        let simplifier = ExprSimplifier::new(context);
+        let expression = simplifier.coerce(expression, &of_column).ok()?;
+        let expression = simplifier.simplify(expression).ok()?;
         let expression = state.create_physical_expr(expression, &of_column).ok()?;
         Some(Self {
             column,

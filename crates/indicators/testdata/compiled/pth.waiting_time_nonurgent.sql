@@ -4,7 +4,7 @@ WITH source AS (
     SELECT
         municipality_code AS area,
         CAST(date_trunc('month', visit_on) AS DATE) AS period_start,
-        coalesce(CASE WHEN birth_date > visit_on - INTERVAL '23 years' THEN 'under_23' ELSE '23_and_over' END, 'unknown') AS age_group,
+        coalesce(CASE WHEN age_years(birth_date, visit_on) < 23 THEN 'under_23' WHEN age_years(birth_date, visit_on) >= 23 THEN '23_and_over' END, 'unknown') AS age_group,
         CAST(wait_days AS BIGINT) AS wait_days,
         person_pid AS person,
         delivery_id
@@ -37,7 +37,7 @@ WITH source AS (
     SELECT
         municipality_code AS area,
         CAST(date_trunc('month', visit_on) AS DATE) AS period_start,
-        coalesce(CASE WHEN birth_date > visit_on - INTERVAL '23 years' THEN 'under_23' ELSE '23_and_over' END, 'unknown') AS age_group,
+        coalesce(CASE WHEN age_years(birth_date, visit_on) < 23 THEN 'under_23' WHEN age_years(birth_date, visit_on) >= 23 THEN '23_and_over' END, 'unknown') AS age_group,
         person_pid AS person,
         delivery_id
     FROM conformed.primary_care_contact
@@ -49,9 +49,9 @@ WITH source AS (
             -- terveydenhuoltolaki 51 a §, StVM 25/2024
             WHEN visit_on >= DATE '2023-09-01' AND visit_on < DATE '2025-01-01' THEN wait_days > 14
             -- terveydenhuoltolaki 51 a §, HE 134/2024
-            WHEN visit_on >= DATE '2025-01-01' AND birth_date > visit_on - INTERVAL '23 years' THEN wait_days > 14
+            WHEN visit_on >= DATE '2025-01-01' AND age_years(birth_date, visit_on) <= 22 THEN wait_days > 14
             -- terveydenhuoltolaki 51 a §, StVM 25/2024
-            WHEN visit_on >= DATE '2025-01-01' AND birth_date <= visit_on - INTERVAL '23 years' THEN visit_on > assessed_on + INTERVAL '3 months'
+            WHEN visit_on >= DATE '2025-01-01' AND age_years(birth_date, visit_on) >= 23 THEN visit_on > assessed_on + INTERVAL '3 months'
             ELSE FALSE
         END
 )

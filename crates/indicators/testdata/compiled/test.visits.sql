@@ -11,8 +11,8 @@ WITH source AS (
     WHERE realised
       AND (minutes > 0 OR contact_mode = 'remote')
       AND visit_on IS NOT NULL
-      AND birth_date <= visit_on - INTERVAL '65 years'
-      AND birth_date > visit_on - INTERVAL '75 years'
+      AND age_years(birth_date, visit_on) >= 65
+      AND age_years(birth_date, visit_on) <= 74
 )
 SELECT
     s.area,

@@ -1,9 +1,11 @@
 -- grain: one row per care event
 -- key: county_code, event_no
+-- stored: person_pid, event_on
 -- `age_group` is the age that the client reaches in the year, by five years: 0 is
 -- 0-4, 18 is 90 or more. An unknown birth date is a group of its own.
 SELECT
     s.county_code,
+    s.period,
     s.delivery_id,
     s.person_pid,
     s.sex,

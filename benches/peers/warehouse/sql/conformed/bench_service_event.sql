@@ -1,9 +1,11 @@
 -- grain: one row per care event
 -- key: county_code, event_no
+-- stored: event_on
 -- Care events without the person, for volumes and money: an indicator of rows about
 -- persons also counts who is behind each number, and no peer does that.
 SELECT
     county_code,
+    period,
     delivery_id,
     sex,
     age_group,
