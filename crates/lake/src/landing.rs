@@ -688,7 +688,7 @@ impl Lake {
     }
 
     /// The data of `revision` is in place and the ledger does not know: the process that landed it
-    /// died in between. Its pending receipt becomes the ledger row.
+    /// died in between, or is about to write it. Its pending receipt becomes the ledger row.
     async fn complete_ledger(
         &self,
         delivery: &Delivery,
@@ -711,15 +711,15 @@ impl Lake {
             if !landed.is_empty() && !landed.iter().all(|name| name.starts_with(&marker)) {
                 continue;
             }
-            let read = self
-                .store
-                .get(&location)
-                .await
-                .map_err(LakeError::storage("read a pending receipt"))?;
-            let bytes = read
-                .bytes()
-                .await
-                .map_err(LakeError::storage("read a pending receipt"))?;
+            let bytes = match self.store.get(&location).await {
+                Ok(read) => read.bytes().await,
+                Err(error) => Err(error),
+            };
+            let bytes = match bytes {
+                // Whoever landed it lives, and was quicker.
+                Err(object_store::Error::NotFound { .. }) => continue,
+                bytes => bytes.map_err(LakeError::storage("read a pending receipt"))?,
+            };
             let mut row: LedgerRow = serde_json::from_slice(&bytes).map_err(|error| {
                 LakeError::Internal(format!("a pending receipt cannot be read: {error}"))
             })?;
@@ -728,6 +728,11 @@ impl Lake {
             if let Err(error) = self.store.delete(&location).await {
                 tracing::debug!(error = %error, "a pending receipt stays behind");
             }
+            return Ok(row);
+        }
+        // A receipt goes after its row is in the ledger: look there once more.
+        let ledger = self.ledger_rows(delivery).await?;
+        if let Some(row) = ledger.into_iter().find(|row| row.revision == revision) {
             return Ok(row);
         }
         Err(LakeError::Internal(format!(
