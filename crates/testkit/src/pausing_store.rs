@@ -1,4 +1,4 @@
-//! An object store that holds a chosen write back until it is told to go on.
+//! An object store that holds a chosen write or read back until it is told to go on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,11 +12,12 @@ use object_store::{
 };
 use tokio::sync::Semaphore;
 
-/// Passes everything on to a store, but the first write to a place waits.
+/// Passes everything on to a store, but the first write to a place, or read from it, waits.
 #[derive(Debug)]
 pub struct PausingStore {
     inner: Arc<dyn ObjectStore>,
     place: String,
+    reads: bool,
     paused: AtomicBool,
     reached: Semaphore,
     released: Semaphore,
@@ -28,19 +29,35 @@ impl PausingStore {
         Self {
             inner,
             place: place.into(),
+            reads: false,
             paused: AtomicBool::new(false),
             reached: Semaphore::new(0),
             released: Semaphore::new(0),
         }
     }
 
-    /// Waits until the write is asked for.
+    /// Holds back the first read of an object whose path contains `place`.
+    pub fn reading(inner: Arc<dyn ObjectStore>, place: impl Into<String>) -> Self {
+        Self {
+            reads: true,
+            ..Self::new(inner, place)
+        }
+    }
+
+    async fn pause(&self) {
+        if !self.paused.swap(true, Ordering::SeqCst) {
+            self.reached.add_permits(1);
+            let _ = self.released.acquire().await;
+        }
+    }
+
+    /// Waits until the write or read is asked for.
     pub async fn reached(&self) {
         // A semaphore that is never closed gives a permit.
         let _ = self.reached.acquire().await;
     }
 
-    /// Lets the write go on.
+    /// Lets it go on.
     pub fn release(&self) {
         self.released.add_permits(1);
     }
@@ -60,9 +77,8 @@ impl ObjectStore for PausingStore {
         payload: PutPayload,
         opts: PutOptions,
     ) -> Result<PutResult> {
-        if location.as_ref().ends_with(&self.place) && !self.paused.swap(true, Ordering::SeqCst) {
-            self.reached.add_permits(1);
-            let _ = self.released.acquire().await;
+        if !self.reads && location.as_ref().ends_with(&self.place) {
+            self.pause().await;
         }
         self.inner.put_opts(location, payload, opts).await
     }
@@ -76,6 +92,9 @@ impl ObjectStore for PausingStore {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        if self.reads && location.as_ref().contains(&self.place) {
+            self.pause().await;
+        }
         self.inner.get_opts(location, options).await
     }
 

@@ -271,6 +271,35 @@ async fn a_commit_whose_answer_is_lost_is_not_made_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_landing_meets_another_that_is_just_writing_its_receipt() {
+    let place = Place::new();
+    let files = || Arc::new(LocalFileSystem::new()) as Arc<dyn ObjectStore>;
+    let writes = Arc::new(PausingStore::new(
+        files(),
+        "meta/delivery/_delta_log/00000000000000000001.json",
+    ));
+    let reads = Arc::new(PausingStore::reading(files(), "meta/_pending/"));
+    let (first, second) = (place.lake_on(writes.clone()), place.lake_on(reads.clone()));
+    // The first has committed its rows and is about to write its receipt; the second has listed the
+    // pending receipt of the first and is about to read it.
+    let first = tokio::spawn(async move { land(&first, 1, 3).await });
+    writes.reached().await;
+    let second = tokio::spawn(async move { land(&second, 2, 2).await });
+    reads.reached().await;
+    writes.release();
+    let ended = first.await.expect("it ends").expect("it lands");
+    assert_eq!(ended, "landed");
+    reads.release();
+    let ended = second.await.expect("it ends").expect("it lands");
+    assert_eq!(ended, "landed");
+    assert_eq!(rows(&place.lake()).await, 2);
+    let known = place.lake().ledger_rows(&delivery()).await;
+    let known = known.expect("a ledger");
+    let revisions: Vec<i64> = known.iter().map(|row| row.revision).collect();
+    assert_eq!(revisions, [1, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_landing_meets_commits_of_other_deliveries_and_lands() {
     let place = Place::new();
     let (here, there) = (place.lake(), place.lake());
