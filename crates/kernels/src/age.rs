@@ -20,6 +20,8 @@ use datafusion_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
+use crate::calendar::date_of;
+
 const NAME: &str = "age_years";
 
 pub(crate) fn scalars() -> Vec<ScalarUDF> {
@@ -35,20 +37,9 @@ pub fn age_years(birth: i32, day: i32) -> i32 {
     years as i32
 }
 
-/// 512 · year + 32 · month + day of the month, in the Gregorian calendar. Years begin on 1 March, with
-/// the leap day as the last of its year, and month 0 is March: that keeps the order of days in a year
-/// but for January and February, so these are moved to the end of the year before.
+/// 512 · year + 32 · month + day of the month.
 fn calendar(day: i32) -> i64 {
-    let shifted = i64::from(day) + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let of_era = shifted.rem_euclid(146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let of_month = of_year - (153 * month + 2) / 5 + 1;
-    let is_early = month >= 10;
-    let year = 400 * era + year + i64::from(is_early);
-    let month = if is_early { month - 9 } else { month + 3 };
+    let (year, month, of_month) = date_of(day);
     512 * year + 32 * month + of_month
 }
 

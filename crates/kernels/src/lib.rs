@@ -9,6 +9,7 @@
 
 mod age;
 mod aggregate;
+mod calendar;
 mod cell;
 mod cells;
 mod codes;

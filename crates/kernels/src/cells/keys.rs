@@ -17,6 +17,7 @@ use datafusion_common::{DataFusionError, Result, exec_err};
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::{CellColumn, WIDTH, at};
+use crate::calendar::first_of_month;
 
 /// A grid of cell numbers may have this many places before a hash table takes over.
 const MOST_PLACES: usize = 1 << 22;
@@ -421,21 +422,6 @@ impl DayCodes {
             next
         })
     }
-}
-
-/// The first day of a day's month, both counted from 1970-01-01 in the Gregorian calendar.
-///
-/// Years are counted from 1 March, so that the leap day is the last of its year: the month's number
-/// and the day in it follow from the day of such a year by one division each.
-pub(super) fn first_of_month(day: i32) -> i32 {
-    // 0000-03-01 is 719 468 days before 1970-01-01; an era of 400 years has 146 097 days.
-    let shifted = i64::from(day) + 719_468;
-    let of_era = shifted.rem_euclid(146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let of_month = of_year - (153 * month + 2) / 5;
-    i32::try_from(i64::from(day) - of_month).unwrap_or(day)
 }
 
 #[derive(Debug, Default)]

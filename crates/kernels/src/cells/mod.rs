@@ -491,8 +491,9 @@ mod tests {
     };
     use arrow::datatypes::Int32Type;
 
-    use super::keys::{MaskCodes, first_of_month};
+    use super::keys::MaskCodes;
     use super::*;
+    use crate::calendar::first_of_month;
     use crate::cell::{Cell as _, Value};
     use crate::day_histogram::DayHistogram;
     use crate::testing::numbers;
