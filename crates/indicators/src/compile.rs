@@ -1,6 +1,7 @@
 //! From an indicator to SQL text: component queries and one value query.
 
 use crate::indicator::{Indicator, Span};
+use crate::rollup::{self, RollUp};
 use crate::{component, value};
 
 /// The SQL of one indicator.
@@ -16,6 +17,9 @@ pub struct Compiled {
     /// `period_start`, `period`, every breakdown, `value`, `lower`, `upper`, `numerator`,
     /// `denominator`, `contributors` and `obs_status`.
     pub value_sql: String,
+    /// The same as data up to the formula, for whoever merges components without a query; `None`
+    /// for a model.
+    pub roll_up: Option<RollUp>,
     /// What each value is made of: one row per `area_level`, `area`, `period_grain`,
     /// `period_start`, `component`, breakdowns and `delivery_id`, with `n` (sum), `persons`
     /// (distinct, null without person sets), `waits` (observations in the histogram) and `x`. The
@@ -68,6 +72,8 @@ pub struct RowPart {
 pub enum RowPeriod {
     /// The first day of the month of this day.
     MonthOf(String),
+    /// The first day of the year of this day.
+    YearOf(String),
     /// This very day.
     Day(String),
 }
@@ -117,6 +123,7 @@ pub(crate) fn compile(indicator: &Indicator, breakdowns: &[String]) -> Compiled 
         indicator_no: indicator.number(),
         components: component::queries(indicator, breakdowns),
         value_sql: value::query(indicator, breakdowns),
+        roll_up: rollup::roll_up(indicator, breakdowns),
         lineage_sql: value::lineage(indicator, breakdowns),
     }
 }

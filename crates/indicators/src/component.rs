@@ -122,6 +122,9 @@ impl Query<'_> {
             Some(RowPeriod::MonthOf(day)) => columns.push(format!(
                 "CAST(date_trunc('month', {day}) AS DATE) AS period_start"
             )),
+            Some(RowPeriod::YearOf(day)) => columns.push(format!(
+                "CAST(date_trunc('year', {day}) AS DATE) AS period_start"
+            )),
             Some(RowPeriod::Day(day)) => columns.push(format!("{day} AS period_start")),
             None => {}
         }
@@ -198,7 +201,10 @@ impl Query<'_> {
                     };
                     filters.extend(age_conditions(birth_date, &day, ages));
                 }
-                Some(RowPeriod::MonthOf(column))
+                Some(match self.indicator.cell_grain() {
+                    Grain::Year => RowPeriod::YearOf(column),
+                    _ => RowPeriod::MonthOf(column),
+                })
             }
             Time::Year(column) => {
                 filters.push(format!("{column} IS NOT NULL"));

@@ -400,14 +400,35 @@ impl Indicator {
         i32::from_be_bytes([a & 0x7f, b, c, d])
     }
 
-    /// The grain of the stored components: a month, or a year when the sources are yearly.
-    pub(crate) fn cell_grain(&self) -> Grain {
+    /// The grain in which deliveries are counted: a month, or a year when the sources are yearly.
+    pub(crate) fn delivery_grain(&self) -> Grain {
         let yearly = matches!(self.formula, Formula::Weighted(_))
             || self
                 .sources
                 .values()
                 .any(|s| matches!(s.time, Time::Year(_)));
         if yearly { Grain::Year } else { Grain::Month }
+    }
+
+    /// The grain of the stored components: that of the deliveries, or a year where whole years are
+    /// all that is asked of events.
+    pub(crate) fn cell_grain(&self) -> Grain {
+        let whole_years = self.grains == [Grain::Year]
+            && self.components.iter().all(|component| {
+                matches!(
+                    component.span,
+                    Span::Period | Span::YearToDate | Span::FullYear
+                ) && component.latest.is_none()
+            })
+            && self.sources.values().all(|source| {
+                // Without deliveries, the cells themselves tell which months are known.
+                matches!(source.time, Time::Event(_)) && !source.deliveries.is_empty()
+            });
+        if whole_years {
+            Grain::Year
+        } else {
+            self.delivery_grain()
+        }
     }
 
     /// The area the sources are keyed by. Checked to be the same for all.

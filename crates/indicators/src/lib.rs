@@ -48,6 +48,7 @@ mod expression;
 mod indicator;
 mod kinds;
 mod limits;
+mod rollup;
 mod value;
 mod words;
 
@@ -58,3 +59,4 @@ pub use indicator::{
     Status, Text,
 };
 pub use limits::{Bound, Limit, LimitUnit};
+pub use rollup::{MemberList, MembersFrom, Merge, Need, Needed, Residents, RollUp, RollUpColumn};

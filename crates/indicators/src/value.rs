@@ -21,12 +21,16 @@ use crate::indicator::{
     IntervalMethod, Level, Measure, Members, Model, ModelStat, Over, Population, PopulationAt,
     ScenarioStat, Scope, Span, Term, WaitingStat,
 };
+use crate::rollup::{Need, Needed};
 
 /// The code of the whole country.
 const COUNTRY: &str = "FI";
 
 /// Åland, which is outside the acts on wellbeing services counties.
-const ALAND: &str = "91";
+pub(crate) const ALAND: &str = "91";
+
+/// Marks the pseudo-contract of a component whose source has no deliveries.
+const ROWS: &str = "rows:";
 
 /// The value query of an indicator; `breakdowns` are the columns of the catalogue.
 pub(crate) fn query(indicator: &Indicator, breakdowns: &[String]) -> String {
@@ -46,6 +50,7 @@ pub(crate) fn query(indicator: &Indicator, breakdowns: &[String]) -> String {
     if let Some(population) = plan.population {
         steps.push(plan.residents(population));
     }
+    steps.extend(plan.needed_month());
     steps.push(plan.delivered());
     steps.push(plan.complete());
     steps.push(plan.measured());
@@ -179,19 +184,19 @@ struct OutputSql {
     estimated: Vec<String>,
 }
 
-struct Plan<'a> {
+pub(crate) struct Plan<'a> {
     indicator: &'a Indicator,
     /// Breakdown columns of the catalogue.
     all: &'a [String],
     /// Breakdowns of this indicator, in the order of the catalogue.
-    used: Vec<&'a crate::indicator::Breakdown>,
-    population: Option<&'a Population>,
+    pub(crate) used: Vec<&'a crate::indicator::Breakdown>,
+    pub(crate) population: Option<&'a Population>,
     /// What must be delivered: a contract (or `rows:component`) in each of these spans.
     needs: BTreeMap<(String, Span), ()>,
 }
 
 impl<'a> Plan<'a> {
-    fn new(indicator: &'a Indicator, all: &'a [String]) -> Plan<'a> {
+    pub(crate) fn new(indicator: &'a Indicator, all: &'a [String]) -> Plan<'a> {
         let used = all
             .iter()
             .filter_map(|b| indicator.breakdowns.iter().find(|i| i.name == *b))
@@ -239,6 +244,22 @@ impl<'a> Plan<'a> {
         )
     }
 
+    /// What must be delivered, by span.
+    pub(crate) fn needed(&self) -> Vec<Need> {
+        let needs = self.needs.keys().map(|(key, span)| Need {
+            what: match key.strip_prefix(ROWS) {
+                Some(component) => Needed::Rows(component.to_owned()),
+                None => Needed::Contract(key.clone()),
+            },
+            span: *span,
+        });
+        needs.collect()
+    }
+
+    pub(crate) fn leaves_out_aland(&self) -> bool {
+        self.indicator.scope == Scope::Organisers
+    }
+
     fn spans(&self) -> Vec<Span> {
         let mut spans: Vec<Span> = self.indicator.components.iter().map(|c| c.span).collect();
         spans.sort_unstable();
@@ -250,7 +271,7 @@ impl<'a> Plan<'a> {
         let contracts: Vec<String> = self
             .needs
             .keys()
-            .filter(|(key, _)| !key.starts_with("rows:"))
+            .filter(|(key, _)| !key.starts_with(ROWS))
             .map(|(key, _)| literal(key))
             .collect();
         let mut parts = Vec::new();
@@ -289,7 +310,7 @@ impl<'a> Plan<'a> {
                 ),
             });
         }
-        let comment = if self.needs.keys().any(|(key, _)| key.starts_with("rows:")) {
+        let comment = if self.needs.keys().any(|(key, _)| key.starts_with(ROWS)) {
             "Months of each county that are known. Published data are known where they have rows."
         } else {
             "Months that each county has delivered."
@@ -342,7 +363,28 @@ impl<'a> Plan<'a> {
     }
 
     fn span_month(&self) -> Step {
-        let cell = literal(self.indicator.cell_grain().as_str());
+        Step::new(
+            "span_month",
+            "The cells of each period, by the way a component is taken.",
+            self.span_periods(self.indicator.cell_grain()),
+        )
+    }
+
+    /// The months that must be delivered, where cells are wider.
+    fn needed_month(&self) -> Option<Step> {
+        let grain = self.indicator.delivery_grain();
+        (grain != self.indicator.cell_grain()).then(|| {
+            Step::new(
+                "needed_month",
+                "The months of each period that must be delivered.",
+                self.span_periods(grain),
+            )
+        })
+    }
+
+    /// The periods of a grain that each reported period takes, by span.
+    fn span_periods(&self, grain: Grain) -> String {
+        let cell = literal(grain.as_str());
         let parts: Vec<String> = self
             .spans()
             .into_iter()
@@ -363,11 +405,7 @@ impl<'a> Plan<'a> {
                 )
             })
             .collect();
-        Step::new(
-            "span_month",
-            "The cells of each period, by the way a component is taken.",
-            parts.join("\nUNION ALL\n"),
-        )
+        parts.join("\nUNION ALL\n")
     }
 
     fn area_member(&self) -> Step {
@@ -517,7 +555,7 @@ impl<'a> Plan<'a> {
     }
 
     /// The stored states of a component that the formula needs.
-    fn states(&self, component: &Component) -> Vec<State> {
+    pub(crate) fn states(&self, component: &Component) -> Vec<State> {
         let mut states = Vec::new();
         let name = &component.name;
         match &component.measure {
@@ -576,14 +614,27 @@ impl<'a> Plan<'a> {
         })
     }
 
+    /// Residents of each year and municipality, and of what divides them.
+    pub(crate) fn population_rows(&self, population: &Population) -> String {
+        let by = self
+            .population_columns()
+            .fold(String::new(), |text, (_, column)| text + ", " + column);
+        format!(
+            "SELECT year, municipality_code{by}, sum(population) AS population, max(obs_status) AS obs_status\n\
+             FROM {}{}\nGROUP BY year, municipality_code{by}",
+            population.table,
+            population
+                .ages
+                .map(|ages| format!("\nWHERE {}", age_span("age", ages)))
+                .unwrap_or_default(),
+        )
+    }
+
     fn residents(&self, population: &Population) -> Step {
         let divided: Vec<&str> = self
             .population_columns()
             .map(|(_, column)| column)
             .collect();
-        let by = divided
-            .iter()
-            .fold(String::new(), |text, c| text + ", " + c);
         let areas = match self.base() {
             Base::Municipality => "area_member",
             Base::County => "resident_area",
@@ -603,16 +654,10 @@ impl<'a> Plan<'a> {
             .collect::<Vec<_>>()
             .join(", ");
         let body = format!(
-            "SELECT\n{}\nFROM (SELECT DISTINCT year, population_year FROM reported) AS y\nJOIN (\n    \
-             SELECT year, municipality_code{by}, sum(population) AS population, max(obs_status) AS obs_status\n    \
-             FROM {}{}\n    GROUP BY year, municipality_code{by}\n) AS p ON p.year = y.population_year\n\
+            "SELECT\n{}\nFROM (SELECT DISTINCT year, population_year FROM reported) AS y\nJOIN (\n{}\n) AS p ON p.year = y.population_year\n\
              JOIN {areas} AS a ON a.year = y.year AND a.base = p.municipality_code{}\nGROUP BY {group}",
             list("    ", &columns),
-            population.table,
-            population
-                .ages
-                .map(|a| format!("\n    WHERE {}", age_span("age", a)))
-                .unwrap_or_default(),
+            indent(&self.population_rows(population)),
             mask(&divided),
         );
         let who = population
@@ -630,7 +675,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Breakdowns that also divide the population: breakdown name, population column.
-    fn population_columns(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+    pub(crate) fn population_columns(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.used
             .iter()
             .filter_map(|b| {
@@ -649,15 +694,16 @@ impl<'a> Plan<'a> {
             .keys()
             .map(|(contract, span)| format!("({}, {})", literal(contract), literal(span.as_str())))
             .collect();
+        let months = self.needed_month().map_or("span_month", |step| step.name);
         let body = format!(
             "SELECT t.grain, t.period_start, t.year, d.county_code, count(*) AS months, any_need.months AS needed\n\
              FROM (VALUES {needs}) AS k (contract, span)\n\
-             JOIN span_month AS t ON t.span = k.span\n\
+             JOIN {months} AS t ON t.span = k.span\n\
              JOIN delivered_month AS d ON d.contract = k.contract AND d.month_start = t.cell_start\n\
              JOIN (\n    \
              SELECT t.grain, t.period_start, count(*) AS months\n    \
              FROM (VALUES {needs}) AS k (contract, span)\n    \
-             JOIN span_month AS t ON t.span = k.span\n    \
+             JOIN {months} AS t ON t.span = k.span\n    \
              GROUP BY t.grain, t.period_start\n\
              ) AS any_need ON any_need.grain = t.grain AND any_need.period_start = t.period_start\n\
              GROUP BY t.grain, t.period_start, t.year, d.county_code, any_need.months",
@@ -1026,7 +1072,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn formula(&self) -> String {
+    pub(crate) fn formula(&self) -> String {
         let outputs = self.outputs();
         let several = outputs.len() > 1;
         let column = |expression: &dyn Fn(&OutputSql) -> Option<String>, missing: &str| -> String {
@@ -1110,7 +1156,7 @@ impl<'a> Plan<'a> {
 
 /// The pseudo-contract of a component whose source has no deliveries.
 fn rows_key(component: &Component) -> String {
-    format!("rows:{}", component.name)
+    format!("{ROWS}{}", component.name)
 }
 
 /// The smallest number of persons among the components that has any; 0 when none has.
@@ -1207,16 +1253,16 @@ fn municipality_levels(levels: &[Level], inside: &str) -> String {
 }
 
 #[derive(Clone, Copy)]
-enum StateKind {
+pub(crate) enum StateKind {
     Sum,
     Set,
     Histogram,
 }
 
 /// A stored state and its column in the merging steps.
-struct State {
-    kind: StateKind,
-    column: String,
+pub(crate) struct State {
+    pub(crate) kind: StateKind,
+    pub(crate) column: String,
 }
 
 impl State {

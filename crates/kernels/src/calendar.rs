@@ -26,3 +26,16 @@ pub(crate) fn first_of_month(day: i32) -> i32 {
     let (_, _, of_month) = date_of(day);
     i32::try_from(i64::from(day) - of_month + 1).unwrap_or(day)
 }
+
+/// The first day of a day's year.
+pub(crate) fn first_of_year(day: i32) -> i32 {
+    let (year, month, of_month) = date_of(day);
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let before = match month {
+        1 => 0,
+        2 => 31,
+        // Counted from March, the months before this one have these days together.
+        month => 59 + i64::from(leap) + (153 * (month - 3) + 2) / 5,
+    };
+    i32::try_from(i64::from(day) - before - of_month + 1).unwrap_or(day)
+}

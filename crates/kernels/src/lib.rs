@@ -22,6 +22,7 @@ mod intervals;
 mod kaplan_meier;
 mod person_set;
 mod person_time;
+mod rollup;
 mod running_sum;
 mod scalar;
 mod standardised_rate;
@@ -46,6 +47,7 @@ pub use intervals::{byar, poisson_exact, rate_limits, wilson};
 pub use kaplan_meier::{SurvivalCurve, SurvivalStep, WaitQuantile};
 pub use person_set::PersonSet;
 pub use person_time::{PeriodTime, Periods, PersonTime, SpellTally, Spells};
+pub use rollup::{CellKeys, CellTargets, Lists, MemberNumbers};
 pub use running_sum::{PeriodSums, Restarts, running_sum};
 pub use standardised_rate::{
     LEAST_EVENTS, StandardisedRate, Stratum, StratumCounts, standardised_rate,

@@ -74,6 +74,13 @@ pub struct SliceRows {
     pub batches: Vec<RecordBatch>,
 }
 
+/// New rows of a slice that are stored already and not yet visible: [`Lake::store_slice`].
+#[derive(Debug)]
+pub struct StoredSlice {
+    slice: Slice,
+    adds: Vec<Add>,
+}
+
 /// What a commit says about itself.
 #[derive(Debug, Clone, Default)]
 pub struct CommitInfo {
@@ -177,6 +184,44 @@ impl Lake {
                 (adds, replaced)
             }
         };
+        self.commit_adds(name, &adds, &slices, &info, looked_at)
+            .await
+    }
+
+    /// Stores the new rows of a slice; nobody sees them before [`Lake::commit_slices`]. So rows can be
+    /// encoded as they come, several slices at a time, and become visible together. The table must be
+    /// there.
+    ///
+    /// # Errors
+    /// When there is no such table, the rows are not its rows, or storage fails.
+    pub async fn store_slice(
+        &self,
+        name: &TableName,
+        rows: SliceRows,
+    ) -> Result<StoredSlice, LakeError> {
+        let state = self.last_seen(name).await?;
+        let SliceRows { slice, batches } = rows;
+        let adds = self.store_rows(name, &state, &slice, batches).await?;
+        Ok(StoredSlice { slice, adds })
+    }
+
+    /// Puts stored rows in the place of what their slices hold, in one commit.
+    ///
+    /// # Errors
+    /// As [`Lake::replace_slices`].
+    pub async fn commit_slices(
+        &self,
+        name: &TableName,
+        stored: Vec<StoredSlice>,
+        info: CommitInfo,
+    ) -> Result<i64, LakeError> {
+        let looked_at = self.last_seen(name).await?.version();
+        let mut adds = Vec::new();
+        let mut slices = Vec::new();
+        for stored in stored {
+            adds.extend(stored.adds);
+            slices.push(stored.slice);
+        }
         self.commit_adds(name, &adds, &slices, &info, looked_at)
             .await
     }

@@ -19,7 +19,7 @@ mod table_name;
 mod tables;
 
 pub use coded::{CodedSlices, CodedWriter, SliceFiles, TableSlices};
-pub use commit::{CommitInfo, Slice, SliceRows};
+pub use commit::{CommitInfo, Slice, SliceRows, StoredSlice};
 pub use error::LakeError;
 pub use landing::{Delivery, LandOutcome, Landing, LandingWriter, StagedRows, Ticket};
 pub use ledger::LedgerRow;

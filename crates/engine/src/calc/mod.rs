@@ -5,6 +5,7 @@
 //! disclosure profile ([`fingerprint`]). One indicator that fails does not stop the others. All
 //! indicators of a run see every table at one version.
 //!
+//! Components are merged to values by the kernels, and only the formula is a query ([`rollup`]).
 //! What components of several indicators can be taken from one pass over a relation is ([`scan`]).
 //! Relations that are kept in coded form for that are brought up to date before ([`facts`]).
 //!
@@ -13,6 +14,7 @@
 mod coded;
 mod facts;
 mod fingerprint;
+mod rollup;
 mod rows;
 mod run;
 mod scan;
@@ -35,8 +37,9 @@ pub struct CalcRequest {
     pub ids: Vec<String>,
     /// Compute also what has not changed.
     pub full: bool,
-    /// Compute each component by a query of its own instead of sharing scans, and from the views
-    /// instead of what is stored of them: slower, with the same numbers. For comparing.
+    /// Compute each component by a query of its own instead of sharing scans, from the views instead
+    /// of what is stored of them, and values by their query: slower, with the same numbers. For
+    /// comparing.
     pub one_by_one: bool,
     /// Who or what asked, for `meta.run`: `manual`, `demo`, `schedule`.
     pub trigger: String,

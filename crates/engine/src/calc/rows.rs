@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int32Array, RecordBatch, StringArray,
-    TimestampMicrosecondArray, new_null_array,
+    TimestampMicrosecondArray, UInt32Array, new_null_array,
 };
-use arrow::compute::{SortColumn, SortOptions, concat_batches, lexsort_to_indices, nullif, take};
+use arrow::compute::{SortOptions, concat_batches, nullif, take};
 use arrow::datatypes::{Float64Type, Int64Type, SchemaRef};
-use arrow::row::{RowConverter, SortField};
+use arrow::row::{Row, RowConverter, SortField};
 use tietopohja_disclosure::{Cell, Profile};
 use tietopohja_domain::Timestamp;
 use tietopohja_indicators::Indicator;
@@ -298,21 +298,30 @@ fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
 /// The rows ordered by columns, nulls last.
 pub(crate) fn sorted(batch: &RecordBatch, by: &[&str]) -> Result<RecordBatch> {
     let failed = |error| EngineError::internal_because("ordering rows", error);
-    let columns: Vec<SortColumn> = by
+    let columns: Vec<ArrayRef> = by
         .iter()
-        .filter_map(|name| batch.column_by_name(name))
-        .map(|values| SortColumn {
-            values: Arc::clone(values),
-            options: Some(SortOptions {
-                descending: false,
-                nulls_first: false,
-            }),
-        })
+        .filter_map(|name| batch.column_by_name(name).cloned())
+        // A column without values orders nothing.
+        .filter(|column| column.null_count() < column.len())
         .collect();
     if columns.is_empty() || batch.num_rows() < 2 {
         return Ok(batch.clone());
     }
-    let order = lexsort_to_indices(&columns, None).map_err(failed)?;
+    let last = SortOptions {
+        descending: false,
+        nulls_first: false,
+    };
+    let fields = columns
+        .iter()
+        .map(|column| SortField::new_with_options(column.data_type().clone(), last));
+    let converter = RowConverter::new(fields.collect()).map_err(failed)?;
+    let rows = converter.convert_columns(&columns).map_err(failed)?;
+    if rows.iter().is_sorted() {
+        return Ok(batch.clone());
+    }
+    let mut order: Vec<(u32, Row<'_>)> = (0u32..).zip(rows.iter()).collect();
+    order.sort_by(|(_, a), (_, b)| a.cmp(b));
+    let order = UInt32Array::from_iter_values(order.into_iter().map(|(row, _)| row));
     let columns = batch
         .columns()
         .iter()

@@ -15,9 +15,10 @@ use futures::future::BoxFuture;
 use tietopohja_disclosure::{Profile, Profiles};
 use tietopohja_domain::{Problem, Timestamp};
 use tietopohja_indicators::{Catalogue, Compiled, Indicator, Language};
-use tietopohja_lake::{CommitInfo, Slice, SliceRows, TableName};
+use tietopohja_lake::{CommitInfo, LakeError, Slice, SliceRows, StoredSlice, TableName};
 
 use super::fingerprint::Inputs;
+use super::rollup::Shared;
 use super::rows::{Stamp, component_rows, stamp_of, value_rows};
 use super::scan::{AloneReport, Prepared, ScanReport, SharedScan, scans_of};
 use super::{
@@ -35,9 +36,6 @@ use crate::tables::{
     value_schema,
 };
 
-/// Components are written when this many bytes of them are held.
-const COMPONENT_BYTES: usize = 256 << 20;
-
 /// What the value queries of nearly all indicators read, in the order in which they depend on each
 /// other: deliveries, calendar, areas, residents. The ledger alone has a file for each delivery. They
 /// are read once for a run; together they are some tens of megabytes, however much is delivered.
@@ -51,6 +49,13 @@ const READ_BY_ALL: [(&str, &str); 8] = [
     ("reference", "population"),
     ("reference", "population_total"),
 ];
+
+/// The cells of components.
+const COMPONENTS: (&str, &str) = ("component", "cell");
+/// Values before protection.
+const RESTRICTED: (&str, &str) = ("result", "indicator_value");
+/// Values after it.
+const PUBLISHED: (&str, &str) = ("published", "indicator_value");
 
 /// A row of `meta.calculation`.
 #[derive(Debug, Clone)]
@@ -75,6 +80,8 @@ struct Run {
     inputs: Inputs,
     before: BTreeMap<String, Calculation>,
     stamp: Stamp,
+    /// What values of several indicators are made with.
+    shared: Shared,
 }
 
 /// An indicator with its queries, and the digest of what they depend on.
@@ -102,11 +109,13 @@ struct Job {
     fingerprint: Option<String>,
     /// Component rows that a shared scan has found, by component.
     prepared: BTreeMap<String, RecordBatch>,
+    /// Whether values come from the value query too.
+    by_query: bool,
 }
 
 impl Job {
     /// Takes what is prepared for the indicator.
-    fn of(todo: Todo<'_>, prepared: &mut Prepared) -> Self {
+    fn of(todo: Todo<'_>, prepared: &mut Prepared, by_query: bool) -> Self {
         let id = todo.indicator.id().to_owned();
         let components = todo.compiled.components.iter();
         let own = components.filter_map(|component| {
@@ -119,7 +128,32 @@ impl Job {
             id,
             compiled: todo.compiled,
             fingerprint: todo.fingerprint,
+            by_query,
         }
+    }
+}
+
+impl Job {
+    /// The result before anything is computed.
+    fn unfinished(&self) -> IndicatorResult {
+        IndicatorResult {
+            id: self.id.clone(),
+            version: self.version.clone(),
+            outcome: IndicatorOutcome::Computed,
+            component_rows: 0,
+            value_rows: 0,
+            suppressed: 0,
+            seconds: 0.0,
+        }
+    }
+}
+
+impl IndicatorResult {
+    fn fail(&mut self, error: &EngineError) {
+        tracing::debug!(indicator = self.id, error = ?error, "an indicator failed");
+        self.outcome = IndicatorOutcome::Failed {
+            message: error.to_string(),
+        };
     }
 }
 
@@ -161,25 +195,25 @@ fn read_by(stale: &[Todo<'_>]) -> BTreeSet<RelationName> {
         .collect()
 }
 
-/// What an indicator's computation gave.
+/// What an indicator's computation gave: rows that are stored and not yet visible.
 struct Computed {
-    components: Vec<RecordBatch>,
-    restricted: RecordBatch,
-    published: RecordBatch,
+    components: StoredSlice,
+    restricted: StoredSlice,
+    published: StoredSlice,
+    component_rows: u64,
+    value_rows: u64,
     suppressed: u64,
 }
 
 /// The computation of an indicator when it has ended, with what it gave unless it failed.
 type Ended = (IndicatorResult, Option<(Calculation, Computed)>);
 
-/// Rows that wait to be written, and how long writing took.
+/// Rows that wait to become visible.
 #[derive(Default)]
 struct Pending {
-    components: Vec<SliceRows>,
-    component_bytes: usize,
-    restricted: Vec<SliceRows>,
-    published: Vec<SliceRows>,
-    commit_seconds: f64,
+    components: Vec<StoredSlice>,
+    restricted: Vec<StoredSlice>,
+    published: Vec<StoredSlice>,
 }
 
 impl Engine {
@@ -282,6 +316,9 @@ impl Engine {
                 .await
         };
         let total = stale.len();
+        if total > 0 {
+            self.ensure_results(&run.catalogue).await?;
+        }
         let mut number = 0;
         let mut reports = Vec::new();
         for batch in batches(stale) {
@@ -302,20 +339,22 @@ impl Engine {
                 {
                     number += 1;
                     progress.started(todo.indicator.id(), number, total);
-                    running.push_back(self.spawn(&run, Job::of(todo, &mut prepared)));
+                    let job = Job::of(todo, &mut prepared, request.one_by_one);
+                    running.push_back((job.unfinished(), self.spawn(&run, job)));
                 }
-                let Some(first) = running.pop_front() else {
+                let Some((mut unfinished, first)) = running.pop_front() else {
                     break;
                 };
-                let ended = first.await;
-                let (result, computed) = ended.map_err(|error| {
-                    EngineError::internal_because("the computation of an indicator died", error)
-                })?;
+                let (result, computed) = first.await.unwrap_or_else(|error| {
+                    let died = "the computation of an indicator died";
+                    let error = EngineError::internal_because(died, error);
+                    unfinished.fail(&error);
+                    (unfinished, None)
+                });
                 if let Some((calculation, computed)) = computed {
-                    pending.add(calculation.number, computed);
-                    if pending.component_bytes > COMPONENT_BYTES {
-                        self.write_components(&run.catalogue, &mut pending).await?;
-                    }
+                    pending.components.push(computed.components);
+                    pending.restricted.push(computed.restricted);
+                    pending.published.push(computed.published);
                     after.insert(result.id.clone(), calculation);
                 }
                 progress.finished(&result);
@@ -324,7 +363,7 @@ impl Engine {
         }
         results.sort_by(|a, b| a.id.cmp(&b.id));
         let retired = if request.ids.is_empty() {
-            retire(&run, &mut after, &mut pending)
+            self.retire(&run, &mut after, &mut pending).await?
         } else {
             false
         };
@@ -335,24 +374,19 @@ impl Engine {
         let failed = results
             .iter()
             .any(|result| matches!(result.outcome, IndicatorOutcome::Failed { .. }));
-        if computed > 0 || retired || failed {
-            self.finish(
-                &run,
-                request,
-                &results,
-                after.into_values().collect(),
-                &mut pending,
-            )
-            .await?;
-        }
         let recorded = computed > 0 || retired || failed;
+        let finishing = Instant::now();
+        if recorded {
+            let after = after.into_values().collect();
+            self.finish(&run, request, &results, after, pending).await?;
+        }
         Ok(CalcReport {
             run_id: recorded.then(|| run.stamp.run_id.clone()),
             indicators: results,
             facts,
             scans: reports,
             seconds: started.elapsed().as_secs_f64(),
-            commit_seconds: pending.commit_seconds,
+            commit_seconds: finishing.elapsed().as_secs_f64(),
         })
     }
 
@@ -372,6 +406,7 @@ impl Engine {
             inputs,
             before,
             stamp: stamp_of(self.now()),
+            shared: Shared::default(),
         })
     }
 
@@ -425,31 +460,19 @@ impl Engine {
     /// Computes one indicator; what goes wrong is told in the result.
     async fn one(self: Arc<Self>, run: Arc<Run>, job: Job) -> Ended {
         let started = Instant::now();
-        let mut result = IndicatorResult {
-            id: job.id.clone(),
-            version: job.version.clone(),
-            outcome: IndicatorOutcome::Computed,
-            component_rows: 0,
-            value_rows: 0,
-            suppressed: 0,
-            seconds: 0.0,
-        };
+        let mut result = job.unfinished();
         let ended = Box::pin(self.one_of(&run, &job)).await;
         result.seconds = started.elapsed().as_secs_f64();
         match ended {
             Ok((fingerprint, computed)) => {
-                let component_rows = computed.components.iter().map(RecordBatch::num_rows);
-                result.component_rows = component_rows.sum::<usize>() as u64;
-                result.value_rows = computed.restricted.num_rows() as u64;
+                result.component_rows = computed.component_rows;
+                result.value_rows = computed.value_rows;
                 result.suppressed = computed.suppressed;
                 let calculation = Calculation::of(&run, &job, fingerprint, &result);
                 (result, Some((calculation, computed)))
             }
             Err(error) => {
-                tracing::debug!(indicator = result.id, error = ?error, "an indicator failed");
-                result.outcome = IndicatorOutcome::Failed {
-                    message: error.to_string(),
-                };
+                result.fail(&error);
                 (result, None)
             }
         }
@@ -500,28 +523,107 @@ impl Engine {
                 &batches,
             )?);
         }
-        // The value query reads the fresh components under their public name.
-        let cells = MemTable::try_new(component_schema(breakdowns), vec![components.clone()])?;
-        resolver.put_instead(RelationName::new("component", "cell"), Arc::new(cells));
-        let batches = self.run(&resolver, &job.compiled.value_sql).await?;
+        let batches = match &job.compiled.roll_up {
+            Some(roll_up) if !job.by_query => {
+                let names = job.compiled.components.iter().map(|c| c.name.clone());
+                let cells = names.zip(components.iter().cloned()).collect();
+                self.rolled_up(&resolver, &run.shared, roll_up, cells)
+                    .await?
+            }
+            _ => {
+                // The value query reads the fresh components under their public name.
+                let schema = component_schema(breakdowns);
+                let cells = MemTable::try_new(schema, vec![components.clone()])?;
+                resolver.put_instead(RelationName::new("component", "cell"), Arc::new(cells));
+                self.run(&resolver, &job.compiled.value_sql).await?
+            }
+        };
         let values = value_rows(indicator, breakdowns, profile, &run.stamp, &batches)?;
+        let component_rows: usize = components.iter().map(RecordBatch::num_rows).sum();
+        let value_rows = values.restricted.num_rows();
+        let number = indicator.number();
+        // Encoding is the work of one core for each.
+        let components = self.store(COMPONENTS, number, components)?;
+        let restricted = self.store(RESTRICTED, number, vec![values.restricted])?;
+        let published = self.store(PUBLISHED, number, vec![values.published])?;
+        let stored = |ended: std::result::Result<Result<StoredSlice>, _>| {
+            ended.map_err(|error| EngineError::internal_because("storing rows died", error))?
+        };
         Ok(Computed {
-            components,
-            restricted: values.restricted,
-            published: values.published,
+            components: stored(components.await)?,
+            restricted: stored(restricted.await)?,
+            published: stored(published.await)?,
+            component_rows: component_rows as u64,
+            value_rows: value_rows as u64,
             suppressed: values.suppressed,
         })
     }
 
-    async fn write_components(&self, catalogue: &Catalogue, pending: &mut Pending) -> Result<()> {
-        let started = Instant::now();
-        let slices = std::mem::take(&mut pending.components);
-        pending.component_bytes = 0;
-        let schema = component_schema(catalogue.breakdowns());
-        self.replace(&table("component", "cell")?, schema, slices)
-            .await?;
-        pending.commit_seconds += started.elapsed().as_secs_f64();
+    /// Stores rows of an indicator, to become visible with the run.
+    fn store(
+        &self,
+        (schema, name): (&str, &str),
+        number: i32,
+        batches: Vec<RecordBatch>,
+    ) -> Result<SpawnedTask<Result<StoredSlice>>> {
+        let name = table(schema, name)?;
+        let lake = self.options.lake.clone();
+        let rows = SliceRows {
+            slice: Slice::new(&[(INDICATOR_NO, number)]),
+            batches,
+        };
+        let work: BoxFuture<'static, Result<StoredSlice>> = Box::pin(async move {
+            let stored = lake.store_slice(&name, rows).await;
+            stored.map_err(|error| not_written(&name, error))
+        });
+        Ok(SpawnedTask::spawn(work))
+    }
+
+    /// Makes the tables that results go to.
+    async fn ensure_results(&self, catalogue: &Catalogue) -> Result<()> {
+        let values = value_schema(catalogue.breakdowns());
+        for ((schema, name), columns) in [
+            (COMPONENTS, component_schema(catalogue.breakdowns())),
+            (RESTRICTED, Arc::clone(&values)),
+            (PUBLISHED, values),
+        ] {
+            let name = table(schema, name)?;
+            let lake = &self.options.lake;
+            let made = lake.ensure_table(&name, columns, &[INDICATOR_NO]).await;
+            made.map_err(|error| not_written(&name, error))?;
+        }
         Ok(())
+    }
+
+    /// Takes away what indicators left that no longer exist.
+    async fn retire(
+        &self,
+        run: &Run,
+        after: &mut BTreeMap<String, Calculation>,
+        pending: &mut Pending,
+    ) -> Result<bool> {
+        let gone: Vec<(String, i32)> = after
+            .values()
+            .filter(|calculation| run.catalogue.get(&calculation.indicator).is_none())
+            .map(|calculation| (calculation.indicator.clone(), calculation.number))
+            .collect();
+        if !gone.is_empty() {
+            self.ensure_results(&run.catalogue).await?;
+        }
+        for (id, number) in &gone {
+            after.remove(id);
+            for (name, stored) in [
+                (COMPONENTS, &mut pending.components),
+                (RESTRICTED, &mut pending.restricted),
+                (PUBLISHED, &mut pending.published),
+            ] {
+                let nothing = self.store(name, *number, Vec::new())?.await;
+                let nothing = nothing
+                    .map_err(|error| EngineError::internal_because("storing rows died", error))?;
+                stored.push(nothing?);
+            }
+        }
+        Ok(!gone.is_empty())
     }
 
     async fn finish(
@@ -530,21 +632,15 @@ impl Engine {
         request: &CalcRequest,
         results: &[IndicatorResult],
         calculations: Vec<Calculation>,
-        pending: &mut Pending,
+        pending: Pending,
     ) -> Result<()> {
-        self.write_components(&run.catalogue, pending).await?;
-        let started = Instant::now();
-        let values = value_schema(run.catalogue.breakdowns());
-        let restricted = std::mem::take(&mut pending.restricted);
-        self.replace(
-            &table("result", "indicator_value")?,
-            Arc::clone(&values),
-            restricted,
-        )
-        .await?;
-        let published = std::mem::take(&mut pending.published);
-        self.replace(&table("published", "indicator_value")?, values, published)
-            .await?;
+        for (name, stored) in [
+            (COMPONENTS, pending.components),
+            (RESTRICTED, pending.restricted),
+            (PUBLISHED, pending.published),
+        ] {
+            self.replace(name, stored).await?;
+        }
         let rows = calculation_rows(&calculations)?;
         self.overwrite(
             &table("meta", "calculation")?,
@@ -564,33 +660,25 @@ impl Engine {
         )?;
         self.append(&table("meta", "run")?, run_schema(), rows)
             .await?;
-        pending.commit_seconds += started.elapsed().as_secs_f64();
         Ok(())
     }
 
-    async fn replace(
-        &self,
-        name: &TableName,
-        schema: SchemaRef,
-        slices: Vec<SliceRows>,
-    ) -> Result<()> {
-        let failed =
-            |error| EngineError::lake(format!("the table `{name}` could not be written"), error);
-        let lake = &self.options.lake;
-        lake.ensure_table(name, schema, &[INDICATOR_NO])
-            .await
-            .map_err(failed)?;
-        if !slices.is_empty() {
-            lake.replace_slices(name, slices, CommitInfo::default())
-                .await
-                .map_err(failed)?;
+    async fn replace(&self, (schema, name): (&str, &str), stored: Vec<StoredSlice>) -> Result<()> {
+        if stored.is_empty() {
+            return Ok(());
         }
-        lake.maintain(name).await.map_err(failed)
+        let name = table(schema, name)?;
+        let lake = &self.options.lake;
+        let made = lake
+            .commit_slices(&name, stored, CommitInfo::default())
+            .await;
+        made.map_err(|error| not_written(&name, error))?;
+        let kept = lake.maintain(&name).await;
+        kept.map_err(|error| not_written(&name, error))
     }
 
     async fn append(&self, name: &TableName, schema: SchemaRef, rows: RecordBatch) -> Result<()> {
-        let failed =
-            |error| EngineError::lake(format!("the table `{name}` could not be written"), error);
+        let failed = |error| not_written(name, error);
         let lake = &self.options.lake;
         lake.ensure_table(name, schema, &[]).await.map_err(failed)?;
         lake.append(name, vec![rows], CommitInfo::default())
@@ -604,11 +692,7 @@ impl Engine {
         &self,
         resolver: &Arc<Resolver>,
     ) -> Result<BTreeMap<String, Calculation>> {
-        for (schema, name) in [
-            ("component", "cell"),
-            ("result", "indicator_value"),
-            ("published", "indicator_value"),
-        ] {
+        for (schema, name) in [COMPONENTS, RESTRICTED, PUBLISHED] {
             if resolver.version(&table(schema, name)?).await?.is_none() {
                 return Ok(BTreeMap::new());
             }
@@ -662,56 +746,8 @@ impl Calculation {
     }
 }
 
-impl Pending {
-    fn add(&mut self, number: i32, computed: Computed) {
-        let Computed {
-            components,
-            restricted,
-            published,
-            suppressed: _,
-        } = computed;
-        self.component_bytes += components
-            .iter()
-            .map(RecordBatch::get_array_memory_size)
-            .sum::<usize>();
-        let slice = || Slice::new(&[(INDICATOR_NO, number)]);
-        self.components.push(SliceRows {
-            slice: slice(),
-            batches: components,
-        });
-        self.restricted.push(SliceRows {
-            slice: slice(),
-            batches: vec![restricted],
-        });
-        self.published.push(SliceRows {
-            slice: slice(),
-            batches: vec![published],
-        });
-    }
-}
-
-/// Takes away what indicators left that no longer exist.
-fn retire(run: &Run, after: &mut BTreeMap<String, Calculation>, pending: &mut Pending) -> bool {
-    let gone: Vec<(String, i32)> = after
-        .values()
-        .filter(|calculation| run.catalogue.get(&calculation.indicator).is_none())
-        .map(|calculation| (calculation.indicator.clone(), calculation.number))
-        .collect();
-    for (id, number) in &gone {
-        after.remove(id);
-        let slice = Slice::new(&[(INDICATOR_NO, *number)]);
-        for rows in [
-            &mut pending.components,
-            &mut pending.restricted,
-            &mut pending.published,
-        ] {
-            rows.push(SliceRows {
-                slice: slice.clone(),
-                batches: Vec::new(),
-            });
-        }
-    }
-    !gone.is_empty()
+fn not_written(name: &TableName, error: LakeError) -> EngineError {
+    EngineError::lake(format!("the table `{name}` could not be written"), error)
 }
 
 /// The indicators of these ids, or all.

@@ -135,6 +135,9 @@ impl SharedScan {
             Some(RowPeriod::MonthOf(day)) => {
                 self.column(format!("CAST({day} AS DATE)"), CellColumn::Month)
             }
+            Some(RowPeriod::YearOf(day)) => {
+                self.column(format!("CAST({day} AS DATE)"), CellColumn::Year)
+            }
             Some(RowPeriod::Day(day)) => {
                 self.column(format!("CAST({day} AS DATE)"), CellColumn::Day)
             }

@@ -1,9 +1,9 @@
 -- talous.net_cost_per_inhabitant 1.0.0, component numerator: a sum.
--- One row per county, month, task_group and delivery.
+-- One row per county, year, task_group and delivery.
 WITH source AS (
     SELECT
         county_code AS area,
-        CAST(date_trunc('month', month_start) AS DATE) AS period_start,
+        CAST(date_trunc('year', month_start) AS DATE) AS period_start,
         coalesce(task_group, 'unknown') AS task_group,
         amount_cents AS amount,
         delivery_id
@@ -60,7 +60,7 @@ reported AS (
 span_month AS (
     SELECT 'period' AS span, t.grain, t.period_start, t.year, m.period_start AS cell_start
     FROM reported AS t
-    JOIN reference.period AS m ON m.grain = 'month' AND m.period_start >= t.period_start AND m.period_end <= t.period_end
+    JOIN reference.period AS m ON m.grain = 'year' AND m.period_start >= t.period_start AND m.period_end <= t.period_end
 ),
 -- The counties of each area.
 area_member AS (
@@ -128,16 +128,22 @@ residents AS (
     JOIN resident_area AS a ON a.year = y.year AND a.base = p.municipality_code
     GROUP BY 1, 2, 3, 4
 ),
+-- The months of each period that must be delivered.
+needed_month AS (
+    SELECT 'period' AS span, t.grain, t.period_start, t.year, m.period_start AS cell_start
+    FROM reported AS t
+    JOIN reference.period AS m ON m.grain = 'month' AND m.period_start >= t.period_start AND m.period_end <= t.period_end
+),
 -- Months delivered and months needed, by county.
 delivered AS (
     SELECT t.grain, t.period_start, t.year, d.county_code, count(*) AS months, any_need.months AS needed
     FROM (VALUES ('finance_ledger', 'period')) AS k (contract, span)
-    JOIN span_month AS t ON t.span = k.span
+    JOIN needed_month AS t ON t.span = k.span
     JOIN delivered_month AS d ON d.contract = k.contract AND d.month_start = t.cell_start
     JOIN (
         SELECT t.grain, t.period_start, count(*) AS months
         FROM (VALUES ('finance_ledger', 'period')) AS k (contract, span)
-        JOIN span_month AS t ON t.span = k.span
+        JOIN needed_month AS t ON t.span = k.span
         GROUP BY t.grain, t.period_start
     ) AS any_need ON any_need.grain = t.grain AND any_need.period_start = t.period_start
     GROUP BY t.grain, t.period_start, t.year, d.county_code, any_need.months
@@ -243,7 +249,7 @@ reported AS (
 span_month AS (
     SELECT 'period' AS span, t.grain, t.period_start, t.year, m.period_start AS cell_start
     FROM reported AS t
-    JOIN reference.period AS m ON m.grain = 'month' AND m.period_start >= t.period_start AND m.period_end <= t.period_end
+    JOIN reference.period AS m ON m.grain = 'year' AND m.period_start >= t.period_start AND m.period_end <= t.period_end
 ),
 -- The counties of each area.
 area_member AS (

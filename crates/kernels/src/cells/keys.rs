@@ -17,7 +17,7 @@ use datafusion_common::{DataFusionError, Result, exec_err};
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::{CellColumn, WIDTH, at};
-use crate::calendar::first_of_month;
+use crate::calendar::{first_of_month, first_of_year};
 
 /// A grid of cell numbers may have this many places before a hash table takes over.
 const MOST_PLACES: usize = 1 << 22;
@@ -142,7 +142,11 @@ impl Codes {
             }),
             CellColumn::Day => Codes::Day(DayCodes::default()),
             CellColumn::Month => Codes::Day(DayCodes {
-                of_month: true,
+                stands_for: Some(first_of_month),
+                ..DayCodes::default()
+            }),
+            CellColumn::Year => Codes::Day(DayCodes {
+                stands_for: Some(first_of_year),
                 ..DayCodes::default()
             }),
             CellColumn::Member => Codes::Member(MemberCodes::default()),
@@ -375,8 +379,8 @@ impl TextCodes {
 
 #[derive(Debug, Default)]
 pub(super) struct DayCodes {
-    /// A day stands for the first day of its month.
-    of_month: bool,
+    /// A day stands for this one.
+    stands_for: Option<fn(i32) -> i32>,
     values: Vec<Option<i32>>,
     /// By day from 1970-01-01: the code plus one, or zero.
     dense: Vec<u32>,
@@ -402,10 +406,9 @@ impl DayCodes {
                 None => self.dense.resize((place + 1).next_multiple_of(1024), 0),
             }
         }
-        let value = if self.of_month {
-            day.map(first_of_month)
-        } else {
-            day
+        let value = match self.stands_for {
+            Some(first) => day.map(first),
+            None => day,
         };
         let code = self.known(value);
         if let Some(place) = place.and_then(|place| self.dense.get_mut(place)) {

@@ -55,6 +55,8 @@ pub enum CellColumn {
     Day,
     /// A key that is the first day of the month of the given day (`Date32`).
     Month,
+    /// A key that is the first day of the year of the given day (`Date32`).
+    Year,
     /// Which rows count (`Boolean`).
     Filter,
     /// Whole numbers (`Int64`), to add or to count by.
@@ -68,7 +70,7 @@ impl CellColumn {
     pub fn data_type(self) -> DataType {
         match self {
             CellColumn::Text | CellColumn::TextOr(_) => DataType::Utf8View,
-            CellColumn::Day | CellColumn::Month => DataType::Date32,
+            CellColumn::Day | CellColumn::Month | CellColumn::Year => DataType::Date32,
             CellColumn::Filter => DataType::Boolean,
             CellColumn::Whole => DataType::Int64,
             CellColumn::Member => DataType::Binary,
@@ -413,7 +415,11 @@ fn check(spec: &CellSpec) -> Result<()> {
         spec.columns.get(*column).is_some_and(|use_of| {
             matches!(
                 use_of,
-                CellColumn::Text | CellColumn::TextOr(_) | CellColumn::Day | CellColumn::Month
+                CellColumn::Text
+                    | CellColumn::TextOr(_)
+                    | CellColumn::Day
+                    | CellColumn::Month
+                    | CellColumn::Year
             )
         })
     };
@@ -493,7 +499,7 @@ mod tests {
 
     use super::keys::MaskCodes;
     use super::*;
-    use crate::calendar::first_of_month;
+    use crate::calendar::{first_of_month, first_of_year};
     use crate::cell::{Cell as _, Value};
     use crate::day_histogram::DayHistogram;
     use crate::testing::numbers;
@@ -949,13 +955,16 @@ mod tests {
     }
 
     #[test]
-    fn the_month_of_a_day_is_that_of_the_calendar() {
+    fn the_month_and_the_year_of_a_day_are_those_of_the_calendar() {
         for day in (-200_000..200_000).step_by(7) {
             let date = arrow::temporal_conversions::date32_to_datetime(day).unwrap();
             let of_month: i32 = date.date().to_string()[8..].parse().unwrap_or(0);
             // Years before 1 or after 9999 are written with a sign and more digits.
             if (1..=31).contains(&of_month) && date.date().to_string().len() == 10 {
                 assert_eq!(first_of_month(day), day - of_month + 1, "day {day}");
+                let of_year = date.date().format("%j").to_string();
+                let of_year: i32 = of_year.parse().unwrap_or(0);
+                assert_eq!(first_of_year(day), day - of_year + 1, "day {day}");
             }
         }
         assert_eq!(first_of_month(19_782), 19_754); // 2024-02-29

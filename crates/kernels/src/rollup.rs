@@ -1,0 +1,532 @@
+//! Stored cells merged into values: sums, distinct persons and histograms of every area, period and
+//! member at once.
+//!
+//! A cell has a *place* (its base area and period) and *members* (one of each breakdown). A value has
+//! a row (an area and a period) and a combination of members, some of them in total. Each place counts
+//! in several rows, each tuple of members in several combinations, and a cell counts in every pair of
+//! the two: value `(row, combination)` is the merge of all cells that count in it. Nothing of that
+//! product is kept but what a state needs.
+//!
+//! - *Sum*: kept in 128 bits; must fit 64 bits in the end, or it is an error. Nulls count for nothing;
+//!   a value without cells is 0.
+//! - *Distinct*: members of 16 bytes are numbered once ([`MemberNumbers`]); a value takes one mark for
+//!   each member of each of its cells, and counts the marks that are new. A value of one cell is the
+//!   size of its set. No set is united, so nothing is kept for each value but its count.
+//! - *Histogram*: counts of days added; a value of one cell is that cell's own; without cells null.
+//! - *Time*: c cells, v values that a cell counts in, m members in a set: sums O(c·v), sets and
+//!   histograms O(c·v·m).
+//! - *Memory*: 16 bytes a value for sums; 8 a value, 4 a cell and value (at most 64 MiB at a time), 4
+//!   a member of a set, about 28 a distinct member, for distinct counts.
+//! - *Laws*: the order of cells does not matter, and cells may be merged with others of their place
+//!   and members before.
+//!
+//! What may not live here: what an area or a period is. To add a state: a method beside these.
+
+use arrow::array::{Array, ArrayBuilder, BinaryArray, BinaryBuilder, Int64Array};
+use datafusion_common::{Result, exec_err};
+use hashbrown::HashTable;
+
+use crate::day_histogram::DayHistogram;
+
+/// Bytes of a member of a set.
+const WIDTH: usize = 16;
+/// Cells by value that are laid out at a time.
+const LAID_OUT: usize = 16 << 20;
+
+/// Lists of numbers, one after the other.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Lists {
+    ends: Vec<usize>,
+    items: Vec<u32>,
+}
+
+impl Lists {
+    /// Adds a list.
+    pub fn push(&mut self, items: impl IntoIterator<Item = u32>) {
+        self.items.extend(items);
+        self.ends.push(self.items.len());
+    }
+
+    /// The list of a number; empty when there is none.
+    pub fn get(&self, list: u32) -> &[u32] {
+        let list = list as usize;
+        let start = match list {
+            0 => 0,
+            _ => self.ends.get(list - 1).copied().unwrap_or_default(),
+        };
+        let end = self.ends.get(list).copied().unwrap_or_default();
+        self.items.get(start..end).unwrap_or_default()
+    }
+
+    /// How many lists there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is no list.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+}
+
+/// Which values each cell counts in.
+#[derive(Debug, Clone)]
+pub struct CellTargets {
+    /// By place, the rows that it counts in.
+    places: Lists,
+    /// By tuple of members, the combinations that it counts in.
+    members: Lists,
+    rows: usize,
+    combinations: usize,
+}
+
+/// The cells of a component: place and tuple of members of each.
+#[derive(Debug, Clone, Copy)]
+pub struct CellKeys<'a> {
+    /// Numbers of places.
+    pub places: &'a [u32],
+    /// Numbers of tuples.
+    pub members: &'a [u32],
+}
+
+impl CellTargets {
+    /// Rows of the result by place, combinations by tuple of members. No list names a row or
+    /// combination twice.
+    ///
+    /// # Errors
+    /// When a list names a row or a combination that there is not, or the values are too many.
+    pub fn new(places: Lists, members: Lists, rows: usize, combinations: usize) -> Result<Self> {
+        let within = |lists: &Lists, size: usize| lists.items.iter().all(|n| (*n as usize) < size);
+        if !within(&places, rows) || !within(&members, combinations) {
+            return exec_err!("a roll-up has a list that points outside its result");
+        }
+        match rows.checked_mul(combinations) {
+            Some(values) if u32::try_from(values).is_ok() => Ok(Self {
+                places,
+                members,
+                rows,
+                combinations,
+            }),
+            _ => exec_err!("a roll-up to {rows} rows by {combinations} members is too large"),
+        }
+    }
+
+    /// The number of values: value `row · combinations + combination`.
+    pub fn values(&self) -> usize {
+        self.rows * self.combinations
+    }
+
+    /// Calls with every cell and value it counts in.
+    fn each(&self, cells: CellKeys<'_>, mut with: impl FnMut(usize, usize)) {
+        for (cell, (place, members)) in cells.places.iter().zip(cells.members).enumerate() {
+            for row in self.places.get(*place) {
+                let first = *row as usize * self.combinations;
+                for combination in self.members.get(*members) {
+                    with(cell, first + *combination as usize);
+                }
+            }
+        }
+    }
+
+    /// Calls with every value that has cells, in order, and its cells.
+    fn by_value(
+        &self,
+        cells: CellKeys<'_>,
+        counts: impl Fn(usize) -> bool,
+        mut with: impl FnMut(usize, &[u32]) -> Result<()>,
+    ) -> Result<()> {
+        let mut sizes = vec![0u32; self.values()];
+        self.each(cells, |cell, value| {
+            if let Some(size) = sizes.get_mut(value)
+                && counts(cell)
+            {
+                *size += 1;
+            }
+        });
+        let mut start = 0;
+        let mut laid: Vec<u32> = Vec::new();
+        let mut next: Vec<usize> = Vec::new();
+        while start < sizes.len() {
+            // As many values as fit, at least one.
+            next.clear();
+            let mut total = 0;
+            for size in sizes.iter().skip(start) {
+                if total > 0 && total + *size as usize > LAID_OUT {
+                    break;
+                }
+                next.push(total);
+                total += *size as usize;
+            }
+            let end = start + next.len();
+            laid.clear();
+            laid.resize(total, 0);
+            self.each(cells, |cell, value| {
+                if value < start || value >= end || !counts(cell) {
+                    return;
+                }
+                if let Some(next) = next.get_mut(value - start)
+                    && let Some(place) = laid.get_mut(*next)
+                {
+                    *place = cell as u32;
+                    *next += 1;
+                }
+            });
+            let mut first = 0;
+            for (value, end) in (start..end).zip(&next) {
+                if let Some(cells) = laid.get(first..*end).filter(|cells| !cells.is_empty()) {
+                    with(value, cells)?;
+                }
+                first = *end;
+            }
+            start = end;
+        }
+        Ok(())
+    }
+
+    /// The sum of amounts in each value.
+    ///
+    /// # Errors
+    /// When a sum does not fit 64 bits, or there are not as many amounts as cells.
+    pub fn sums(&self, cells: CellKeys<'_>, amounts: &Int64Array) -> Result<Int64Array> {
+        same_length(cells, amounts.len())?;
+        let mut sums = vec![0i128; self.values()];
+        self.each(cells, |cell, value| {
+            if let Some(sum) = sums.get_mut(value)
+                && amounts.is_valid(cell)
+            {
+                *sum += i128::from(amounts.value(cell));
+            }
+        });
+        let sums = sums.into_iter().map(|sum| match i64::try_from(sum) {
+            Ok(sum) => Ok(sum),
+            Err(_) => exec_err!("a sum does not fit in 64 bits"),
+        });
+        Ok(Int64Array::from(sums.collect::<Result<Vec<_>>>()?))
+    }
+
+    /// The number of distinct members in each value.
+    ///
+    /// # Errors
+    /// When there are not as many sets as cells.
+    pub fn distinct(&self, cells: CellKeys<'_>, sets: &MemberNumbers) -> Result<Int64Array> {
+        same_length(cells, sets.sets.len())?;
+        let mut found = vec![0i64; self.values()];
+        let mut marks = vec![0u32; sets.distinct as usize];
+        let mut mark = 0u32;
+        self.by_value(
+            cells,
+            |cell| !sets.sets.get(cell as u32).is_empty(),
+            |value, cells| {
+                let count = match cells {
+                    [one] => sets.sets.get(*one).len(),
+                    several => {
+                        mark += 1;
+                        let mut new = 0;
+                        for cell in several {
+                            for member in sets.sets.get(*cell) {
+                                if let Some(last) = marks.get_mut(*member as usize) {
+                                    new += usize::from(*last != mark);
+                                    *last = mark;
+                                }
+                            }
+                        }
+                        new
+                    }
+                };
+                if let Some(found) = found.get_mut(value) {
+                    *found = i64::try_from(count).unwrap_or(i64::MAX);
+                }
+                Ok(())
+            },
+        )?;
+        Ok(Int64Array::from(found))
+    }
+
+    /// The histogram of each value, null without cells.
+    ///
+    /// # Errors
+    /// When a state is not one, counts do not fit, or there are not as many states as cells.
+    pub fn histograms(&self, cells: CellKeys<'_>, states: &BinaryArray) -> Result<BinaryArray> {
+        same_length(cells, states.len())?;
+        let mut built = BinaryBuilder::with_capacity(self.values(), states.value_data().len());
+        self.by_value(
+            cells,
+            |cell| states.is_valid(cell),
+            |value, cells| {
+                while built.len() < value {
+                    built.append_null();
+                }
+                match cells {
+                    [one] => built.append_value(states.value(*one as usize)),
+                    several => {
+                        let mut merged = DayHistogram::default();
+                        for cell in several {
+                            merged.merge_state(states.value(*cell as usize))?;
+                        }
+                        built.append_value(merged.state());
+                    }
+                }
+                Ok(())
+            },
+        )?;
+        while built.len() < self.values() {
+            built.append_null();
+        }
+        Ok(built.finish())
+    }
+}
+
+fn same_length(cells: CellKeys<'_>, states: usize) -> Result<()> {
+    if cells.places.len() == states && cells.members.len() == states {
+        Ok(())
+    } else {
+        exec_err!("a roll-up does not have a state for each cell")
+    }
+}
+
+/// Sets whose members are small numbers, the same in all of them.
+#[derive(Debug, Default)]
+pub struct MemberNumbers {
+    sets: Lists,
+    distinct: u32,
+}
+
+impl MemberNumbers {
+    /// Numbers the members of sets, as `person_set` gives them; a null is an empty set.
+    ///
+    /// # Errors
+    /// When a state is not a set, or members are too many.
+    pub fn of(sets: &BinaryArray) -> Result<Self> {
+        let bytes: usize = sets.value_data().len();
+        let mut numbered = Lists {
+            ends: Vec::with_capacity(sets.len()),
+            items: Vec::with_capacity(bytes / WIDTH),
+        };
+        // The numbers of members by their last bytes, which are as good as random.
+        let mut table: HashTable<u32> = HashTable::new();
+        let mut members: Vec<u128> = Vec::new();
+        for set in sets {
+            let (own, rest) = set.unwrap_or_default().as_chunks::<WIDTH>();
+            if !rest.is_empty() {
+                return exec_err!("a set of persons has a broken state");
+            }
+            for member in own {
+                let member = u128::from_be_bytes(*member);
+                let is = |number: &u32| members.get(*number as usize) == Some(&member);
+                let number = match table.find(member as u64, is) {
+                    Some(number) => *number,
+                    None => {
+                        let Ok(number) = u32::try_from(members.len()) else {
+                            return exec_err!("a roll-up has too many distinct members");
+                        };
+                        members.push(member);
+                        table.insert_unique(member as u64, number, |number| {
+                            members
+                                .get(*number as usize)
+                                .map_or(0, |member| *member as u64)
+                        });
+                        number
+                    }
+                };
+                numbered.items.push(number);
+            }
+            numbered.ends.push(numbered.items.len());
+        }
+        Ok(Self {
+            sets: numbered,
+            distinct: u32::try_from(members.len()).unwrap_or(u32::MAX),
+        })
+    }
+
+    /// Bytes that numbering sets of so many bytes may take at most.
+    pub fn heap_bytes(set_bytes: usize) -> usize {
+        set_bytes / WIDTH * 4 + set_bytes.saturating_mul(28) / WIDTH
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use crate::testing::numbers;
+
+    const PLACES: u32 = 12;
+    const TUPLES: u32 = 5;
+    const ROWS: usize = 9;
+    const COMBINATIONS: usize = 4;
+
+    fn some(draws: &mut impl Iterator<Item = u64>, below: usize) -> Vec<u32> {
+        let mut list: Vec<u32> = (0..below as u32)
+            .filter(|_| draws.next() > Some(5))
+            .collect();
+        list.reverse();
+        list
+    }
+
+    fn targets() -> CellTargets {
+        let mut draws = numbers(400, 10);
+        let (mut places, mut members) = (Lists::default(), Lists::default());
+        (0..PLACES).for_each(|_| places.push(some(&mut draws, ROWS)));
+        (0..TUPLES).for_each(|_| members.push(some(&mut draws, COMBINATIONS)));
+        CellTargets::new(places, members, ROWS, COMBINATIONS).unwrap()
+    }
+
+    struct Made {
+        places: Vec<u32>,
+        members: Vec<u32>,
+        amounts: Int64Array,
+        sets: BinaryArray,
+        states: BinaryArray,
+    }
+
+    fn made(cells: usize) -> Made {
+        let mut draws = numbers(cells * 40 + 1, 1_000);
+        let mut draw = |below: u64| draws.next().unwrap_or(0) % below;
+        let mut made = (vec![], vec![], vec![], vec![], vec![]);
+        for _ in 0..cells {
+            made.0.push(draw(u64::from(PLACES)) as u32);
+            made.1.push(draw(u64::from(TUPLES)) as u32);
+            made.2.push((draw(5) > 0).then(|| draw(900) as i64 - 400));
+            let own: BTreeSet<u8> = (0..draw(6)).map(|_| draw(40) as u8).collect();
+            let set = own.iter().flat_map(|person| [*person; WIDTH]).collect();
+            made.3.push((draw(7) > 0).then_some(set));
+            let mut histogram = DayHistogram::default();
+            (0..draw(5)).for_each(|_| histogram.add_times(draw(20) as i32, 2).unwrap());
+            made.4.push((draw(7) > 0).then(|| histogram.state()));
+        }
+        let bytes = |states: &[Option<Vec<u8>>]| {
+            BinaryArray::from_iter(states.iter().map(|state| state.as_deref()))
+        };
+        Made {
+            amounts: Int64Array::from(made.2),
+            sets: bytes(&made.3),
+            states: bytes(&made.4),
+            places: made.0,
+            members: made.1,
+        }
+    }
+
+    /// Every value with its cells, by looking at every pair of value and cell.
+    fn naive(targets: &CellTargets, made: &Made) -> BTreeMap<usize, Vec<usize>> {
+        let mut cells = BTreeMap::new();
+        for row in 0..ROWS {
+            for combination in 0..COMBINATIONS {
+                let own = (0..made.places.len()).filter(|cell| {
+                    targets
+                        .places
+                        .get(made.places[*cell])
+                        .contains(&(row as u32))
+                        && targets
+                            .members
+                            .get(made.members[*cell])
+                            .contains(&(combination as u32))
+                });
+                cells.insert(row * COMBINATIONS + combination, own.collect());
+            }
+        }
+        cells
+    }
+
+    #[test]
+    fn every_value_is_the_merge_of_its_cells() {
+        for cells in [0, 1, 7, 300] {
+            let (targets, made) = (targets(), made(cells));
+            let keys = CellKeys {
+                places: &made.places,
+                members: &made.members,
+            };
+            let sums = targets.sums(keys, &made.amounts).unwrap();
+            let numbered = MemberNumbers::of(&made.sets).unwrap();
+            let distinct = targets.distinct(keys, &numbered).unwrap();
+            let histograms = targets.histograms(keys, &made.states).unwrap();
+            for (value, own) in naive(&targets, &made) {
+                let sum: i64 = own
+                    .iter()
+                    .filter(|cell| made.amounts.is_valid(**cell))
+                    .map(|cell| made.amounts.value(*cell))
+                    .sum();
+                assert_eq!(sums.value(value), sum, "{cells} cells, value {value}");
+                let persons: BTreeSet<&[u8]> = own
+                    .iter()
+                    .filter(|cell| made.sets.is_valid(**cell))
+                    .flat_map(|cell| made.sets.value(*cell).chunks(WIDTH))
+                    .collect();
+                assert_eq!(distinct.value(value), persons.len() as i64);
+                let mut merged = None::<DayHistogram>;
+                for cell in own.iter().filter(|cell| made.states.is_valid(**cell)) {
+                    let state = made.states.value(*cell);
+                    merged.get_or_insert_default().merge_state(state).unwrap();
+                }
+                let found = histograms.is_valid(value).then(|| histograms.value(value));
+                assert_eq!(
+                    found.map(<[u8]>::to_vec),
+                    merged.map(|merged| merged.state())
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_order_of_cells_does_not_matter() {
+        let (targets, made) = (targets(), made(200));
+        let order: Vec<usize> = (0..200).rev().collect();
+        let turned = |numbers: &[u32]| order.iter().map(|cell| numbers[*cell]).collect::<Vec<_>>();
+        let (places, members) = (turned(&made.places), turned(&made.members));
+        let own = CellKeys {
+            places: &made.places,
+            members: &made.members,
+        };
+        let other = CellKeys {
+            places: &places,
+            members: &members,
+        };
+        let indices = arrow::array::UInt32Array::from_iter_values(order.iter().map(|n| *n as u32));
+        let take = |array: &dyn Array| arrow::compute::take(array, &indices, None).unwrap();
+        let amounts = take(&made.amounts);
+        let amounts = amounts.as_any().downcast_ref::<Int64Array>().unwrap();
+        assert_eq!(
+            targets.sums(own, &made.amounts).unwrap(),
+            targets.sums(other, amounts).unwrap()
+        );
+        let sets = take(&made.sets);
+        let sets = sets.as_any().downcast_ref::<BinaryArray>().unwrap();
+        assert_eq!(
+            targets
+                .distinct(own, &MemberNumbers::of(&made.sets).unwrap())
+                .unwrap(),
+            targets
+                .distinct(other, &MemberNumbers::of(sets).unwrap())
+                .unwrap()
+        );
+        let states = take(&made.states);
+        let states = states.as_any().downcast_ref::<BinaryArray>().unwrap();
+        assert_eq!(
+            targets.histograms(own, &made.states).unwrap(),
+            targets.histograms(other, states).unwrap()
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_is_an_error() {
+        let lists = |items: &[u32]| {
+            let mut lists = Lists::default();
+            lists.push(items.iter().copied());
+            lists
+        };
+        assert!(CellTargets::new(lists(&[3]), lists(&[0]), 3, 1).is_err());
+        assert!(CellTargets::new(lists(&[0]), lists(&[1]), 3, 1).is_err());
+        assert!(CellTargets::new(lists(&[0]), lists(&[0]), 1 << 20, 1 << 20).is_err());
+        let targets = CellTargets::new(lists(&[0]), lists(&[0]), 1, 1).unwrap();
+        let keys = CellKeys {
+            places: &[0, 0],
+            members: &[0, 0],
+        };
+        let sum = |amounts: Vec<i64>| targets.sums(keys, &Int64Array::from(amounts));
+        assert!(sum(vec![i64::MAX, 1]).is_err());
+        assert!(sum(vec![1]).is_err());
+        assert_eq!(sum(vec![i64::MAX, -1]).unwrap().value(0), i64::MAX - 1);
+        let broken = BinaryArray::from_vec(vec![&[1, 2, 3]]);
+        assert!(MemberNumbers::of(&broken).is_err());
+    }
+}
