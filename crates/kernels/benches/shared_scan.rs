@@ -155,11 +155,7 @@ fn totals(cells: Cells, groups: usize) -> Vec<[i64; 3]> {
                 .iter()
                 .flat_map(|sums| sums.iter().flatten())
                 .sum();
-            let members: usize = rows
-                .sets
-                .iter()
-                .map(|sets| sets.value_data().len() / 16)
-                .sum();
+            let members: usize = rows.sets.iter().map(|sets| sets.entries()).sum();
             [counts, sums, members as i64]
         })
         .collect()

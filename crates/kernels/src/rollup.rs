@@ -22,7 +22,10 @@
 //!
 //! What may not live here: what an area or a period is. To add a state: a method beside these.
 
+use std::sync::Arc;
+
 use arrow::array::{Array, ArrayBuilder, BinaryArray, BinaryBuilder, Int64Array};
+use arrow::buffer::{Buffer, OffsetBuffer};
 use datafusion_common::{Result, exec_err};
 use hashbrown::HashTable;
 
@@ -45,6 +48,18 @@ impl Lists {
     pub fn push(&mut self, items: impl IntoIterator<Item = u32>) {
         self.items.extend(items);
         self.ends.push(self.items.len());
+    }
+
+    /// Lists of these lengths, one after the other in `items`.
+    pub(crate) fn of(lengths: impl Iterator<Item = usize>, items: Vec<u32>) -> Self {
+        let ends = lengths.scan(0, |end, length| {
+            *end += length;
+            Some(*end)
+        });
+        Self {
+            ends: ends.collect(),
+            items,
+        }
     }
 
     /// The list of a number; empty when there is none.
@@ -211,7 +226,7 @@ impl CellTargets {
     pub fn distinct(&self, cells: CellKeys<'_>, sets: &MemberNumbers) -> Result<Int64Array> {
         same_length(cells, sets.sets.len())?;
         let mut found = vec![0i64; self.values()];
-        let mut marks = vec![0u32; sets.distinct as usize];
+        let mut marks = vec![0u32; sets.members.len()];
         let mut mark = 0u32;
         self.by_value(
             cells,
@@ -288,7 +303,8 @@ fn same_length(cells: CellKeys<'_>, states: usize) -> Result<()> {
 #[derive(Debug, Default)]
 pub struct MemberNumbers {
     sets: Lists,
-    distinct: u32,
+    /// The member of each number.
+    members: Arc<Vec<u128>>,
 }
 
 impl MemberNumbers {
@@ -334,8 +350,48 @@ impl MemberNumbers {
         }
         Ok(Self {
             sets: numbered,
-            distinct: u32::try_from(members.len()).unwrap_or(u32::MAX),
+            members: Arc::new(members),
         })
+    }
+
+    /// Sets of numbers whose members are known, each in the order of the members' bytes.
+    pub(crate) fn of_numbers(sets: Lists, members: Arc<Vec<u128>>) -> Self {
+        Self { sets, members }
+    }
+
+    /// How many sets there are.
+    pub fn len(&self) -> usize {
+        self.sets.len()
+    }
+
+    /// Members of all sets, each as often as it is in one.
+    pub fn entries(&self) -> usize {
+        self.sets.items.len()
+    }
+
+    /// Whether there are no sets.
+    pub fn is_empty(&self) -> bool {
+        self.sets.is_empty()
+    }
+
+    /// The sets as `person_set` gives them, in this order of their numbers.
+    ///
+    /// # Errors
+    /// When they do not fit one column (2 GiB).
+    pub fn states(&self, order: impl Iterator<Item = u32> + Clone) -> Result<BinaryArray> {
+        let lists = order.map(|set| self.sets.get(set));
+        let total: usize = lists.clone().map(<[u32]>::len).sum();
+        if i32::try_from(total.saturating_mul(WIDTH)).is_err() {
+            return exec_err!("the sets of one component are beyond 2 GiB");
+        }
+        let sizes = lists.clone().map(|members| members.len() * WIDTH);
+        let offsets = OffsetBuffer::<i32>::from_lengths(sizes);
+        let mut bytes: Vec<u8> = Vec::with_capacity(total * WIDTH);
+        for member in lists.flatten() {
+            let member = self.members.get(*member as usize).copied();
+            bytes.extend_from_slice(&member.unwrap_or_default().to_be_bytes());
+        }
+        Ok(BinaryArray::new(offsets, Buffer::from_vec(bytes), None))
     }
 
     /// Bytes that numbering sets of so many bytes may take at most.
@@ -505,6 +561,18 @@ mod tests {
             targets.histograms(own, &made.states).unwrap(),
             targets.histograms(other, states).unwrap()
         );
+    }
+
+    #[test]
+    fn numbered_sets_are_the_same_sets() {
+        let made = made(50);
+        let numbered = MemberNumbers::of(&made.sets).unwrap();
+        let states = numbered.states((0..50).rev()).unwrap();
+        for set in 0..50 {
+            let known = made.sets.is_valid(set).then(|| made.sets.value(set));
+            assert_eq!(states.value(49 - set), known.unwrap_or_default());
+        }
+        assert_eq!(numbered.entries() * WIDTH, made.sets.value_data().len());
     }
 
     #[test]

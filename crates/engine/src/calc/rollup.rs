@@ -28,6 +28,7 @@ use tietopohja_kernels::{CellKeys, CellTargets, Lists, MemberNumbers};
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 
+use super::scan::PreparedCells;
 use crate::catalog::Resolver;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
@@ -115,7 +116,7 @@ struct Work {
     members: Vec<Vec<String>>,
     residents: Option<Arc<RecordBatch>>,
     /// The cells of each component.
-    cells: BTreeMap<String, RecordBatch>,
+    cells: BTreeMap<String, PreparedCells>,
 }
 
 impl Engine {
@@ -125,7 +126,7 @@ impl Engine {
         resolver: &Arc<Resolver>,
         shared: &Shared,
         roll_up: &RollUp,
-        cells: BTreeMap<String, RecordBatch>,
+        cells: BTreeMap<String, PreparedCells>,
     ) -> Result<Vec<RecordBatch>> {
         let frame = shared
             .frame
@@ -432,8 +433,8 @@ impl Work {
         let Some(cells) = self.cells.get(component) else {
             return Ok(months);
         };
-        let starts = whole_numbers(cells, "period_start")?;
-        let areas = text(cells, "area")?;
+        let starts = whole_numbers(&cells.rows, "period_start")?;
+        let areas = text(&cells.rows, "area")?;
         let pairs: BTreeSet<(i32, &str)> = starts
             .into_iter()
             .zip(&areas)
@@ -624,17 +625,14 @@ impl Work {
             let targets = targets.get(&column.span).ok_or_else(lost)?;
             let values: ArrayRef = match column.merge {
                 Merge::Sum => {
-                    let amounts = to_type(self::column(cells, "n")?, &DataType::Int64)?;
+                    let amounts = to_type(self::column(&cells.rows, "n")?, &DataType::Int64)?;
                     Arc::new(targets.sums(keys.as_keys(), amounts.as_primitive::<Int64Type>())?)
                 }
                 Merge::Histogram => {
-                    let states = binary(cells, "hist")?;
+                    let states = binary(&cells.rows, "hist")?;
                     Arc::new(targets.histograms(keys.as_keys(), &states)?)
                 }
-                Merge::Distinct => {
-                    let sets = binary(cells, "persons")?;
-                    distinct(&mut people, column, keys, &sets, targets, memory)?
-                }
+                Merge::Distinct => distinct(&mut people, column, keys, cells, targets, memory)?,
             };
             measured.put(&column.name, values);
         }
@@ -648,8 +646,8 @@ impl Work {
         let mut starts: HashMap<i32, u32> = HashMap::new();
         let mut pairs: HashMap<(u32, u32), u32> = HashMap::new();
         for (component, cells) in &self.cells {
-            let days = whole_numbers(cells, "period_start")?;
-            let names = text(cells, "area")?;
+            let days = whole_numbers(&cells.rows, "period_start")?;
+            let names = text(&cells.rows, "area")?;
             let mut keys = Keys {
                 places: Vec::with_capacity(days.len()),
                 members: vec![0; days.len()],
@@ -685,7 +683,7 @@ impl Work {
                 keys.places.push(place);
             }
             for (list, members) in self.roll_up.members.iter().zip(&self.members) {
-                let own = text(cells, &list.name)?;
+                let own = text(&cells.rows, &list.name)?;
                 let numbers: HashMap<&str, u32> = (0u32..)
                     .zip(members)
                     .map(|(number, word)| (word.as_str(), number))
@@ -1008,9 +1006,10 @@ impl Keys {
 
 /// Sets that are numbered, and what was counted of them.
 struct People<'a> {
-    sets: BinaryArray,
+    /// The sets as they were stored; `None` when they came as numbers.
+    states: Option<BinaryArray>,
     keys: &'a Keys,
-    numbers: MemberNumbers,
+    numbers: Arc<MemberNumbers>,
     counted: BTreeMap<Span, ArrayRef>,
 }
 
@@ -1019,21 +1018,36 @@ fn distinct<'a>(
     people: &mut Vec<People<'a>>,
     column: &RollUpColumn,
     keys: &'a Keys,
-    sets: &BinaryArray,
+    cells: &PreparedCells,
     targets: &CellTargets,
     memory: &mut MemoryReservation,
 ) -> Result<ArrayRef> {
+    let states = match &cells.sets {
+        Some(_) => None,
+        None => Some(binary(&cells.rows, "persons")?),
+    };
+    let same = |known: &People<'_>| match &cells.sets {
+        Some(sets) => Arc::ptr_eq(&known.numbers, sets),
+        None => known.states == states,
+    };
     let known = people
         .iter()
-        .position(|known| known.keys == keys && known.sets == *sets);
+        .position(|known| same(known) && known.keys == keys);
     let place = match known {
         Some(place) => place,
         None => {
-            memory.try_grow(MemberNumbers::heap_bytes(sets.value_data().len()))?;
+            let numbers = match (&cells.sets, &states) {
+                (Some(sets), _) => Arc::clone(sets),
+                (None, Some(states)) => {
+                    memory.try_grow(MemberNumbers::heap_bytes(states.value_data().len()))?;
+                    Arc::new(MemberNumbers::of(states)?)
+                }
+                (None, None) => return Err(EngineError::internal("a roll-up lost a set")),
+            };
             people.push(People {
-                sets: sets.clone(),
+                states,
                 keys,
-                numbers: MemberNumbers::of(sets)?,
+                numbers,
                 counted: BTreeMap::new(),
             });
             people.len() - 1

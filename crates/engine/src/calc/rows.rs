@@ -13,17 +13,20 @@ use arrow::row::{Row, RowConverter, SortField};
 use tietopohja_disclosure::{Cell, Profile};
 use tietopohja_domain::Timestamp;
 use tietopohja_indicators::Indicator;
+use tietopohja_kernels::MemberNumbers;
 
 use crate::error::{EngineError, Result};
 use crate::plain::{conform, plain_schema, to_type};
 use crate::tables::{INDICATOR_NO, component_schema, value_schema};
 
-/// Rows of an indicator's component, as `component.cell` holds them, in a fixed order.
+/// Rows of an indicator's component, as `component.cell` holds them, in a fixed order. `sets` are the
+/// sets of persons of the rows, where they are not among the columns.
 pub(crate) fn component_rows(
     indicator: &Indicator,
     component: &str,
     breakdowns: &[String],
     batches: &[RecordBatch],
+    sets: Option<&MemberNumbers>,
 ) -> Result<RecordBatch> {
     let schema = component_schema(breakdowns);
     let source = whole(batches)?;
@@ -48,7 +51,22 @@ pub(crate) fn component_rows(
     let mut order = vec!["area_base", "area", "period_start"];
     order.extend(breakdowns.iter().map(String::as_str));
     order.extend(["age", "delivery_id"]);
-    sorted(&batch, &order)
+    let order = order_of(&batch, &order)?;
+    let rows = in_order(&batch, order.as_ref())?;
+    let Some(sets) = sets else {
+        return Ok(rows);
+    };
+    let states = match &order {
+        Some(order) => sets.states(order.values().iter().copied()),
+        None => sets.states(0..u32::try_from(rows.num_rows()).unwrap_or(u32::MAX)),
+    };
+    let states = Arc::new(states?) as ArrayRef;
+    let columns = schema.fields().iter().zip(rows.columns());
+    let columns = columns.map(|(field, column)| match field.name().as_str() {
+        "persons" => Arc::clone(&states),
+        _ => Arc::clone(column),
+    });
+    self::batch(&schema, columns.collect())
 }
 
 /// What every value row of a run carries.
@@ -297,6 +315,22 @@ fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
 
 /// The rows ordered by columns, nulls last.
 pub(crate) fn sorted(batch: &RecordBatch, by: &[&str]) -> Result<RecordBatch> {
+    in_order(batch, order_of(batch, by)?.as_ref())
+}
+
+/// The rows in this order; as they are without one.
+fn in_order(batch: &RecordBatch, order: Option<&UInt32Array>) -> Result<RecordBatch> {
+    let Some(order) = order else {
+        return Ok(batch.clone());
+    };
+    let failed = |error| EngineError::internal_because("ordering rows", error);
+    let columns = batch.columns().iter();
+    let columns = columns.map(|column| take(column, order, None).map_err(failed));
+    RecordBatch::try_new(batch.schema(), columns.collect::<Result<_>>()?).map_err(failed)
+}
+
+/// Rows by columns, nulls last; `None` when they are in that order.
+fn order_of(batch: &RecordBatch, by: &[&str]) -> Result<Option<UInt32Array>> {
     let failed = |error| EngineError::internal_because("ordering rows", error);
     let columns: Vec<ArrayRef> = by
         .iter()
@@ -305,7 +339,7 @@ pub(crate) fn sorted(batch: &RecordBatch, by: &[&str]) -> Result<RecordBatch> {
         .filter(|column| column.null_count() < column.len())
         .collect();
     if columns.is_empty() || batch.num_rows() < 2 {
-        return Ok(batch.clone());
+        return Ok(None);
     }
     let last = SortOptions {
         descending: false,
@@ -317,17 +351,12 @@ pub(crate) fn sorted(batch: &RecordBatch, by: &[&str]) -> Result<RecordBatch> {
     let converter = RowConverter::new(fields.collect()).map_err(failed)?;
     let rows = converter.convert_columns(&columns).map_err(failed)?;
     if rows.iter().is_sorted() {
-        return Ok(batch.clone());
+        return Ok(None);
     }
     let mut order: Vec<(u32, Row<'_>)> = (0u32..).zip(rows.iter()).collect();
     order.sort_by(|(_, a), (_, b)| a.cmp(b));
-    let order = UInt32Array::from_iter_values(order.into_iter().map(|(row, _)| row));
-    let columns = batch
-        .columns()
-        .iter()
-        .map(|column| take(column, &order, None).map_err(failed))
-        .collect::<Result<Vec<_>>>()?;
-    RecordBatch::try_new(batch.schema(), columns).map_err(failed)
+    let order = order.into_iter().map(|(row, _)| row);
+    Ok(Some(UInt32Array::from_iter_values(order)))
 }
 
 /// Do two neighbours of ordered rows agree in all these columns?

@@ -20,7 +20,7 @@ use tietopohja_lake::{CommitInfo, LakeError, Slice, SliceRows, StoredSlice, Tabl
 use super::fingerprint::Inputs;
 use super::rollup::Shared;
 use super::rows::{Stamp, component_rows, stamp_of, value_rows};
-use super::scan::{AloneReport, Prepared, ScanReport, SharedScan, scans_of};
+use super::scan::{AloneReport, Prepared, PreparedCells, ScanReport, SharedScan, scans_of};
 use super::{
     CalcProgress, CalcReport, CalcRequest, IndicatorOutcome, IndicatorResult, PlannedStep,
     StaleReason, of_definition,
@@ -108,7 +108,7 @@ struct Job {
     compiled: Compiled,
     fingerprint: Option<String>,
     /// Component rows that a shared scan has found, by component.
-    prepared: BTreeMap<String, RecordBatch>,
+    prepared: BTreeMap<String, PreparedCells>,
     /// Whether values come from the value query too.
     by_query: bool,
 }
@@ -511,22 +511,24 @@ impl Engine {
         let breakdowns = run.catalogue.breakdowns();
         let resolver = run.resolver.fork();
         let mut components = Vec::new();
+        let mut cells = BTreeMap::new();
         for component in &job.compiled.components {
-            let batches = match job.prepared.get(&component.name) {
-                Some(rows) => vec![rows.clone()],
-                None => self.run(&resolver, &component.sql).await?,
+            let prepared = job.prepared.get(&component.name);
+            let (batches, sets) = match prepared {
+                Some(cells) => (vec![cells.rows.clone()], cells.sets.as_deref()),
+                None => (self.run(&resolver, &component.sql).await?, None),
             };
-            components.push(component_rows(
-                indicator,
-                &component.name,
-                breakdowns,
-                &batches,
-            )?);
+            let name = &component.name;
+            let rows = component_rows(indicator, name, breakdowns, &batches, sets)?;
+            let own = prepared.cloned().unwrap_or_else(|| PreparedCells {
+                rows: rows.clone(),
+                sets: None,
+            });
+            cells.insert(name.clone(), own);
+            components.push(rows);
         }
         let batches = match &job.compiled.roll_up {
             Some(roll_up) if !job.by_query => {
-                let names = job.compiled.components.iter().map(|c| c.name.clone());
-                let cells = names.zip(components.iter().cloned()).collect();
                 self.rolled_up(&resolver, &run.shared, roll_up, cells)
                     .await?
             }

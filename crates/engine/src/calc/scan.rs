@@ -23,7 +23,9 @@ use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use serde::Serialize;
 use tietopohja_indicators::{Alone, Compiled, Indicator, RowMeasure, RowPart, RowPeriod, UNKNOWN};
-use tietopohja_kernels::{CellColumn, CellSpec, Cells, FinishedCells, GroupRows, GroupSpec};
+use tietopohja_kernels::{
+    CellColumn, CellSpec, Cells, FinishedCells, GroupRows, GroupSpec, MemberNumbers,
+};
 use tokio::task::{JoinSet, spawn_blocking};
 
 use super::coded::Coded;
@@ -35,7 +37,16 @@ use crate::plain::to_type;
 use crate::statement;
 
 /// Component rows by indicator and component, before constants and order.
-pub(crate) type Prepared = BTreeMap<(String, String), RecordBatch>;
+pub(crate) type Prepared = BTreeMap<(String, String), PreparedCells>;
+
+/// The cells of a component.
+#[derive(Debug, Clone)]
+pub(crate) struct PreparedCells {
+    /// Their rows; `persons` is null where the sets are beside.
+    pub(crate) rows: RecordBatch,
+    /// The set of each row, as numbers: a quarter of the bytes, and ready to be counted.
+    pub(crate) sets: Option<Arc<MemberNumbers>>,
+}
 
 /// One pass over a relation, for [`crate::Engine::plan_scans`] and the report of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -273,8 +284,12 @@ impl SharedScan {
         let mut prepared = Prepared::new();
         for part in &self.parts {
             let group = groups.get(part.group).ok_or_else(lost)?;
-            let batch = part.batch(group, breakdowns)?;
-            prepared.insert((part.indicator.clone(), part.component.clone()), batch);
+            let sets = part.set.map(|set| group.sets.get(set).ok_or_else(lost));
+            let cells = PreparedCells {
+                rows: part.batch(group, breakdowns)?,
+                sets: sets.transpose()?.cloned(),
+            };
+            prepared.insert((part.indicator.clone(), part.component.clone()), cells);
         }
         Ok(prepared)
     }
@@ -339,13 +354,6 @@ impl Part {
     fn batch(&self, group: &GroupRows, breakdowns: &[String]) -> Result<RecordBatch> {
         let rows = group.counts.len();
         let key = |place: usize| group.keys.get(place).cloned().ok_or_else(lost);
-        let bytes = |states: &[arrow::array::BinaryArray], place: Option<usize>| match place {
-            None => Ok(new_null_array(&DataType::Binary, rows)),
-            Some(place) => states
-                .get(place)
-                .map(|states| Arc::new(states.clone()) as ArrayRef)
-                .ok_or_else(lost),
-        };
         let number = match self.number {
             Number::Rows => Arc::new(group.counts.clone()) as ArrayRef,
             Number::Sum(place) => Arc::new(group.sums.get(place).ok_or_else(lost)?.clone()),
@@ -380,8 +388,14 @@ impl Part {
             },
         ));
         columns.push(("n", number));
-        columns.push(("persons", bytes(&group.sets, self.set)?));
-        columns.push(("hist", bytes(&group.histograms, self.histogram)?));
+        columns.push(("persons", new_null_array(&DataType::Binary, rows)));
+        columns.push((
+            "hist",
+            match self.histogram {
+                None => new_null_array(&DataType::Binary, rows),
+                Some(place) => Arc::new(group.histograms.get(place).ok_or_else(lost)?.clone()),
+            },
+        ));
         columns.push(("x", new_null_array(&DataType::Float64, rows)));
         let fields = columns
             .iter()

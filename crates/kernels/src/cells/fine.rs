@@ -4,8 +4,10 @@
 //! its filters, as if each were one row that stands for many. What may not live here: the statistics
 //! themselves (`groups.rs`).
 
-use arrow::array::{ArrayRef, AsArray, BinaryArray};
+use arrow::array::{ArrayRef, AsArray};
 use datafusion_common::{Result, exec_err};
+
+use crate::rollup::MemberNumbers;
 
 use super::groups::{Group, MemberOrder, Places, sets_of, state_of};
 use super::keys::{Codes, MOST_FILTERS, NOBODY, PairIndex};
@@ -217,7 +219,7 @@ impl RolledUp {
         place: usize,
         order: &MemberOrder,
         present: &[u32],
-    ) -> Result<BinaryArray> {
+    ) -> Result<MemberNumbers> {
         let of_group = self.places.get(group).and_then(|own| own.sets.get(place));
         let (Some(pairs), Some(wanted), Some(spec)) = (
             of_group.and_then(|place| self.pairs.get(*place)),
@@ -233,7 +235,7 @@ impl RolledUp {
                 false => NOBODY,
             })
             .collect();
-        sets_of(order, pairs, &own, present)
+        Ok(sets_of(order, pairs, &own, present))
     }
 }
 

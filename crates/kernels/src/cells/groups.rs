@@ -3,15 +3,17 @@
 //! What may not live here: how rows get their cells (`keys.rs`). To add a statistic: its state in
 //! [`Group`], with update, absorb, merge and bytes.
 
+use std::sync::Arc;
+
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Int64Array};
-use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::datatypes::Int64Type;
 use datafusion_common::{Result, exec_err};
 
 use super::keys::{MemberCodes, NOBODY};
-use super::{GroupSpec, WIDTH, at, grown, mapped, slot};
+use super::{GroupSpec, at, grown, mapped, slot};
 use crate::cell::{Cell, Value};
 use crate::day_histogram::DayHistogram;
+use crate::rollup::{Lists, MemberNumbers};
 
 /// Pairs of cell and member are folded when this many have come, and when they have multiplied.
 const FOLD_AT: usize = 1 << 16;
@@ -353,7 +355,7 @@ impl SetState {
 /// Members in the order of their bytes.
 #[derive(Debug, Default)]
 pub(super) struct MemberOrder {
-    by_rank: Vec<u128>,
+    by_rank: Arc<Vec<u128>>,
     ranks: Vec<u32>,
 }
 
@@ -369,7 +371,7 @@ impl MemberOrder {
         }
         let by_rank = codes.iter().map(|code| at(&members.values, *code));
         Self {
-            by_rank: by_rank.collect(),
+            by_rank: Arc::new(by_rank.collect()),
             ranks,
         }
     }
@@ -384,7 +386,7 @@ pub(super) fn sets_of(
     pairs: &[u64],
     cell_of: &[u32],
     present: &[u32],
-) -> Result<BinaryArray> {
+) -> MemberNumbers {
     let cells = present.last().map_or(0, |cell| *cell as usize + 1);
     let mut stamps = vec![NOBODY; cells];
     let mut sizes = vec![0u32; cells];
@@ -405,14 +407,8 @@ pub(super) fn sets_of(
             }
         }
     }
-    if i32::try_from(kept.len() * WIDTH).is_err() {
-        return exec_err!("the sets of one component are beyond 2 GiB");
-    }
-    let offsets = OffsetBuffer::<i32>::from_lengths(
-        present
-            .iter()
-            .map(|cell| at(&sizes, *cell) as usize * WIDTH),
-    );
+    let lengths = present.iter().map(|cell| at(&sizes, *cell) as usize);
+    let lengths: Vec<usize> = lengths.collect();
     // From here on a cell's size is where its next member goes.
     let mut next = 0;
     for cell in present {
@@ -420,15 +416,15 @@ pub(super) fn sets_of(
             next += std::mem::replace(size, next);
         }
     }
-    let mut bytes = vec![0u8; kept.len() * WIDTH];
-    let (members, _) = bytes.as_chunks_mut::<WIDTH>();
+    let mut members = vec![0u32; kept.len()];
     for pair in kept {
         if let Some(place) = sizes.get_mut((pair >> 32) as usize)
             && let Some(member) = members.get_mut(*place as usize)
         {
-            *member = at(&order.by_rank, pair as u32).to_be_bytes();
+            *member = pair as u32;
             *place += 1;
         }
     }
-    Ok(BinaryArray::new(offsets, Buffer::from_vec(bytes), None))
+    let sets = Lists::of(lengths.into_iter(), members);
+    MemberNumbers::of_numbers(sets, Arc::clone(&order.by_rank))
 }

@@ -32,6 +32,8 @@ mod fine;
 mod groups;
 mod keys;
 
+use std::sync::Arc;
+
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Int64Array};
 use arrow::datatypes::DataType;
 use datafusion_common::{Result, exec_err};
@@ -39,6 +41,7 @@ use datafusion_common::{Result, exec_err};
 use self::fine::{Fine, RolledUp};
 use self::groups::{Group, MemberOrder, encoded, sets_of};
 use self::keys::{Codes, PairIndex};
+use crate::rollup::MemberNumbers;
 
 /// Bytes of a member of a set.
 const WIDTH: usize = 16;
@@ -115,8 +118,8 @@ pub struct GroupRows {
     pub sums: Vec<Int64Array>,
     /// Histograms, as `day_histogram` gives them.
     pub histograms: Vec<BinaryArray>,
-    /// Sets, as `person_set` gives them.
-    pub sets: Vec<BinaryArray>,
+    /// Sets, with their members as numbers.
+    pub sets: Vec<Arc<MemberNumbers>>,
 }
 
 /// Statistics being built.
@@ -336,7 +339,7 @@ impl FinishedCells {
     /// The rows of a group, by its place in [`CellSpec::groups`].
     ///
     /// # Errors
-    /// When a sum does not fit 64 bits, or the sets do not fit one column (2 GiB).
+    /// When a sum does not fit 64 bits.
     pub fn rows(&self, group: usize) -> Result<GroupRows> {
         let cells = &self.cells;
         let (Some(spec), Some(state)) = (cells.spec.groups.get(group), cells.groups.get(group))
@@ -359,14 +362,14 @@ impl FinishedCells {
             let Some(order) = self.orders.get(*column) else {
                 return exec_err!("a set has no members");
             };
-            sets.push(match (&self.rolled_up, state.sets.get(place)) {
+            sets.push(Arc::new(match (&self.rolled_up, state.sets.get(place)) {
                 (Some(finer), _) => finer.sets(cells, group, place, order, &present)?,
                 (None, Some(set)) => {
                     let own: Vec<u32> = (0..state.counts.len() as u32).collect();
-                    sets_of(order, &set.by_rank(order), &own, &present)?
+                    sets_of(order, &set.by_rank(order), &own, &present)
                 }
                 (None, None) => return exec_err!("a set has no members"),
-            });
+            }));
         }
         Ok(GroupRows {
             sums: sums.collect::<Result<_>>()?,
@@ -623,6 +626,12 @@ mod tests {
                     };
                     rows.keys.iter().map(text).collect::<Vec<_>>()
                 };
+                let all = || 0..rows.counts.len() as u32;
+                let sets: Vec<BinaryArray> = rows
+                    .sets
+                    .iter()
+                    .map(|sets| sets.states(all()).unwrap())
+                    .collect();
                 (0..rows.counts.len())
                     .map(|row| {
                         let sums = rows.sums.iter();
@@ -634,7 +643,7 @@ mod tests {
                             rows.counts.value(row),
                             sums.collect(),
                             bytes(&rows.histograms),
-                            bytes(&rows.sets),
+                            bytes(&sets),
                         );
                         (key(row), cell)
                     })
