@@ -13,6 +13,7 @@ mod landing;
 mod ledger;
 mod parts;
 mod scan;
+mod small;
 mod staged;
 mod state;
 mod table_name;

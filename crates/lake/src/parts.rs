@@ -107,6 +107,10 @@ fn is_private(name: &str, data_type: &DataType) -> bool {
     name.ends_with("_pid") || matches!(data_type, DataType::Binary)
 }
 
+/// A file that begins with fewer rows is written plainly: what compression and dictionaries cost a
+/// reader for each page is more than such a file holds. The ledger has one of a row a delivery.
+const SMALL_ROWS: usize = 64;
+
 /// Rows looked at to see whether a text column is worth a dictionary.
 const SAMPLE_ROWS: usize = 1024;
 
@@ -123,8 +127,14 @@ fn is_distinct_text(column: &dyn Array) -> bool {
 
 /// `first` is the first batch of the file.
 fn properties(first: &RecordBatch, options: PartOptions) -> WriterProperties {
+    let small = first.num_rows() < SMALL_ROWS;
+    let compression = match small {
+        true => Compression::UNCOMPRESSED,
+        false => Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()),
+    };
     let mut builder = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
+        .set_compression(compression)
+        .set_dictionary_enabled(!small)
         .set_max_row_group_row_count(Some(options.row_group_rows))
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_created_by(concat!("tietopohja ", env!("CARGO_PKG_VERSION")).to_owned());

@@ -3,7 +3,8 @@
 //! The table format layer's own scan replays the log at every use, rewrites every batch and hides
 //! row counts. A snapshot already knows the active files, so this provider hands them to the
 //! engine's Parquet source: partition filters choose files before one is opened, files are spread
-//! over the partitions, and everything else is pushed down by the engine. Tables with features
+//! over the partitions, and everything else is pushed down by the engine. Many small files are read
+//! at once instead (`small.rs`). Tables with features
 //! this does not read (deletion vectors) are left to the format layer; see [`crate::Lake::provider`].
 
 use std::collections::BTreeSet;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int32Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
+use datafusion::catalog::memory::MemorySourceConfig;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue, Statistics};
@@ -26,6 +28,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use object_store::ObjectStore;
 use object_store::path::Path as StorePath;
 
+use crate::small::{are_small, rows_of};
 use crate::state::TableState;
 use crate::{Lake, LakeError};
 
@@ -251,6 +254,33 @@ impl PinnedTable {
     }
 }
 
+impl PinnedTable {
+    /// The rows of small files, in memory.
+    async fn gathered(
+        &self,
+        chosen: &[usize],
+        projection: Option<&Vec<usize>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let schema = match projection {
+            Some(columns) => Arc::new(self.table_schema.project(columns)?),
+            None => Arc::clone(&self.table_schema),
+        };
+        let files = chosen.iter().filter_map(|index| {
+            let values = self.partitions.iter().zip(self.values.columns());
+            let values =
+                values.map(|(field, column)| (field.name().clone(), column.slice(*index, 1)));
+            Some((self.files.get(*index)?.path.clone(), values.collect()))
+        });
+        let (store, files) = (Arc::clone(&self.store), files.collect());
+        let rows = rows_of(store, Arc::clone(&schema), files).await?;
+        Ok(MemorySourceConfig::try_new_exec(
+            &[vec![rows]],
+            schema,
+            None,
+        )?)
+    }
+}
+
 impl Lake {
     /// The address under which the engine knows this lake's store.
     pub(crate) fn store_url(&self) -> Result<ObjectStoreUrl, LakeError> {
@@ -306,6 +336,9 @@ impl TableProvider for PinnedTable {
             .collect();
         let rows: Option<usize> = files.iter().map(|file| file.rows).sum();
         let bytes: u64 = files.iter().map(|file| file.bytes).sum();
+        if are_small(files.len(), bytes) {
+            return self.gathered(&chosen, projection).await;
+        }
         let listed: Vec<PartitionedFile> = chosen
             .iter()
             .filter_map(|index| {

@@ -391,14 +391,23 @@ impl Engine {
     }
 
     async fn begin(self: &Arc<Self>) -> Result<Run> {
-        let catalogue = self.catalogue().await?;
-        let profiles = self.profiles()?;
         let resolver = self.plain_resolver();
+        let profiles = self.profiles()?;
+        // Planning is the work of one core, so what does not wait for the other is done beside it.
+        let (engine, session) = (Arc::clone(self), Arc::clone(&resolver));
+        let beside: BoxFuture<'static, Result<_>> = Box::pin(async move {
+            let catalogue = engine.catalogue().await?;
+            let before = engine.calculations(&session).await?;
+            Ok((catalogue, before))
+        });
+        let beside = SpawnedTask::spawn(beside);
         for (schema, name) in READ_BY_ALL {
             self.hold(&resolver, schema, name).await?;
         }
         let inputs = self.inputs(&resolver).await?;
-        let before = self.calculations(&resolver).await?;
+        let (catalogue, before) = beside
+            .await
+            .map_err(|error| EngineError::internal_because("the start of a run died", error))??;
         Ok(Run {
             resolver,
             catalogue,

@@ -1,0 +1,96 @@
+//! Many small files of a table, read at once.
+//!
+//! Opening a file through the engine costs more than a file of one row holds, and the ledger has one
+//! for each delivery. Where a scan needs many files that are small together, they are read whole,
+//! several at a time, and handed to the engine as rows in memory.
+//!
+//! What may not live here: which files a scan needs (`scan.rs`).
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::{Field, SchemaRef};
+use datafusion::common::{DataFusionError, Result};
+use futures::future::BoxFuture;
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+/// Fewer files are as quick the usual way.
+const MANY_FILES: usize = 16;
+/// Files are small when they have no more bytes on average.
+const SMALL_BYTES: u64 = 32 << 10;
+/// Nor more than this together, for they are held in memory.
+const ALL_BYTES: u64 = 16 << 20;
+/// Files that are read at a time.
+const AT_A_TIME: usize = 16;
+
+/// Whether so many files of so many bytes together are read here.
+pub(crate) fn are_small(files: usize, bytes: u64) -> bool {
+    files >= MANY_FILES && bytes <= ALL_BYTES && bytes / files as u64 <= SMALL_BYTES
+}
+
+/// The rows of files, in their order. `schema` is that of the result: columns of the files, of which
+/// one that a file lacks is null, and columns whose values in each file are given.
+pub(crate) async fn rows_of(
+    store: Arc<dyn ObjectStore>,
+    schema: SchemaRef,
+    files: Vec<(Path, Vec<(String, ArrayRef)>)>,
+) -> Result<RecordBatch> {
+    let mut reads: Vec<BoxFuture<'static, Result<Vec<RecordBatch>>>> = Vec::new();
+    for (path, values) in files {
+        let (store, schema) = (Arc::clone(&store), Arc::clone(&schema));
+        reads.push(Box::pin(async move {
+            let bytes = store.get(&path).await?.bytes().await?;
+            rows_of_file(bytes, &schema, &values)
+        }));
+    }
+    let batches: Vec<Vec<RecordBatch>> = futures::stream::iter(reads)
+        .buffered(AT_A_TIME)
+        .try_collect()
+        .await?;
+    Ok(concat_batches(&schema, batches.iter().flatten())?)
+}
+
+fn rows_of_file(
+    bytes: bytes::Bytes,
+    schema: &SchemaRef,
+    values: &[(String, ArrayRef)],
+) -> Result<Vec<RecordBatch>> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
+    let wanted = schema.fields().iter().map(|field| field.name().as_str());
+    let mask = ProjectionMask::columns(builder.parquet_schema(), wanted);
+    let reader = builder.with_projection(mask).build()?;
+    reader
+        .map(|batch| {
+            let batch = batch?;
+            let columns = schema
+                .fields()
+                .iter()
+                .map(|field| column_of(&batch, field, values))
+                .collect::<Result<Vec<_>>>()?;
+            let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+            RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
+                .map_err(DataFusionError::from)
+        })
+        .collect()
+}
+
+fn column_of(
+    batch: &RecordBatch,
+    field: &Field,
+    values: &[(String, ArrayRef)],
+) -> Result<ArrayRef> {
+    let rows = batch.num_rows();
+    if let Some((_, value)) = values.iter().find(|(name, _)| name == field.name()) {
+        let first = arrow::array::UInt32Array::from(vec![0; rows]);
+        return Ok(arrow::compute::take(value, &first, None)?);
+    }
+    match batch.column_by_name(field.name()) {
+        Some(column) => Ok(cast(column, field.data_type())?),
+        None => Ok(new_null_array(field.data_type(), rows)),
+    }
+}
