@@ -24,6 +24,7 @@ mod person_set;
 mod person_time;
 mod running_sum;
 mod scalar;
+mod spell_months;
 mod standardised_rate;
 mod sum_exact;
 mod sum_table;
@@ -47,6 +48,7 @@ pub use kaplan_meier::{SurvivalCurve, SurvivalStep, WaitQuantile};
 pub use person_set::PersonSet;
 pub use person_time::{PeriodTime, Periods, PersonTime, SpellTally, Spells};
 pub use running_sum::{PeriodSums, Restarts, running_sum};
+pub use spell_months::{AgeDay, DeliveredMonths, Reach, ReachedMonths, SpellMonths, SpellRows};
 pub use standardised_rate::{
     LEAST_EVENTS, StandardisedRate, Stratum, StratumCounts, standardised_rate,
 };

@@ -74,8 +74,9 @@ fn scans_text(scans: &[ScanReport], alone: &[AloneReport]) -> String {
     let mut text = String::new();
     for scan in scans {
         text.push_str(&format!(
-            "one pass over {}: {} components, {} groupings, {} expressions\n",
+            "one pass over {}{}: {} components, {} groupings, {} expressions\n",
             scan.table,
+            if scan.spells { " by month" } else { "" },
             scan.components.len(),
             scan.groupings,
             scan.expressions

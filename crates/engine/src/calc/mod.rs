@@ -5,7 +5,8 @@
 //! disclosure profile ([`fingerprint`]). One indicator that fails does not stop the others. All
 //! indicators of a run see every table at one version.
 //!
-//! What components of several indicators can be taken from one pass over a relation is ([`scan`]).
+//! What components of several indicators can be taken from one pass over a relation is ([`scan`]);
+//! those over spells meet the delivered months there ([`spells`]).
 //! Relations that are kept in coded form for that are brought up to date before ([`facts`]).
 //!
 //! [`CalcRequest`] in, [`CalcReport`] out; the rows are built in [`rows`].
@@ -16,6 +17,7 @@ mod fingerprint;
 mod rows;
 mod run;
 mod scan;
+mod spells;
 
 pub use facts::FactReport;
 pub use scan::{AloneReport, ScanReport};
