@@ -319,8 +319,8 @@ mod tests {
 
     fn months_of(delivered: &[(&str, i32, i32)]) -> Result<DeliveredMonths> {
         let organisers: StringArray = delivered.iter().map(|row| Some(row.0)).collect();
-        let starts: Date32Array = delivered.iter().map(|row| row.1).collect();
-        let ends: Date32Array = delivered.iter().map(|row| row.2).collect();
+        let starts = Date32Array::from_iter_values(delivered.iter().map(|row| row.1));
+        let ends = Date32Array::from_iter_values(delivered.iter().map(|row| row.2));
         DeliveredMonths::new(&organisers, &starts, &ends)
     }
 

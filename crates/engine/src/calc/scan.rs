@@ -299,11 +299,12 @@ impl SharedScan {
             .parts
             .iter()
             .map(|part| format!("{}/{}", part.indicator, part.component));
+        let inputs = self.spells.as_ref().map_or(0, |spells| spells.inputs.len());
         ScanReport {
             table: self.table.clone(),
             spells: self.spells.is_some(),
             components: components.collect(),
-            expressions: self.columns.len(),
+            expressions: self.columns.len() + inputs,
             groupings: self.groups.len(),
             seconds: 0.0,
             gave_way: None,
