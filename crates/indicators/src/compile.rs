@@ -57,6 +57,8 @@ pub struct RowPart {
     pub area_base: &'static str,
     /// The period; `None` for a spell, which has many.
     pub period: Option<RowPeriod>,
+    /// The months in which a spell counts; `None` for a row that is none.
+    pub spell: Option<SpellPart>,
     /// Name and member of each breakdown; a member that is null counts as [`UNKNOWN`].
     pub breakdowns: Vec<(String, String)>,
     /// The delivery; `None` where the relation has none.
@@ -78,6 +80,45 @@ pub enum RowPeriod {
     Day(String),
 }
 
+/// In which months a spell counts: those of its organiser that were delivered and that it reaches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpellPart {
+    /// The organiser; a spell without one counts nowhere.
+    pub organiser: String,
+    /// The first day; a spell without one counts nowhere.
+    pub first_day: String,
+    /// The last day, which belongs to the spell; null while it goes on.
+    pub last_day: String,
+    /// The query of the months that were delivered: `organiser`, `period_start`, `period_end`.
+    pub months: String,
+    /// What of a month a spell must have.
+    pub reach: SpellReach,
+    /// The ages that count, when not all do.
+    pub ages: Option<SpellAges>,
+}
+
+/// What of a month a spell must have to count in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpellReach {
+    /// Any day.
+    AnyDay,
+    /// Its last day.
+    LastDay,
+}
+
+/// Ages in completed years at which a spell counts in a month. No birth date, no age.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpellAges {
+    /// The birth date.
+    pub birth_date: String,
+    /// The least age that counts.
+    pub from: Option<u32>,
+    /// The highest.
+    pub to: Option<u32>,
+    /// Whether the age is that on 31.12. of the month's year, and not on the month's last day.
+    pub at_year_end: bool,
+}
+
 /// What a component does with the rows it takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RowMeasure {
@@ -91,13 +132,15 @@ pub enum RowMeasure {
     Things(String),
     /// `hist` counts these days, and `n` the rows.
     Waits(String),
+    /// `n` adds the days that a spell has in the month, times this weight where there is one.
+    Days(Option<String>),
 }
 
 /// Why a component is computed by a query of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Alone {
-    /// Spells meet the months that were delivered: a row counts in many of them.
-    Spells,
+    /// Which spells count depends on rows of another relation on the last day of each month.
+    Matches,
     /// Rows of several relations are put together.
     SeveralRelations,
     /// Which rows count depends on other rows: the newest version of each area and year.
@@ -109,7 +152,7 @@ pub enum Alone {
 impl std::fmt::Display for Alone {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Alone::Spells => "a spell counts in each delivered month that it reaches",
+            Alone::Matches => "it looks for rows of another relation beside each spell",
             Alone::SeveralRelations => "it puts rows of several relations together",
             Alone::NewestVersion => "it keeps the newest version of each area and year",
             Alone::Model => "it is a model over published means",

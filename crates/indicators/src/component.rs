@@ -6,7 +6,9 @@
 
 use std::fmt::Write as _;
 
-use crate::compile::{Alone, ComponentSql, RowMeasure, RowPart, RowPeriod, UNKNOWN};
+use crate::compile::{
+    Alone, ComponentSql, RowMeasure, RowPart, RowPeriod, SpellAges, SpellPart, SpellReach, UNKNOWN,
+};
 use crate::indicator::{
     AgeAt, Ages, Base, Component, Formula, Grain, Indicator, LimitTest, Match, Measure, Model,
     Source, Span, Time, Validity,
@@ -128,10 +130,10 @@ impl Query<'_> {
             Some(RowPeriod::Day(day)) => columns.push(format!("{day} AS period_start")),
             None => {}
         }
-        if let Time::Spell(validity) = &source.time {
-            columns.insert(0, "county_code AS organiser".to_owned());
-            columns.push(format!("{} AS first_day", validity.from));
-            columns.push(format!("{} AS last_day", last_day("", validity)));
+        if let Some(spell) = &row.spell {
+            columns.insert(0, format!("{} AS organiser", spell.organiser));
+            columns.push(format!("{} AS first_day", spell.first_day));
+            columns.push(format!("{} AS last_day", spell.last_day));
             if let (Some(_), Some(birth_date)) = (self.component.ages, &source.birth_date) {
                 columns.push(format!("{birth_date} AS birth_date"));
             }
@@ -149,13 +151,11 @@ impl Query<'_> {
             ));
         }
         match &row.measure {
-            RowMeasure::Rows | RowMeasure::Persons => {}
+            RowMeasure::Rows | RowMeasure::Persons | RowMeasure::Days(None) => {}
+            RowMeasure::Days(Some(weight)) => columns.push(format!("{weight} AS weight")),
             RowMeasure::Sum(amount) => columns.push(format!("{amount} AS amount")),
             RowMeasure::Things(thing) => columns.push(format!("{thing} AS thing")),
             RowMeasure::Waits(days) => columns.push(format!("{days} AS wait_days")),
-        }
-        if let Measure::Days(Some(weight)) = &self.component.measure {
-            columns.push(format!("{} AS weight", weight.sql));
         }
         if let Some(latest) = &self.component.latest {
             columns.push(format!("{latest} AS latest"));
@@ -219,6 +219,10 @@ impl Query<'_> {
             }
             Time::Spell(_) => None,
         };
+        let spell = match &source.time {
+            Time::Spell(validity) => Some(self.spell_part(source, validity)),
+            Time::Event(_) | Time::Year(_) => None,
+        };
         let breakdowns = self.used.iter().map(|name| {
             let expression = source
                 .breakdowns
@@ -228,7 +232,8 @@ impl Query<'_> {
         });
         let breakdowns = breakdowns.collect();
         let measure = match &component.measure {
-            Measure::Count | Measure::Days(_) => RowMeasure::Rows,
+            Measure::Count => RowMeasure::Rows,
+            Measure::Days(weight) => RowMeasure::Days(weight.as_ref().map(|w| w.sql.clone())),
             Measure::Persons => RowMeasure::Persons,
             Measure::Sum(amount) => RowMeasure::Sum(amount.sql.clone()),
             Measure::Distinct(key) => {
@@ -251,10 +256,39 @@ impl Query<'_> {
             area: source.area.clone(),
             area_base: self.base().as_str(),
             period,
+            spell,
             breakdowns,
             delivery: source.has_delivery.then(|| "delivery_id".to_owned()),
             measure,
             person: source.person.clone(),
+        }
+    }
+
+    /// The months in which a spell of a source counts.
+    fn spell_part(&self, source: &Source, validity: &Validity) -> SpellPart {
+        let ages = self.component.ages.filter(|(ages, _)| !ages.are_all());
+        SpellPart {
+            organiser: "county_code".to_owned(),
+            first_day: validity.from.clone(),
+            last_day: last_day("", validity),
+            months: self.months(),
+            reach: self.reach(),
+            ages: ages
+                .zip(source.birth_date.as_ref())
+                .map(|((ages, at), birth_date)| SpellAges {
+                    birth_date: birth_date.clone(),
+                    from: (ages.from > 0).then_some(ages.from),
+                    to: ages.to,
+                    at_year_end: at == AgeAt::YearEnd,
+                }),
+        }
+    }
+
+    /// What of a month a spell must have to count in it.
+    fn reach(&self) -> SpellReach {
+        match self.component.span {
+            Span::PeriodEnd | Span::PreviousYearEnd => SpellReach::LastDay,
+            Span::Period | Span::YearToDate | Span::FullYear => SpellReach::AnyDay,
         }
     }
 
@@ -291,9 +325,9 @@ impl Query<'_> {
             );
         }
         if self.spell() {
-            let reached = match self.component.span {
-                Span::PeriodEnd | Span::PreviousYearEnd => "m.period_end",
-                Span::Period | Span::YearToDate | Span::FullYear => "m.period_start",
+            let reached = match self.reach() {
+                SpellReach::LastDay => "m.period_end",
+                SpellReach::AnyDay => "m.period_start",
             };
             let _ = write!(
                 text,
@@ -344,8 +378,8 @@ impl<'a> Query<'a> {
         if self.component.latest.is_some() {
             return Err(Alone::NewestVersion);
         }
-        if self.spell() {
-            return Err(Alone::Spells);
+        if !source.matches.is_empty() {
+            return Err(Alone::Matches);
         }
         Ok(self.row_of(source))
     }

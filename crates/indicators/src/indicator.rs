@@ -522,6 +522,13 @@ pub(crate) struct Ages {
     pub(crate) to: Option<u32>,
 }
 
+impl Ages {
+    /// Whether no age is left out.
+    pub(crate) const fn are_all(self) -> bool {
+        self.from == 0 && self.to.is_none()
+    }
+}
+
 /// An additive statistic of one or more sources.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Component {

@@ -53,7 +53,10 @@ mod value;
 mod words;
 
 pub use catalogue::{Catalogue, CatalogueInput, TableColumns};
-pub use compile::{Alone, Compiled, ComponentSql, RowMeasure, RowPart, RowPeriod, UNKNOWN};
+pub use compile::{
+    Alone, Compiled, ComponentSql, RowMeasure, RowPart, RowPeriod, SpellAges, SpellPart,
+    SpellReach, UNKNOWN,
+};
 pub use indicator::{
     Breakdown, Direction, Grain, Indicator, Kind, Language, Level, Mandate, Output, Owner, Span,
     Status, Text,

@@ -25,6 +25,7 @@ mod person_time;
 mod rollup;
 mod running_sum;
 mod scalar;
+mod spell_months;
 mod standardised_rate;
 mod sum_exact;
 mod sum_table;
@@ -49,6 +50,7 @@ pub use person_set::PersonSet;
 pub use person_time::{PeriodTime, Periods, PersonTime, SpellTally, Spells};
 pub use rollup::{CellKeys, CellTargets, Lists, MemberNumbers};
 pub use running_sum::{PeriodSums, Restarts, running_sum};
+pub use spell_months::{AgeDay, DeliveredMonths, Reach, ReachedMonths, SpellMonths, SpellRows};
 pub use standardised_rate::{
     LEAST_EVENTS, StandardisedRate, Stratum, StratumCounts, standardised_rate,
 };

@@ -70,12 +70,20 @@ impl Plan {
     }
 }
 
+/// What a pass goes over: a relation, or its spells month by month.
+fn passed(scan: &ScanReport) -> String {
+    match scan.spells {
+        true => format!("{} by month", scan.table),
+        false => scan.table.clone(),
+    }
+}
+
 fn scans_text(scans: &[ScanReport], alone: &[AloneReport]) -> String {
     let mut text = String::new();
     for scan in scans {
         text.push_str(&format!(
             "one pass over {}: {} components, {} groupings, {} expressions\n",
-            scan.table,
+            passed(scan),
             scan.components.len(),
             scan.groupings,
             scan.expressions
@@ -222,7 +230,7 @@ pub(crate) fn report_text(report: &CalcReport) -> Result<String, Failure> {
     for scan in &report.scans {
         text.push_str(&format!(
             "one pass over {} for {} components: {:.2} s{}\n",
-            scan.table,
+            passed(scan),
             scan.components.len(),
             scan.seconds,
             if scan.gave_way.is_some() {

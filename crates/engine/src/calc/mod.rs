@@ -6,7 +6,8 @@
 //! indicators of a run see every table at one version.
 //!
 //! Components are merged to values by the kernels, and only the formula is a query ([`rollup`]).
-//! What components of several indicators can be taken from one pass over a relation is ([`scan`]).
+//! What components of several indicators can be taken from one pass over a relation is ([`scan`]);
+//! those over spells meet the delivered months there ([`spells`]).
 //! Relations that are kept in coded form for that are brought up to date before ([`facts`]).
 //!
 //! [`CalcRequest`] in, [`CalcReport`] out; the rows are built in [`rows`].
@@ -18,6 +19,7 @@ mod rollup;
 mod rows;
 mod run;
 mod scan;
+mod spells;
 
 pub use facts::FactReport;
 pub use scan::{AloneReport, ScanReport};

@@ -1,8 +1,8 @@
 //! Shared scans: the components of many indicators from one pass over each relation.
 //!
-//! A component that takes rows of one relation as they are says so as a
-//! [`RowPart`](tietopohja_indicators::RowPart). All such components of the stale indicators are
-//! grouped by relation; each relation is read once, every expression is evaluated once however many
+//! A component that takes rows of one relation as they are, or spells of it in the months that they
+//! reach, says so as a [`RowPart`](tietopohja_indicators::RowPart). All such components of the stale
+//! indicators are grouped by relation, spells for themselves; each relation is read once, every expression is evaluated once however many
 //! definitions use it, and [`Cells`] does all groupings in that pass. The result is the same, to the
 //! bit, as that of the components' own queries, which remain the definition of what a component is:
 //! a scan that fails or does not fit in memory gives way to them, so that sharing can make a
@@ -29,6 +29,7 @@ use tietopohja_kernels::{
 use tokio::task::{JoinSet, spawn_blocking};
 
 use super::coded::Coded;
+use super::spells::{Expansion, OfMonth, SpellKey, SpellScan, delivered_months};
 use crate::catalog::Resolver;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
@@ -53,6 +54,8 @@ pub(crate) struct PreparedCells {
 pub struct ScanReport {
     /// The relation.
     pub table: String,
+    /// Whether its rows are spells, each of which counts in the months that it reaches.
+    pub spells: bool,
     /// The components, as `indicator/component`.
     pub components: Vec<String>,
     /// Columns and expressions that the pass evaluates.
@@ -78,10 +81,20 @@ pub struct AloneReport {
 #[derive(Debug)]
 pub(crate) struct SharedScan {
     table: String,
-    columns: Vec<(String, CellColumn)>,
+    spells: Option<SpellScan>,
+    columns: Vec<(Source, CellColumn)>,
     keys: Vec<Vec<usize>>,
     groups: Vec<GroupSpec>,
     parts: Vec<Part>,
+}
+
+/// What a column of the pass is made from.
+#[derive(Debug, Clone, PartialEq)]
+enum Source {
+    /// An expression over the relation.
+    Sql(String),
+    /// The month of a spell.
+    Month(OfMonth),
 }
 
 /// Where a component finds its columns in the pass.
@@ -110,15 +123,15 @@ enum Number {
 pub(crate) fn scans_of<'a>(
     indicators: impl IntoIterator<Item = (&'a Indicator, &'a Compiled)>,
 ) -> (Vec<SharedScan>, Vec<(String, Alone)>) {
-    let mut scans: BTreeMap<String, SharedScan> = BTreeMap::new();
+    let mut scans: BTreeMap<(String, Option<SpellKey>), SharedScan> = BTreeMap::new();
     let mut alone = Vec::new();
     for (indicator, compiled) in indicators {
         for component in &compiled.components {
             match &component.row {
                 Ok(row) => {
-                    let scan = scans
-                        .entry(row.table.clone())
-                        .or_insert_with(|| SharedScan::of(&row.table));
+                    let spells = row.spell.as_ref().map(SpellKey::of);
+                    let scan = SharedScan::of(&row.table, spells.as_ref());
+                    let scan = scans.entry((row.table.clone(), spells)).or_insert(scan);
                     if let Err(why) = scan.add(indicator.id(), &component.name, row) {
                         alone.push((format!("{}/{}", indicator.id(), component.name), why));
                     }
@@ -131,9 +144,10 @@ pub(crate) fn scans_of<'a>(
 }
 
 impl SharedScan {
-    fn of(table: &str) -> Self {
+    fn of(table: &str, spells: Option<&SpellKey>) -> Self {
         Self {
             table: table.to_owned(),
+            spells: spells.map(SpellScan::of),
             columns: Vec::new(),
             keys: Vec::new(),
             groups: Vec::new(),
@@ -152,7 +166,7 @@ impl SharedScan {
             Some(RowPeriod::Day(day)) => {
                 self.column(format!("CAST({day} AS DATE)"), CellColumn::Day)
             }
-            None => return Err(Alone::Spells),
+            None => self.month_column(OfMonth::Start),
         };
         // Breakdowns come last, so that groupings with and without them share their beginning.
         let mut key = vec![self.column(row.area.clone(), CellColumn::Text), period];
@@ -169,6 +183,12 @@ impl SharedScan {
             let column = self.column(condition.clone(), CellColumn::Filter);
             found_or_added(&mut filters, column);
         }
+        if let (Some(spells), Some(part)) = (&mut self.spells, &row.spell) {
+            for condition in spells.conditions(part) {
+                let column = self.month_column(condition);
+                found_or_added(&mut filters, column);
+            }
+        }
         filters.sort_unstable();
         let (number, histogram, members) = match &row.measure {
             RowMeasure::Rows => (NumberOf::Rows, None, row.person.clone()),
@@ -176,6 +196,14 @@ impl SharedScan {
             RowMeasure::Sum(amount) => {
                 let amount = self.column(format!("CAST({amount} AS BIGINT)"), CellColumn::Whole);
                 (NumberOf::Sum(amount), None, row.person.clone())
+            }
+            RowMeasure::Days(weight) => {
+                let days = match &mut self.spells {
+                    Some(spells) => spells.days(weight.as_ref()),
+                    None => OfMonth::Days(None),
+                };
+                let days = self.month_column(days);
+                (NumberOf::Sum(days), None, row.person.clone())
             }
             RowMeasure::Things(thing) => (NumberOf::Nothing, None, Some(thing.clone())),
             RowMeasure::Waits(days) => {
@@ -226,14 +254,30 @@ impl SharedScan {
     }
 
     fn column(&mut self, sql: String, of: CellColumn) -> usize {
-        found_or_added(&mut self.columns, (sql, of))
+        found_or_added(&mut self.columns, (Source::Sql(sql), of))
     }
 
-    /// The query of the pass, and where each column comes from.
-    fn query(&self, state: &SessionState, columns: &Schema) -> (String, Vec<Origin>) {
+    fn month_column(&mut self, of_month: OfMonth) -> usize {
+        let of = of_month.use_of();
+        found_or_added(&mut self.columns, (Source::Month(of_month), of))
+    }
+
+    /// The query of the pass, where each column comes from, and the columns of the query that the
+    /// months of spells are made from.
+    fn query(&self, state: &SessionState, columns: &Schema) -> (String, Vec<Origin>, Vec<usize>) {
         let mut selected: Vec<String> = Vec::new();
+        let inputs = self.spells.iter().flat_map(|spells| &spells.inputs);
+        let inputs = inputs.map(|sql| found_or_added(&mut selected, sql.clone()));
+        let inputs = inputs.collect();
         let mut from = Vec::new();
-        for (sql, of) in &self.columns {
+        for (source, of) in &self.columns {
+            let sql = match source {
+                Source::Sql(sql) => sql,
+                Source::Month(of_month) => {
+                    from.push(Origin::Month(of_month.clone()));
+                    continue;
+                }
+            };
             let coded = match of {
                 CellColumn::Filter | CellColumn::Text | CellColumn::TextOr(_) => {
                     Coded::of(state, sql, columns)
@@ -251,7 +295,8 @@ impl SharedScan {
         let selected = selected.iter().enumerate();
         let selected = selected.map(|(place, sql)| format!("    {sql} AS c{place}"));
         let selected = selected.collect::<Vec<_>>().join(",\n");
-        (format!("SELECT\n{selected}\nFROM {}", self.table), from)
+        let sql = format!("SELECT\n{selected}\nFROM {}", self.table);
+        (sql, from, inputs)
     }
 
     fn spec(&self) -> CellSpec {
@@ -268,10 +313,12 @@ impl SharedScan {
             .parts
             .iter()
             .map(|part| format!("{}/{}", part.indicator, part.component));
+        let inputs = self.spells.as_ref().map_or(0, |spells| spells.inputs.len());
         ScanReport {
             table: self.table.clone(),
+            spells: self.spells.is_some(),
             components: components.collect(),
-            expressions: self.columns.len(),
+            expressions: self.columns.len() + inputs,
             groupings: self.groups.len(),
             seconds: 0.0,
             gave_way: None,
@@ -302,6 +349,8 @@ enum Origin {
     Query(usize),
     /// An expression over a coded column of the query.
     Codes(usize, Box<Coded>),
+    /// The month of a spell.
+    Month(OfMonth),
 }
 
 /// The rows of every group, several groups at a time.
@@ -335,7 +384,7 @@ enum NumberOf {
     Nothing,
 }
 
-fn found_or_added<T: PartialEq>(list: &mut Vec<T>, item: T) -> usize {
+pub(super) fn found_or_added<T: PartialEq>(list: &mut Vec<T>, item: T) -> usize {
     match list.iter().position(|known| *known == item) {
         Some(place) => place,
         None => {
@@ -456,7 +505,18 @@ impl Engine {
         let mut state = resolver.coded_state();
         state.mark_start_execution();
         let columns = self.columns_of(resolver, scan.table.clone()).await?;
-        let (sql, from) = scan.query(&state, &columns);
+        let (sql, from, inputs) = scan.query(&state, &columns);
+        let expansion = match &scan.spells {
+            None => None,
+            Some(spells) => {
+                let months = Box::pin(self.run(resolver, &spells.months)).await?;
+                let months = Arc::new(delivered_months(&months)?);
+                let of_month = from.iter().map(|from| matches!(from, Origin::Month(_)));
+                let of_month: Vec<bool> = of_month.collect();
+                let spec = scan.spec();
+                Some(Expansion::new(spells, months, inputs, &spec, &of_month))
+            }
+        };
         let parsed = statement::parse(&sql, RECURSION_LIMIT)?;
         let plan = state.statement_to_plan(parsed.tree).await?;
         let physical = state.create_physical_plan(&plan).await?;
@@ -467,8 +527,11 @@ impl Engine {
             let stream = physical.execute(partition, Arc::clone(&context))?;
             let memory = MemoryConsumer::new(format!("scan of {}", scan.table))
                 .register(context.memory_pool());
-            let (spec, from) = (scan.spec(), from.clone());
-            tasks.spawn(async move { (partition, part_of(stream, spec, from, memory).await) });
+            let (spec, from, expansion) = (scan.spec(), from.clone(), expansion.clone());
+            tasks.spawn(async move {
+                let part = part_of(stream, spec, from, expansion, memory).await;
+                (partition, part)
+            });
         }
         let mut parts = Vec::new();
         while let Some(joined) = tasks.join_next().await {
@@ -501,18 +564,37 @@ async fn part_of(
     mut stream: SendableRecordBatchStream,
     spec: CellSpec,
     mut from: Vec<Origin>,
+    expansion: Option<Expansion>,
     memory: MemoryReservation,
 ) -> Result<(Cells, MemoryReservation)> {
     let uses = spec.columns.clone();
     let mut cells = Cells::new(spec)?;
+    let of_month = from.iter().map(|from| match from {
+        Origin::Month(of_month) => Some(of_month.clone()),
+        Origin::Query(_) | Origin::Codes(..) => None,
+    });
+    let of_month: Vec<Option<OfMonth>> = of_month.collect();
+    let grow = |cells: &Cells| Ok(memory.try_resize(cells.heap_bytes())?);
     while let Some(batch) = stream.try_next().await? {
+        if let Some(expansion) = &expansion {
+            let given = from
+                .iter_mut()
+                .zip(&uses)
+                .map(|(from, of)| match from {
+                    Origin::Month(_) => Ok(None),
+                    Origin::Query(_) | Origin::Codes(..) => taken(&batch, from, *of).map(Some),
+                })
+                .collect::<Result<Vec<_>>>()?;
+            expansion.update(&mut cells, &batch, &given, &of_month, grow)?;
+            continue;
+        }
         let columns = from
             .iter_mut()
             .zip(&uses)
             .map(|(from, of)| taken(&batch, from, *of))
             .collect::<Result<Vec<_>>>()?;
         cells.update(&columns)?;
-        memory.try_resize(cells.heap_bytes())?;
+        grow(&cells)?;
     }
     Ok((cells, memory))
 }
@@ -523,6 +605,7 @@ fn taken(batch: &RecordBatch, from: &mut Origin, of: CellColumn) -> Result<Array
     let column = |place: usize| batch.columns().get(place).ok_or_else(lost);
     let column = match from {
         Origin::Query(place) => column(*place)?,
+        Origin::Month(_) => return Err(lost()),
         Origin::Codes(place, coded) => {
             let codes = column(*place)?;
             let codes = codes.as_dictionary_opt::<Int32Type>().ok_or_else(lost)?;

@@ -14,4 +14,5 @@ mod kernels;
 mod limits;
 mod reference;
 mod roles;
+mod spells;
 mod terms;

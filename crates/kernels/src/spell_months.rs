@@ -1,0 +1,591 @@
+//! Spells met with the months that were delivered: a row for each spell and month that it reaches.
+//!
+//! A spell has an organiser, a first day f and a last day l, which belongs to it; no last day while it
+//! is open. Months are those that the organiser has delivered, with gaps where nothing was.
+//!
+//! - *Formula*: the month from a to b is reached when f ≤ b and l ≥ a ([`Reach::AnyDay`]) or l ≥ b
+//!   ([`Reach::LastDay`]). Of it the spell has min(l, b) − max(f, a) + 1 days, which is what SQL gives:
+//!   a spell that ends before it begins reaches the month that both days are in, with days below one.
+//!   The age on the month's last day is [`age_years`]; that on 31.12. is the difference of the years.
+//! - *Null*: no organiser, no first day, or an organiser that has delivered nothing: no month. No last
+//!   day: no end. A null weight makes null days, and no birth date an age that is not met.
+//! - *Time*: months of an organiser ascend and do not overlap, so the reached ones follow each other
+//!   and both ends are searched: O(log m) a spell, then O(1) a row of the result.
+//! - *Memory*: a piece of the result at a time, of as many rows as the caller gives.
+//!
+//! What may not live here: which months are delivered, and what is added up over the rows.
+
+use std::collections::BTreeMap;
+
+use arrow::array::{
+    Array, BooleanArray, Date32Array, Int64Array, StringArray, StringViewArray, UInt32Array,
+};
+use arrow::buffer::BooleanBuffer;
+use datafusion_common::{Result, exec_err, resources_err};
+
+use crate::age::age_years;
+use crate::calendar::date_of;
+use crate::codes::check_length;
+
+/// What of a month a spell must have to reach it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Any day.
+    AnyDay,
+    /// Its last day.
+    LastDay,
+}
+
+/// The day on which an age is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AgeDay {
+    /// The last day of the month.
+    MonthEnd,
+    /// 31.12. of the month's year.
+    YearEnd,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Month {
+    start: i32,
+    end: i32,
+}
+
+/// The months that each organiser has delivered.
+#[derive(Debug, Clone, Default)]
+pub struct DeliveredMonths {
+    months: BTreeMap<Box<str>, Vec<Month>>,
+}
+
+impl DeliveredMonths {
+    /// Months by organiser, in any order. A row with a null is left out.
+    ///
+    /// # Errors
+    /// When the columns are not of one length, or months of an organiser overlap or end before they
+    /// begin.
+    pub fn new(organisers: &StringArray, starts: &Date32Array, ends: &Date32Array) -> Result<Self> {
+        check_length("the first days of months", starts.len(), organisers.len())?;
+        check_length("the last days of months", ends.len(), organisers.len())?;
+        let mut months: BTreeMap<Box<str>, Vec<Month>> = BTreeMap::new();
+        for ((organiser, start), end) in organisers.iter().zip(starts).zip(ends) {
+            if let (Some(organiser), Some(start), Some(end)) = (organiser, start, end) {
+                let month = Month { start, end };
+                months.entry(organiser.into()).or_default().push(month);
+            }
+        }
+        for months in months.values_mut() {
+            months.sort_unstable();
+            let mut in_order = months.iter().zip(months.iter().skip(1));
+            if in_order.any(|(month, next)| next.start <= month.end)
+                || months.iter().any(|month| month.end < month.start)
+            {
+                return exec_err!("the delivered months of an organiser overlap");
+            }
+        }
+        Ok(Self { months })
+    }
+
+    /// The months that spells reach, to be taken piece by piece.
+    ///
+    /// # Errors
+    /// When the columns are not of one length.
+    pub fn reached<'a>(&'a self, spells: SpellRows<'a>, reach: Reach) -> Result<ReachedMonths<'a>> {
+        let rows = spells.organisers.len();
+        check_length("the first days", spells.first.len(), rows)?;
+        check_length("the last days", spells.last.len(), rows)?;
+        if let Some(selection) = spells.selection {
+            check_length("the selection", selection.len(), rows)?;
+        }
+        Ok(ReachedMonths {
+            months: self,
+            spells,
+            reach,
+            row: 0,
+            rest: &[],
+        })
+    }
+
+    /// The months that a spell reaches.
+    fn of_spell(&self, spells: &SpellRows<'_>, reach: Reach, row: usize) -> &[Month] {
+        if spells.organisers.is_null(row) || spells.first.is_null(row) {
+            return &[];
+        }
+        let Some(months) = self.months.get(spells.organisers.value(row)) else {
+            return &[];
+        };
+        let first = spells.first.value(row);
+        let from = months.partition_point(|month| month.end < first);
+        let to = match last_of(spells.last, row) {
+            None => months.len(),
+            Some(last) => months.partition_point(|month| match reach {
+                Reach::AnyDay => month.start <= last,
+                Reach::LastDay => month.end <= last,
+            }),
+        };
+        months.get(from..to).unwrap_or_default()
+    }
+}
+
+/// Spells to expand, one per row.
+#[derive(Debug, Clone, Copy)]
+pub struct SpellRows<'a> {
+    /// The organiser of each.
+    pub organisers: &'a StringViewArray,
+    /// The first day.
+    pub first: &'a Date32Array,
+    /// The last day; null while it is open.
+    pub last: &'a Date32Array,
+    /// The spells that count; all when there is none.
+    pub selection: Option<&'a BooleanBuffer>,
+}
+
+/// The months that spells reach, of which pieces are taken.
+#[derive(Debug)]
+pub struct ReachedMonths<'a> {
+    months: &'a DeliveredMonths,
+    spells: SpellRows<'a>,
+    reach: Reach,
+    /// The spell in hand, and what is left of its months.
+    row: usize,
+    rest: &'a [Month],
+}
+
+impl ReachedMonths<'_> {
+    /// The next rows, `most` of them or what is left; `None` when nothing is left.
+    pub fn next_piece(&mut self, most: usize) -> Option<SpellMonths> {
+        let (mut rows, mut months) = (Vec::new(), Vec::new());
+        while months.len() < most {
+            if self.rest.is_empty() {
+                if self.row >= self.spells.organisers.len() {
+                    break;
+                }
+                let counts = self.spells.selection;
+                if counts.is_none_or(|selection| selection.value(self.row)) {
+                    self.rest = self.months.of_spell(&self.spells, self.reach, self.row);
+                }
+                self.row += 1;
+            }
+            let room = (most - months.len()).min(self.rest.len());
+            let (taken, rest) = self.rest.split_at(room);
+            self.rest = rest;
+            months.extend_from_slice(taken);
+            rows.resize(months.len(), self.row.saturating_sub(1) as u32);
+        }
+        (!months.is_empty()).then(|| SpellMonths {
+            rows: UInt32Array::from(rows),
+            months,
+        })
+    }
+}
+
+/// Rows of spells and months. Columns of the spells are gathered by [`SpellMonths::rows`]; those that
+/// depend on the month are made here, from columns that still have a row for each spell.
+#[derive(Debug)]
+pub struct SpellMonths {
+    rows: UInt32Array,
+    months: Vec<Month>,
+}
+
+impl SpellMonths {
+    /// The spell of each row, by its number among the spells.
+    pub fn rows(&self) -> &UInt32Array {
+        &self.rows
+    }
+
+    /// The first day of each row's month.
+    pub fn starts(&self) -> Date32Array {
+        Date32Array::from_iter_values(self.months.iter().map(|month| month.start))
+    }
+
+    /// The days that the spell has in the month, times its weight where there are weights.
+    ///
+    /// # Errors
+    /// When a product does not fit 64 bits.
+    pub fn days(
+        &self,
+        first: &Date32Array,
+        last: &Date32Array,
+        weights: Option<&Int64Array>,
+    ) -> Result<Int64Array> {
+        let days = self.each().map(|(row, month)| {
+            let to = last_of(last, row).map_or(month.end, |last| last.min(month.end));
+            i64::from(to) - i64::from(first.value(row).max(month.start)) + 1
+        });
+        let Some(weights) = weights else {
+            return Ok(Int64Array::from_iter_values(days));
+        };
+        let rows = self.rows.values().iter().map(|row| *row as usize);
+        let products = days.zip(rows).map(|(days, row)| {
+            if weights.is_null(row) {
+                return Ok(None);
+            }
+            match days.checked_mul(weights.value(row)) {
+                Some(product) => Ok(Some(product)),
+                None => resources_err!("days times a weight are beyond 64 bits"),
+            }
+        });
+        products.collect()
+    }
+
+    /// Whether the spell covers the last day of the month.
+    pub fn cover_last_day(&self, last: &Date32Array) -> BooleanArray {
+        self.met(|row, month| last_of(last, row).is_none_or(|last| last >= month.end))
+    }
+
+    /// Whether the age in completed years is not below `from` and not above `to`.
+    pub fn aged(
+        &self,
+        births: &Date32Array,
+        day: AgeDay,
+        from: Option<u32>,
+        to: Option<u32>,
+    ) -> BooleanArray {
+        let year = |day: i32| date_of(day).0;
+        self.met(|row, month| {
+            if births.is_null(row) {
+                return false;
+            }
+            let birth = births.value(row);
+            let age = match day {
+                AgeDay::MonthEnd => i64::from(age_years(birth, month.end)),
+                AgeDay::YearEnd => year(month.end) - year(birth),
+            };
+            from.is_none_or(|from| age >= i64::from(from))
+                && to.is_none_or(|to| age <= i64::from(to))
+        })
+    }
+
+    fn each(&self) -> impl Iterator<Item = (usize, Month)> + '_ {
+        let rows = self.rows.values().iter().map(|row| *row as usize);
+        rows.zip(self.months.iter().copied())
+    }
+
+    fn met(&self, is_met: impl Fn(usize, Month) -> bool) -> BooleanArray {
+        let rows = self.rows.values();
+        let met = BooleanBuffer::collect_bool(self.months.len(), |place| {
+            match (rows.get(place), self.months.get(place)) {
+                (Some(row), Some(month)) => is_met(*row as usize, *month),
+                _ => false,
+            }
+        });
+        BooleanArray::new(met, None)
+    }
+}
+
+fn last_of(last: &Date32Array, row: usize) -> Option<i32> {
+    last.is_valid(row).then(|| last.value(row))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::temporal_conversions::date32_to_datetime;
+
+    use super::*;
+    use crate::testing::numbers;
+
+    /// The months of 2023 and 2024: first and last day.
+    fn calendar() -> Vec<(i32, i32)> {
+        let lengths = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+        let mut start = 19_358;
+        (0..24)
+            .map(|month| {
+                let leap = i32::from(month == 13);
+                let end = start + lengths[month % 12] + leap - 1;
+                let found = (start, end);
+                start = end + 1;
+                found
+            })
+            .collect()
+    }
+
+    #[derive(Debug, Clone, Copy)]
+    struct Spell {
+        organiser: Option<&'static str>,
+        first: Option<i32>,
+        last: Option<i32>,
+        weight: Option<i64>,
+        birth: Option<i32>,
+        counts: bool,
+    }
+
+    /// `05` has delivered every month, `07` with gaps, `09` nothing.
+    fn delivered() -> Vec<(&'static str, i32, i32)> {
+        let months = calendar();
+        let gaps = months.iter().enumerate().filter(|(at, _)| at % 5 < 3);
+        let mut delivered: Vec<_> = gaps.map(|(_, (from, to))| ("07", *from, *to)).collect();
+        delivered.extend(months.iter().rev().map(|(from, to)| ("05", *from, *to)));
+        delivered
+    }
+
+    fn months_of(delivered: &[(&str, i32, i32)]) -> Result<DeliveredMonths> {
+        let organisers: StringArray = delivered.iter().map(|row| Some(row.0)).collect();
+        let starts = Date32Array::from_iter_values(delivered.iter().map(|row| row.1));
+        let ends = Date32Array::from_iter_values(delivered.iter().map(|row| row.2));
+        DeliveredMonths::new(&organisers, &starts, &ends)
+    }
+
+    fn spells(count: usize) -> Vec<Spell> {
+        let mut draws = numbers(count * 8, u64::MAX);
+        let mut draw = |bound: u64| draws.next().unwrap_or_default() % bound;
+        (0..count)
+            .map(|_| {
+                let first = 19_200 + draw(1_000) as i32;
+                let length = [0, 3, 40, 400][draw(4) as usize] + draw(30) as i32 - 8;
+                Spell {
+                    organiser: [Some("05"), Some("07"), Some("07"), Some("09"), None]
+                        [draw(5) as usize],
+                    first: (draw(10) > 0).then_some(first),
+                    last: (draw(4) > 0).then_some(first + length),
+                    weight: (draw(6) > 0).then(|| draw(20_000) as i64 - 10_000),
+                    birth: (draw(8) > 0).then(|| first - draw(30_000) as i32 + 900),
+                    counts: draw(7) > 0,
+                }
+            })
+            .collect()
+    }
+
+    /// What a row of the result says: spell, first day of the month, days, weighted days, covers the
+    /// last day, ages 18–64 at the month's end, and 65 or more at the year's end.
+    type Row = (usize, i32, i64, Option<i64>, bool, bool, bool);
+
+    /// The same day by day, and with dates as text.
+    fn naive(spells: &[Spell], reach: Reach) -> Vec<Row> {
+        let text = |day: i32| date32_to_datetime(day).unwrap().date().to_string();
+        let year = |day: i32| text(day)[..4].parse::<i64>().unwrap();
+        let age = |birth: i32, on: &str| {
+            let birth = text(birth);
+            let is_before = on[5..] < birth[5..];
+            on[..4].parse::<i64>().unwrap()
+                - birth[..4].parse::<i64>().unwrap()
+                - i64::from(is_before)
+        };
+        let mut rows = Vec::new();
+        for (at, spell) in spells.iter().enumerate() {
+            let mut months = delivered();
+            months.sort_unstable();
+            for (organiser, start, end) in months {
+                let (Some(own), Some(first)) = (spell.organiser, spell.first) else {
+                    continue;
+                };
+                let last = spell.last.unwrap_or(i32::MAX);
+                let wanted = match reach {
+                    Reach::AnyDay => start,
+                    Reach::LastDay => end,
+                };
+                if own != organiser || !spell.counts || first > end || last < wanted {
+                    continue;
+                }
+                let days = match first <= last {
+                    true => (start..=end)
+                        .filter(|day| (first..=last).contains(day))
+                        .count() as i64,
+                    // In SQL the difference of the days, and one.
+                    false => i64::from(last - first + 1),
+                };
+                let month_end = spell.birth.map(|birth| age(birth, &text(end)));
+                let year_end = spell
+                    .birth
+                    .map(|birth| age(birth, &format!("{}-12-31", year(end))));
+                rows.push((
+                    at,
+                    start,
+                    days,
+                    spell.weight.map(|weight| weight * days),
+                    (start..=last).contains(&end),
+                    month_end.is_some_and(|age| (18..=64).contains(&age)),
+                    year_end.is_some_and(|age| age >= 65),
+                ));
+            }
+        }
+        rows
+    }
+
+    fn found(spells: &[Spell], reach: Reach, most: usize) -> Vec<Row> {
+        let months = months_of(&delivered()).unwrap();
+        let organisers: StringViewArray = spells.iter().map(|spell| spell.organiser).collect();
+        let first: Date32Array = spells.iter().map(|spell| spell.first).collect();
+        let last: Date32Array = spells.iter().map(|spell| spell.last).collect();
+        let weights: Int64Array = spells.iter().map(|spell| spell.weight).collect();
+        let births: Date32Array = spells.iter().map(|spell| spell.birth).collect();
+        let selection: BooleanBuffer = spells.iter().map(|spell| spell.counts).collect();
+        let rows = SpellRows {
+            organisers: &organisers,
+            first: &first,
+            last: &last,
+            selection: Some(&selection),
+        };
+        let mut reached = months.reached(rows, reach).unwrap();
+        let mut rows = Vec::new();
+        while let Some(piece) = reached.next_piece(most) {
+            assert!(piece.rows().len() <= most);
+            let starts = piece.starts();
+            let days = piece.days(&first, &last, None).unwrap();
+            let weighted = piece.days(&first, &last, Some(&weights)).unwrap();
+            let covered = piece.cover_last_day(&last);
+            let grown = piece.aged(&births, AgeDay::MonthEnd, Some(18), Some(64));
+            let old = piece.aged(&births, AgeDay::YearEnd, Some(65), None);
+            for at in 0..starts.len() {
+                rows.push((
+                    piece.rows().value(at) as usize,
+                    starts.value(at),
+                    days.value(at),
+                    weighted.is_valid(at).then(|| weighted.value(at)),
+                    covered.value(at),
+                    grown.value(at),
+                    old.value(at),
+                ));
+            }
+        }
+        rows
+    }
+
+    #[test]
+    fn each_spell_meets_the_delivered_months_that_it_reaches() {
+        let spells = spells(2_000);
+        for reach in [Reach::AnyDay, Reach::LastDay] {
+            let expected = naive(&spells, reach);
+            assert!(expected.iter().any(|row| row.2 < 1) || reach == Reach::LastDay);
+            assert!(expected.iter().filter(|row| row.5).count() > 100);
+            assert!(expected.iter().filter(|row| row.6).count() > 100);
+            for most in [1, 7, 4_096, usize::MAX] {
+                assert_eq!(
+                    found(&spells, reach, most),
+                    expected,
+                    "{reach:?}, pieces of {most}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn one_spell_in_each_case() {
+        let spell = |first: Option<i32>, last: Option<i32>| Spell {
+            organiser: Some("05"),
+            first,
+            last,
+            weight: Some(2),
+            birth: None,
+            counts: true,
+        };
+        let january = calendar()[12];
+        let february = calendar()[13];
+        let days = |spell: Spell, reach: Reach| -> Vec<(i32, i64)> {
+            let found = found(&[spell], reach, 100);
+            found.iter().map(|row| (row.1, row.2)).collect()
+        };
+        for (first, last, any_day, last_day) in [
+            // Within a month; from its first day to its last; the last day alone.
+            (january.0 + 4, january.0 + 9, vec![(january.0, 6)], vec![]),
+            (
+                january.0,
+                january.1,
+                vec![(january.0, 31)],
+                vec![(january.0, 31)],
+            ),
+            (
+                january.1,
+                january.1,
+                vec![(january.0, 1)],
+                vec![(january.0, 1)],
+            ),
+            // Over the end of a month, and a leap day later.
+            (
+                january.1,
+                february.0,
+                vec![(january.0, 1), (february.0, 1)],
+                vec![(january.0, 1)],
+            ),
+            (
+                february.0,
+                february.1,
+                vec![(february.0, 29)],
+                vec![(february.0, 29)],
+            ),
+            // Ended before it began: within a month, and in the month before.
+            (january.0 + 9, january.0 + 4, vec![(january.0, -4)], vec![]),
+            (february.0, january.1, vec![], vec![]),
+            // Before everything and after everything.
+            (i32::MIN, calendar()[0].0 - 1, vec![], vec![]),
+            (calendar()[23].1 + 1, i32::MAX, vec![], vec![]),
+        ] {
+            let spell = spell(Some(first), Some(last));
+            assert_eq!(days(spell, Reach::AnyDay), any_day, "{first} to {last}");
+            assert_eq!(days(spell, Reach::LastDay), last_day, "{first} to {last}");
+        }
+        let open = days(spell(Some(february.0), None), Reach::LastDay);
+        assert_eq!((open.len(), open[0]), (11, (february.0, 29)));
+        assert_eq!(days(spell(None, None), Reach::AnyDay), []);
+    }
+
+    #[test]
+    fn without_bounds_every_known_age_is_met() {
+        let months = months_of(&delivered()).unwrap();
+        let organisers = StringViewArray::from(vec!["05", "05"]);
+        let first = Date32Array::from(vec![19_358, 19_358]);
+        let last = Date32Array::from(vec![19_358, 19_358]);
+        let rows = SpellRows {
+            organisers: &organisers,
+            first: &first,
+            last: &last,
+            selection: None,
+        };
+        let mut reached = months.reached(rows, Reach::AnyDay).unwrap();
+        let piece = reached.next_piece(10).unwrap();
+        let births = Date32Array::from(vec![Some(30_000), None]);
+        for day in [AgeDay::MonthEnd, AgeDay::YearEnd] {
+            let met = piece.aged(&births, day, None, None);
+            assert_eq!(met, BooleanArray::from(vec![true, false]));
+        }
+        assert!(reached.next_piece(10).is_none());
+    }
+
+    #[test]
+    fn no_months_and_no_spells_give_nothing() {
+        let none = DeliveredMonths::default();
+        let organisers = StringViewArray::from(vec!["05"]);
+        let day = Date32Array::from(vec![19_400]);
+        let mut rows = SpellRows {
+            organisers: &organisers,
+            first: &day,
+            last: &day,
+            selection: None,
+        };
+        let mut reached = none.reached(rows, Reach::AnyDay).unwrap();
+        assert!(reached.next_piece(10).is_none());
+        let nobody = StringViewArray::from(Vec::<&str>::new());
+        rows.organisers = &nobody;
+        assert!(none.reached(rows, Reach::AnyDay).is_err());
+        assert_eq!(found(&[], Reach::AnyDay, 10), []);
+    }
+
+    #[test]
+    fn months_that_overlap_or_end_before_they_begin_are_refused() {
+        for wrong in [
+            vec![("05", 10, 20), ("05", 20, 30)],
+            vec![("05", 10, 20), ("05", 10, 20)],
+            vec![("05", 10, 9)],
+        ] {
+            assert!(months_of(&wrong).is_err(), "{wrong:?}");
+        }
+        assert!(months_of(&[("05", 10, 20), ("07", 10, 20), ("05", 21, 30)]).is_ok());
+    }
+
+    #[test]
+    fn a_product_beyond_64_bits_is_an_error_and_not_a_wrong_number() {
+        let months = months_of(&delivered()).unwrap();
+        let organisers = StringViewArray::from(vec!["05"]);
+        let first = Date32Array::from(vec![19_360]);
+        let last = Date32Array::from(vec![19_361]);
+        let rows = SpellRows {
+            organisers: &organisers,
+            first: &first,
+            last: &last,
+            selection: None,
+        };
+        let piece = months.reached(rows, Reach::AnyDay).unwrap().next_piece(1);
+        let piece = piece.unwrap();
+        let weighted = |weight: i64| piece.days(&first, &last, Some(&vec![weight].into()));
+        assert_eq!(weighted(-3).unwrap().value(0), -6);
+        assert!(weighted(i64::MAX).is_err());
+    }
+}
