@@ -65,6 +65,8 @@ pub struct RowPart {
     pub delivery: Option<String>,
     /// What is counted or added.
     pub measure: RowMeasure,
+    /// Only the rows with the greatest of this, of the area and year, count.
+    pub latest: Option<String>,
     /// The person, a pseudonym of 16 bytes; `None` where the relation has none.
     pub person: Option<String>,
 }
@@ -143,7 +145,7 @@ pub enum Alone {
     Matches,
     /// Rows of several relations are put together.
     SeveralRelations,
-    /// Which rows count depends on other rows: the newest version of each area and year.
+    /// Which spells count depends on other rows: the newest version of each area and year.
     NewestVersion,
     /// A model over published means: it reads a few hundred rows.
     Model,
@@ -154,7 +156,7 @@ impl std::fmt::Display for Alone {
         f.write_str(match self {
             Alone::Matches => "it looks for rows of another relation beside each spell",
             Alone::SeveralRelations => "it puts rows of several relations together",
-            Alone::NewestVersion => "it keeps the newest version of each area and year",
+            Alone::NewestVersion => "it keeps the newest version of spells of each area and year",
             Alone::Model => "it is a model over published means",
         })
     }

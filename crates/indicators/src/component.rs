@@ -260,6 +260,7 @@ impl Query<'_> {
             breakdowns,
             delivery: source.has_delivery.then(|| "delivery_id".to_owned()),
             measure,
+            latest: component.latest.clone(),
             person: source.person.clone(),
         }
     }
@@ -375,7 +376,7 @@ impl<'a> Query<'a> {
         let [source] = self.sources.as_slice() else {
             return Err(Alone::SeveralRelations);
         };
-        if self.component.latest.is_some() {
+        if self.component.latest.is_some() && self.spell() {
             return Err(Alone::NewestVersion);
         }
         if !source.matches.is_empty() {

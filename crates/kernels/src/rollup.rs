@@ -374,6 +374,13 @@ impl MemberNumbers {
         self.sets.is_empty()
     }
 
+    /// Some of the sets, by number.
+    pub fn chosen(&self, sets: impl Iterator<Item = u32>) -> Self {
+        let mut chosen = Lists::default();
+        sets.for_each(|set| chosen.push(self.sets.get(set).iter().copied()));
+        Self::of_numbers(chosen, Arc::clone(&self.members))
+    }
+
     /// The sets as `person_set` gives them, in this order of their numbers.
     ///
     /// # Errors
@@ -573,6 +580,9 @@ mod tests {
             assert_eq!(states.value(49 - set), known.unwrap_or_default());
         }
         assert_eq!(numbered.entries() * WIDTH, made.sets.value_data().len());
+        let some = numbered.chosen([7, 3, 7].into_iter());
+        let same = numbered.states([7, 3, 7].into_iter()).unwrap();
+        assert_eq!(some.states(0..3).unwrap(), same);
     }
 
     #[test]

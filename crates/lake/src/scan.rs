@@ -336,7 +336,8 @@ impl TableProvider for PinnedTable {
             .collect();
         let rows: Option<usize> = files.iter().map(|file| file.rows).sum();
         let bytes: u64 = files.iter().map(|file| file.bytes).sum();
-        if are_small(files.len(), bytes) {
+        // A plan of no files has no partitions, and a sort of none cannot be planned.
+        if files.is_empty() || are_small(files.len(), bytes) {
             return self.gathered(&chosen, projection).await;
         }
         let listed: Vec<PartitionedFile> = chosen

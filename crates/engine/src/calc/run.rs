@@ -157,6 +157,14 @@ impl IndicatorResult {
     }
 }
 
+/// What the computation of a batch is told.
+struct Lane<'a> {
+    run: &'a Arc<Run>,
+    by_query: bool,
+    progress: &'a dyn CalcProgress,
+    total: usize,
+}
+
 /// Indicators that share a relation, directly or through others, are computed together; what they
 /// share need not be kept longer than that.
 fn batches(stale: Vec<Todo<'_>>) -> Vec<Vec<Todo<'_>>> {
@@ -319,47 +327,39 @@ impl Engine {
         if total > 0 {
             self.ensure_results(&run.catalogue).await?;
         }
-        let mut number = 0;
         let mut reports = Vec::new();
-        for batch in batches(stale) {
-            let mut prepared = if request.one_by_one {
-                Prepared::new()
-            } else {
-                let (prepared, scans) = self.shared(&run, &batch, progress).await;
-                reports.extend(scans);
-                prepared
+        let mut number = 0;
+        let mut coming = batches(stale).into_iter();
+        let mut batch = coming.next().unwrap_or_default();
+        let mut ready = self.prepare(&run, &batch, request, progress).await;
+        while !batch.is_empty() {
+            // What one pass leaves undone on one core, the next begins on the other.
+            let next = coming.next().unwrap_or_default();
+            let (prepared, scans) = ready;
+            reports.extend(scans);
+            let first = number + 1;
+            number += batch.len();
+            let lane = Lane {
+                run: &run,
+                by_query: request.one_by_one,
+                progress,
+                total,
             };
-            // Planning a query is the work of one core, so several indicators are computed at a time.
-            let lanes = self.options.target_partitions.max(1);
-            let mut waiting = batch.into_iter();
-            let mut running = VecDeque::new();
-            loop {
-                while running.len() < lanes
-                    && let Some(todo) = waiting.next()
-                {
-                    number += 1;
-                    progress.started(todo.indicator.id(), number, total);
-                    let job = Job::of(todo, &mut prepared, request.one_by_one);
-                    running.push_back((job.unfinished(), self.spawn(&run, job)));
-                }
-                let Some((mut unfinished, first)) = running.pop_front() else {
-                    break;
-                };
-                let (result, computed) = first.await.unwrap_or_else(|error| {
-                    let died = "the computation of an indicator died";
-                    let error = EngineError::internal_because(died, error);
-                    unfinished.fail(&error);
-                    (unfinished, None)
-                });
+            let of_batch = self.finish_batch(lane, batch, prepared, first);
+            let (ended, prepared) = tokio::join!(
+                Box::pin(of_batch),
+                Box::pin(self.prepare(&run, &next, request, progress))
+            );
+            for (result, computed) in ended {
                 if let Some((calculation, computed)) = computed {
                     pending.components.push(computed.components);
                     pending.restricted.push(computed.restricted);
                     pending.published.push(computed.published);
                     after.insert(result.id.clone(), calculation);
                 }
-                progress.finished(&result);
                 results.push(result);
             }
+            (batch, ready) = (next, prepared);
         }
         results.sort_by(|a, b| a.id.cmp(&b.id));
         let retired = if request.ids.is_empty() {
@@ -388,6 +388,57 @@ impl Engine {
             seconds: started.elapsed().as_secs_f64(),
             commit_seconds: finishing.elapsed().as_secs_f64(),
         })
+    }
+
+    /// The passes that a batch shares; none when components are computed by their own queries.
+    async fn prepare(
+        &self,
+        run: &Run,
+        batch: &[Todo<'_>],
+        request: &CalcRequest,
+        progress: &dyn CalcProgress,
+    ) -> (Prepared, Vec<ScanReport>) {
+        match request.one_by_one {
+            true => (Prepared::new(), Vec::new()),
+            false => self.shared(run, batch, progress).await,
+        }
+    }
+
+    /// Computes the indicators of a batch, numbered from `first`. Planning a query is the work of one
+    /// core, so several are computed at a time.
+    async fn finish_batch(
+        self: &Arc<Self>,
+        lane: Lane<'_>,
+        batch: Vec<Todo<'_>>,
+        mut prepared: Prepared,
+        first: usize,
+    ) -> Vec<Ended> {
+        let lanes = self.options.target_partitions.max(1);
+        let mut waiting = (first..).zip(batch);
+        let mut running = VecDeque::new();
+        let mut all = Vec::new();
+        loop {
+            while running.len() < lanes
+                && let Some((number, todo)) = waiting.next()
+            {
+                let id = todo.indicator.id();
+                lane.progress.started(id, number, lane.total);
+                let job = Job::of(todo, &mut prepared, lane.by_query);
+                running.push_back((job.unfinished(), self.spawn(lane.run, job)));
+            }
+            let Some((mut unfinished, first)) = running.pop_front() else {
+                break;
+            };
+            let ended = first.await.unwrap_or_else(|error| {
+                let died = "the computation of an indicator died";
+                let error = EngineError::internal_because(died, error);
+                unfinished.fail(&error);
+                (unfinished, None)
+            });
+            lane.progress.finished(&ended.0);
+            all.push(ended);
+        }
+        all
     }
 
     async fn begin(self: &Arc<Self>) -> Result<Run> {

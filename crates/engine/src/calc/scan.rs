@@ -10,11 +10,15 @@
 //!
 //! What may not live here: what an indicator means (`indicators`), the arithmetic (`kernels`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch, StringArray,
+    new_null_array,
+};
+use arrow::compute::{DatePart, date_part, filter};
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::session_state::SessionState;
@@ -109,6 +113,9 @@ struct Part {
     number: Number,
     histogram: Option<usize>,
     set: Option<usize>,
+    /// The column of which only the greatest value of an area and year counts: it is the last of the
+    /// key.
+    latest: Option<usize>,
 }
 
 /// What becomes of `n`.
@@ -176,6 +183,11 @@ impl SharedScan {
         for (_, member) in &row.breakdowns {
             key.push(self.column(member.clone(), CellColumn::TextOr(UNKNOWN)));
         }
+        let latest = row
+            .latest
+            .as_ref()
+            .map(|latest| self.column(latest.clone(), CellColumn::Text));
+        key.extend(latest);
         let key = found_or_added(&mut self.keys, key);
         // Each condition stands alone: many components share most of theirs.
         let mut filters: Vec<usize> = Vec::new();
@@ -249,6 +261,7 @@ impl SharedScan {
             number,
             histogram: histogram.map(|days| found_or_added(&mut spec.histograms, days)),
             set: members.map(|members| found_or_added(&mut spec.sets, members)),
+            latest,
         });
         Ok(())
     }
@@ -299,6 +312,32 @@ impl SharedScan {
         (sql, from, inputs)
     }
 
+    /// Which columns of the greatest value are whole numbers; the others are text or days, whose order
+    /// is that of their text.
+    fn numbers(&self, from: &[Origin], columns: &Schema) -> Result<BTreeSet<usize>> {
+        let mut numbers = BTreeSet::new();
+        for latest in self.parts.iter().filter_map(|part| part.latest) {
+            let Some(Origin::Query(place)) = from.get(latest) else {
+                continue;
+            };
+            match columns.fields().get(*place).map(|field| field.data_type()) {
+                Some(number) if number.is_integer() => {
+                    numbers.insert(latest);
+                }
+                Some(
+                    DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 | DataType::Date32,
+                ) => {}
+                Some(DataType::Dictionary(_, text)) if text.is_string() => {}
+                _ => {
+                    return Err(EngineError::internal(
+                        "the greatest value is kept of whole numbers, text and days only",
+                    ));
+                }
+            }
+        }
+        Ok(numbers)
+    }
+
     fn spec(&self) -> CellSpec {
         CellSpec {
             columns: self.columns.iter().map(|(_, of)| *of).collect(),
@@ -326,11 +365,21 @@ impl SharedScan {
     }
 
     /// Component rows from the finished cells.
-    async fn rows(&self, cells: Cells, breakdowns: &[String], lanes: usize) -> Result<Prepared> {
+    async fn rows(
+        &self,
+        (cells, numbers): (Cells, BTreeSet<usize>),
+        breakdowns: &[String],
+        lanes: usize,
+    ) -> Result<Prepared> {
         let groups = finished(cells, self.groups.len(), lanes).await?;
         let mut prepared = Prepared::new();
         for part in &self.parts {
-            let group = groups.get(part.group).ok_or_else(lost)?;
+            let mut group = groups.get(part.group).ok_or_else(lost)?;
+            let newest;
+            if let Some(latest) = part.latest {
+                newest = newest_of(group, numbers.contains(&latest))?;
+                group = &newest;
+            }
             let sets = part.set.map(|set| group.sets.get(set).ok_or_else(lost));
             let cells = PreparedCells {
                 rows: part.batch(group, breakdowns)?,
@@ -375,6 +424,67 @@ async fn finished(cells: Cells, groups: usize, lanes: usize) -> Result<Vec<Group
         rows.extend(joined.map_err(died)??);
     }
     Ok(rows.into_values().collect())
+}
+
+/// The cells with the greatest value of the key's last column, of each area and year.
+fn newest_of(group: &GroupRows, are_numbers: bool) -> Result<GroupRows> {
+    let failed = |error| EngineError::internal_because("the newest rows of a scan", error);
+    let [areas, periods, .., latest] = group.keys.as_slice() else {
+        return Err(lost());
+    };
+    let years = date_part(periods, DatePart::Year).map_err(failed)?;
+    let years = years.as_primitive_opt::<Int32Type>().ok_or_else(lost)?;
+    let areas = areas.as_string_opt::<i32>().ok_or_else(lost)?;
+    let latest = latest.as_string_opt::<i32>().ok_or_else(lost)?;
+    // Text by its bytes, numbers by their size; a null is no value.
+    let values: Vec<Option<(i128, &str)>> = latest
+        .iter()
+        .map(|text| {
+            let text = text?;
+            match are_numbers {
+                true => Some((text.parse().ok()?, "")),
+                false => Some((0, text)),
+            }
+        })
+        .collect();
+    let mut greatest: BTreeMap<(&str, i32), (i128, &str)> = BTreeMap::new();
+    let keys = areas.iter().zip(years);
+    let keys: Vec<Option<(&str, i32)>> = keys.map(|(area, year)| area.zip(year)).collect();
+    for (key, value) in keys.iter().zip(&values) {
+        if let (Some(key), Some(value)) = (key, value) {
+            let known = greatest.entry(*key).or_insert(*value);
+            *known = (*known).max(*value);
+        }
+    }
+    let kept = keys.iter().zip(&values).map(|(key, value)| {
+        let greatest = key.as_ref().and_then(|key| greatest.get(key));
+        value.is_some() && greatest == value.as_ref()
+    });
+    let kept = BooleanArray::from(kept.collect::<Vec<_>>());
+    let of = |values: &dyn Array| filter(values, &kept).map_err(failed);
+    let rows = (0u32..).zip(&kept).filter(|(_, kept)| *kept == Some(true));
+    let rows: Vec<u32> = rows.map(|(row, _)| row).collect();
+    let whole = |values: &Int64Array| -> Result<Int64Array> {
+        Ok(of(values)?.as_primitive_opt().ok_or_else(lost)?.clone())
+    };
+    let states = |values: &BinaryArray| -> Result<BinaryArray> {
+        Ok(of(values)?.as_binary_opt().ok_or_else(lost)?.clone())
+    };
+    Ok(GroupRows {
+        keys: group
+            .keys
+            .iter()
+            .map(|key| of(key))
+            .collect::<Result<_>>()?,
+        counts: whole(&group.counts)?,
+        sums: group.sums.iter().map(whole).collect::<Result<_>>()?,
+        histograms: group.histograms.iter().map(states).collect::<Result<_>>()?,
+        sets: group
+            .sets
+            .iter()
+            .map(|sets| Arc::new(sets.chosen(rows.iter().copied())))
+            .collect(),
+    })
 }
 
 /// As [`Number`], before the amount has its place in a group.
@@ -501,7 +611,12 @@ impl Engine {
         })
     }
 
-    async fn cells_of(&self, resolver: &Arc<Resolver>, scan: &SharedScan) -> Result<Cells> {
+    /// The cells of a pass, and which columns of the greatest value are whole numbers.
+    async fn cells_of(
+        &self,
+        resolver: &Arc<Resolver>,
+        scan: &SharedScan,
+    ) -> Result<(Cells, BTreeSet<usize>)> {
         let mut state = resolver.coded_state();
         state.mark_start_execution();
         let columns = self.columns_of(resolver, scan.table.clone()).await?;
@@ -520,6 +635,7 @@ impl Engine {
         let parsed = statement::parse(&sql, RECURSION_LIMIT)?;
         let plan = state.statement_to_plan(parsed.tree).await?;
         let physical = state.create_physical_plan(&plan).await?;
+        let numbers = scan.numbers(&from, &physical.schema())?;
         let context = state.task_ctx();
         // Dropping the set stops the parts that still run.
         let mut tasks = JoinSet::new();
@@ -555,7 +671,7 @@ impl Engine {
                 }
             }
         }
-        Ok(whole)
+        Ok((whole, numbers))
     }
 }
 
@@ -628,5 +744,52 @@ fn taken(batch: &RecordBatch, from: &mut Origin, of: CellColumn) -> Result<Array
             to_type(column, &DataType::Int64)
         }
         _ => to_type(column, &of.data_type()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Date32Array;
+
+    use super::*;
+
+    #[test]
+    fn the_newest_cells_are_those_of_the_greatest_value_of_their_area_and_year() {
+        // Area, day (2024-01-01 is 19 723), value; kept as numbers, kept as text.
+        let cells = [
+            (Some("01"), 19_723, Some("9"), false, true),
+            (Some("01"), 19_754, Some("10"), true, false),
+            (Some("01"), 19_783, Some("10"), true, false),
+            (Some("01"), 20_089, Some("9"), true, true),
+            (Some("02"), 19_723, Some("9"), true, true),
+            (Some("02"), 19_723, None, false, false),
+            (None, 19_723, Some("7"), false, false),
+        ];
+        let group = GroupRows {
+            keys: vec![
+                Arc::new(cells.iter().map(|cell| cell.0).collect::<StringArray>()),
+                Arc::new(
+                    cells
+                        .iter()
+                        .map(|cell| Some(cell.1))
+                        .collect::<Date32Array>(),
+                ),
+                Arc::new(cells.iter().map(|cell| cell.2).collect::<StringArray>()),
+            ],
+            counts: (0..7).map(Some).collect(),
+            sums: Vec::new(),
+            histograms: Vec::new(),
+            sets: Vec::new(),
+        };
+        for (are_numbers, place) in [(true, 3), (false, 4)] {
+            let kept = newest_of(&group, are_numbers).unwrap();
+            let wanted = (0i64..).zip(&cells).filter(|(_, cell)| match place {
+                3 => cell.3,
+                _ => cell.4,
+            });
+            let wanted: Int64Array = wanted.map(|(number, _)| Some(number)).collect();
+            assert_eq!(kept.counts, wanted, "as numbers: {are_numbers}");
+            assert!(kept.keys.iter().all(|key| key.len() == wanted.len()));
+        }
     }
 }

@@ -33,6 +33,44 @@ async fn results_do_not_depend_on_the_number_of_partitions() {
 }
 
 #[tokio::test]
+async fn many_small_files_give_the_rows_of_each() {
+    let warehouse = Warehouse::with_visits().await;
+    let months = 202_301..=202_312;
+    for month in months.clone() {
+        for county in [6, 8] {
+            // Some months have a delivery without rows, which has no file.
+            let rows = usize::try_from(month % 5).unwrap();
+            warehouse.land_visits(county, month, rows).await;
+        }
+    }
+    let engine = warehouse.engine().await;
+    let admin = session(&engine, Role::Admin).await;
+    let of = |filter: &str| {
+        format!(
+            "SELECT period, county, row_no, town, note, visit_on, client_pid FROM raw.visit \
+             WHERE {filter} ORDER BY period, county, row_no"
+        )
+    };
+    let rows = |shown: String| -> Vec<String> {
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let rows = shown.lines().filter(|line| line.contains(" 2023"));
+        rows.map(words).collect()
+    };
+    // All files are many and small; those of a month are few and read one by one.
+    let together = shown(&admin, &of("period BETWEEN 202301 AND 202312")).await;
+    let mut apart = Vec::new();
+    for month in months {
+        let own = shown(&admin, &of(&format!("period = {month}"))).await;
+        apart.extend(rows(own.unwrap()));
+    }
+    assert_eq!(
+        apart.len(),
+        2 * (1..=12).map(|month| (202_300 + month) % 5).sum::<usize>()
+    );
+    assert_eq!(rows(together.unwrap()), apart);
+}
+
+#[tokio::test]
 async fn what_does_not_fit_in_memory_goes_to_disk() {
     let warehouse = Warehouse::with_visits().await;
     warehouse.land_visits(8, 202_401, 900_000).await;

@@ -336,14 +336,32 @@ impl SetState {
         self.fold_when_due();
     }
 
-    /// The pairs as rank and cell, in order: ranks number the members in the order of their bytes.
+    /// The pairs as rank and cell, rank after rank: ranks number the members in the order of their
+    /// bytes. Those of one rank are in no order, and may be there twice.
     pub(super) fn by_rank(&self, order: &MemberOrder) -> Vec<u64> {
-        let pairs = self.pairs.iter();
-        let mut pairs: Vec<u64> = pairs
-            .map(|pair| (u64::from(at(&order.ranks, *pair as u32)) << 32) | (pair >> 32))
-            .collect();
-        pairs.sort_unstable();
-        pairs.dedup();
+        let rank_of = |pair: &u64| at(&order.ranks, *pair as u32);
+        // Where the next pair of each rank goes.
+        let mut next = vec![0usize; order.ranks.len() + 1];
+        for pair in &self.pairs {
+            if let Some(count) = next.get_mut(rank_of(pair) as usize + 1) {
+                *count += 1;
+            }
+        }
+        let mut start = 0;
+        for next in &mut next {
+            start += *next;
+            *next = start;
+        }
+        let mut pairs = vec![0u64; self.pairs.len()];
+        for pair in &self.pairs {
+            let rank = rank_of(pair);
+            if let Some(next) = next.get_mut(rank as usize)
+                && let Some(place) = pairs.get_mut(*next)
+            {
+                *place = (u64::from(rank) << 32) | (pair >> 32);
+                *next += 1;
+            }
+        }
         pairs
     }
 
@@ -361,8 +379,16 @@ pub(super) struct MemberOrder {
 
 impl MemberOrder {
     pub(super) fn of(members: &MemberCodes) -> Self {
-        let mut codes: Vec<u32> = (0..members.values.len() as u32).collect();
-        codes.sort_unstable_by_key(|code| at(&members.values, *code));
+        // Members are as good as random: their first half nearly always tells their order.
+        let values = (0u32..).zip(&members.values);
+        let mut codes: Vec<(u64, u32)> = values
+            .map(|(code, value)| ((value >> 64) as u64, code))
+            .collect();
+        codes.sort_unstable_by(|(a, a_code), (b, b_code)| {
+            let whole = |code: &u32| at(&members.values, *code);
+            a.cmp(b).then_with(|| whole(a_code).cmp(&whole(b_code)))
+        });
+        let codes: Vec<u32> = codes.into_iter().map(|(_, code)| code).collect();
         let mut ranks = vec![0u32; codes.len()];
         for (rank, code) in (0u32..).zip(&codes) {
             if let Some(place) = ranks.get_mut(*code as usize) {
@@ -377,7 +403,7 @@ impl MemberOrder {
     }
 }
 
-/// The set of each present cell, members in order. `pairs` are rank and finer cell, in order, and
+/// The set of each present cell, members in order. `pairs` are rank and finer cell, in order of rank, and
 /// `cell_of` gives the cell of a finer one, or [`NOBODY`] where it does not count.
 ///
 /// One look at a stamp for each pair: a cell's stamp is the member that was put into it last.

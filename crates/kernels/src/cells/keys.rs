@@ -304,16 +304,17 @@ impl TextCodes {
         };
         let mut known = vec![UNSEEN; values.len()];
         let keys = coded.keys();
-        for row in 0..keys.len() {
-            if keys.is_null(row) {
+        let nulls = keys.nulls();
+        out.reserve(keys.len());
+        for (row, key) in keys.values().iter().enumerate() {
+            if nulls.is_some_and(|nulls| nulls.is_null(row)) {
                 out.push(self.code(None));
                 continue;
             }
-            let place = keys.value(row) as usize;
-            let code = match known.get_mut(place) {
+            let code = match known.get_mut(*key as usize) {
                 Some(code) if *code != UNSEEN => *code,
                 Some(code) => {
-                    *code = self.code(text(place)?);
+                    *code = self.code(text(*key as usize)?);
                     *code
                 }
                 None => return exec_err!("a dictionary lacks a value"),
@@ -389,9 +390,11 @@ pub(super) struct DayCodes {
 
 impl DayCodes {
     fn codes(&mut self, days: &Date32Array, out: &mut Vec<u32>) {
-        for row in 0..days.len() {
-            let day = days.is_valid(row).then(|| days.value(row));
-            out.push(self.code(day));
+        let nulls = days.nulls();
+        out.reserve(days.len());
+        for (row, day) in days.values().iter().enumerate() {
+            let is_null = nulls.is_some_and(|nulls| nulls.is_null(row));
+            out.push(self.code((!is_null).then_some(*day)));
         }
     }
 
