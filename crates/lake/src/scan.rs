@@ -260,6 +260,7 @@ impl PinnedTable {
         &self,
         chosen: &[usize],
         projection: Option<&Vec<usize>>,
+        partitions: usize,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let schema = match projection {
             Some(columns) => Arc::new(self.table_schema.project(columns)?),
@@ -272,12 +273,13 @@ impl PinnedTable {
             Some((self.files.get(*index)?.path.clone(), values.collect()))
         });
         let (store, files) = (Arc::clone(&self.store), files.collect());
-        let rows = rows_of(store, Arc::clone(&schema), files).await?;
-        Ok(MemorySourceConfig::try_new_exec(
-            &[vec![rows]],
-            schema,
-            None,
-        )?)
+        let batches = rows_of(store, Arc::clone(&schema), files).await?;
+        let size = batches.len().div_ceil(partitions.max(1)).max(1);
+        let mut parts: Vec<Vec<RecordBatch>> = batches.chunks(size).map(<[_]>::to_vec).collect();
+        if parts.is_empty() {
+            parts.push(Vec::new());
+        }
+        Ok(MemorySourceConfig::try_new_exec(&parts, schema, None)?)
     }
 }
 
@@ -338,7 +340,8 @@ impl TableProvider for PinnedTable {
         let bytes: u64 = files.iter().map(|file| file.bytes).sum();
         // A plan of no files has no partitions, and a sort of none cannot be planned.
         if files.is_empty() || are_small(files.len(), bytes) {
-            return self.gathered(&chosen, projection).await;
+            let partitions = state.config().target_partitions();
+            return self.gathered(&chosen, projection, partitions).await;
         }
         let listed: Vec<PartitionedFile> = chosen
             .iter()

@@ -24,7 +24,9 @@ const MANY_FILES: usize = 16;
 /// Files are small when they have no more bytes on average.
 const SMALL_BYTES: u64 = 32 << 10;
 /// Nor more than this together, for they are held in memory.
-const ALL_BYTES: u64 = 16 << 20;
+const ALL_BYTES: u64 = 4 << 20;
+/// Rows that make a batch: files of a row each are put together, larger ones stay apart.
+const BATCH_ROWS: usize = 8_192;
 /// Files that are read at a time.
 const AT_A_TIME: usize = 16;
 
@@ -39,7 +41,7 @@ pub(crate) async fn rows_of(
     store: Arc<dyn ObjectStore>,
     schema: SchemaRef,
     files: Vec<(Path, Vec<(String, ArrayRef)>)>,
-) -> Result<RecordBatch> {
+) -> Result<Vec<RecordBatch>> {
     let mut reads: Vec<BoxFuture<'static, Result<Vec<RecordBatch>>>> = Vec::new();
     for (path, values) in files {
         let (store, schema) = (Arc::clone(&store), Arc::clone(&schema));
@@ -52,7 +54,20 @@ pub(crate) async fn rows_of(
         .buffered(AT_A_TIME)
         .try_collect()
         .await?;
-    Ok(concat_batches(&schema, batches.iter().flatten())?)
+    let batches: Vec<RecordBatch> = batches.into_iter().flatten().collect();
+    let mut whole = Vec::new();
+    let mut from = 0;
+    while let Some(rest) = batches.get(from..).filter(|rest| !rest.is_empty()) {
+        let mut rows = 0;
+        let fitting = rest.iter().take_while(|batch| {
+            rows += batch.num_rows();
+            rows <= BATCH_ROWS
+        });
+        let count = fitting.count().max(1);
+        whole.push(concat_batches(&schema, rest.iter().take(count))?);
+        from += count;
+    }
+    Ok(whole)
 }
 
 fn rows_of_file(

@@ -1,10 +1,10 @@
 //! Facts: conformed relations that calculation reads in coded, sorted form.
 //!
 //! A relation whose header says `-- stored: person_pid, visit_on` is kept as a table of the schema
-//! `fact`, which no principal can name, with one slice for each delivery of its raw table, sorted by
-//! those columns. The relation's text stays its definition: a slice is marked with the digest of all
+//! `fact`, which no principal can name, with one slice for each organiser and year of deliveries of its
+//! raw table, sorted by those columns: a month of a small county is less than a file costs to open. The relation's text stays its definition: a slice is marked with the digest of all
 //! it was computed from (the texts of the relation and of what it reads, the reference tables, the
-//! files of the raw slice), and slices with another mark are computed again before a calculation
+//! files of the raw slices), and slices with another mark are computed again before a calculation
 //! reads them. A relation that cannot be stored for any reason is read as the view it is; the report
 //! says so. What may not live here: how slices are stored (the lake), what a scan does with codes.
 
@@ -41,13 +41,13 @@ use crate::statement;
 use crate::tables::table;
 
 /// Raised when the same relation over the same rows would be stored differently.
-const FORMAT: &str = "tietopohja-fact/1";
+const FORMAT: &str = "tietopohja-fact/2";
 
 /// The schema of facts.
 const SCHEMA: &str = "fact";
 
-/// What tells slices apart: the organiser and the period of a delivery.
-const PARTITIONS: [&str; 2] = ["county", "period"];
+/// What tells slices apart: the organiser and the year of a delivery's period.
+const PARTITIONS: [&str; 2] = ["county", "delivery_year"];
 
 /// Slices are computed together up to this many rows, so that small ones share the planning.
 const GROUP_ROWS: u64 = 256 * 1024;
@@ -66,11 +66,11 @@ const ROW_GROUP_ROWS: usize = 256 * 1024;
 pub struct FactReport {
     /// The relation.
     pub relation: String,
-    /// Its slices: one for each delivery in force.
+    /// Its slices: one for each organiser and year with deliveries in force.
     pub slices: usize,
     /// Of those, slices that were computed and stored anew.
     pub stored: usize,
-    /// Slices taken away, because their delivery is no more.
+    /// Slices taken away, because their deliveries are no more.
     pub removed: usize,
     /// Rows stored anew.
     pub rows: u64,
@@ -80,8 +80,16 @@ pub struct FactReport {
     pub gave_way: Option<String>,
 }
 
-/// A slice: organiser and period.
+/// A slice: organiser and year.
 type Key = (i32, i32);
+
+/// The files of a raw table that a slice is computed from.
+#[derive(Default)]
+struct Landed {
+    /// Period and name of each file, in order.
+    files: Vec<String>,
+    rows: u64,
+}
 
 /// What a slice should be computed from, and how many rows that has.
 struct Wanted {
@@ -178,7 +186,7 @@ impl Engine {
                 inputs,
                 name,
                 &sources,
-                by_key(&raw_table, landed.slices)?,
+                landed_by_key(&raw_table, landed.slices)?,
             )
             .await?;
         report.slices = wanted.len();
@@ -247,7 +255,7 @@ impl Engine {
         inputs: &Inputs,
         name: &RelationName,
         sources: &BTreeSet<RelationName>,
-        landed: BTreeMap<Key, SliceFiles>,
+        landed: BTreeMap<Key, Landed>,
     ) -> Result<BTreeMap<Key, Wanted>> {
         let mut hasher = blake3::Hasher::new();
         let mut part = |text: &str| {
@@ -266,14 +274,14 @@ impl Engine {
                 part(&self.reference_state(resolver, inputs, source).await?);
             }
         }
-        let wanted = landed.into_iter().map(|(key, files)| {
+        let wanted = landed.into_iter().map(|(key, landed)| {
             let mut of_slice = hasher.clone();
-            for file in files.identities() {
+            for file in &landed.files {
                 of_slice.update(file.as_bytes()).update(b"\n");
             }
             let digest = of_slice.finalize().to_hex();
             let mark = digest.as_str().chars().take(32).collect();
-            let rows = files.rows.unwrap_or(GROUP_ROWS);
+            let rows = landed.rows;
             (key, Wanted { mark, rows })
         });
         Ok(wanted.collect())
@@ -301,9 +309,10 @@ impl Engine {
                 "a stored relation has the column `period` of its staging relation".to_owned(),
             ));
         }
-        if of("county").is_some() {
+        if PARTITIONS.iter().any(|column| of(column).is_some()) {
             return Err(wrong(
-                "a stored relation has `county_code` and no column `county`".to_owned(),
+                "a stored relation has `county_code` and `period`, and no column `county` or `delivery_year`"
+                    .to_owned(),
             ));
         }
         let order = relation.stored.iter().map(String::as_str);
@@ -408,7 +417,7 @@ impl Engine {
                     let Some(mark) = left.remove(&key) else {
                         return Err(EngineError::UserSql {
                             message: format!(
-                                "a row of `{}` is not of the organiser and period of its delivery",
+                                "a row of `{}` is not of the organiser and year of its delivery",
                                 job.of
                             ),
                         });
@@ -436,22 +445,23 @@ async fn finish(
 
 /// The rows of a relation in the order in which they are stored: the key makes it complete.
 fn sorted_sql(name: &RelationName, relation: &Relation) -> String {
-    let mut order = vec!["county", "period"];
+    let mut order = PARTITIONS.to_vec();
     for column in relation.stored.iter().chain(&relation.key) {
         if !order.contains(&column.as_str()) && column != "county_code" {
             order.push(column);
         }
     }
     format!(
-        "SELECT *, CAST(county_code AS INT) AS county FROM {name} ORDER BY {}",
+        "SELECT *, CAST(county_code AS INT) AS county, CAST(period / 100 AS INT) AS delivery_year FROM {name} ORDER BY {}",
         order.join(", ")
     )
 }
 
-/// The name of the table of a relation's facts. Other columns are another table: a column that
-/// becomes another type cannot be changed in place.
+/// The name of the table of a relation's facts. Other columns, or another way of storing, are another
+/// table: neither can be changed in place.
 fn table_name(name: &RelationName, columns: &Schema) -> String {
     let mut hasher = blake3::Hasher::new();
+    hasher.update(FORMAT.as_bytes()).update(b"\n");
     for field in columns.fields() {
         let line = format!("{} {}\n", field.name(), field.data_type());
         hasher.update(line.as_bytes());
@@ -471,15 +481,10 @@ fn relation_of(table: &str) -> Option<&str> {
     is_digest.then_some(relation)
 }
 
-/// The table of a relation's facts: its columns, with the slice's in the place of `period`.
+/// The table of a relation's facts: its columns, and those of the slice.
 fn table_schema(columns: &Schema) -> SchemaRef {
     let partitions = PARTITIONS.map(|column| Arc::new(Field::new(column, DataType::Int32, true)));
-    let fields = columns
-        .fields()
-        .iter()
-        .filter(|field| field.name() != "period")
-        .cloned()
-        .chain(partitions);
+    let fields = columns.fields().iter().cloned().chain(partitions);
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
@@ -507,10 +512,9 @@ fn only<'a>(
     keys: impl Iterator<Item = &'a Key>,
 ) -> Result<Arc<dyn TableProvider>> {
     let condition = keys
-        .map(|(county, period)| {
-            col("county")
-                .eq(lit(*county))
-                .and(col("period").eq(lit(*period)))
+        .map(|(county, year)| {
+            let of_year = col("period").between(lit(year * 100), lit(year * 100 + 99));
+            col("county").eq(lit(*county)).and(of_year)
         })
         .reduce(Expr::or)
         .unwrap_or(lit(false));
@@ -538,7 +542,7 @@ fn groups(stale: Vec<(Key, &Wanted)>) -> Vec<Group> {
     groups
 }
 
-/// The parts of a batch in which organiser and period stay the same.
+/// The parts of a batch in which organiser and year stay the same.
 fn runs(batch: &RecordBatch) -> Result<Vec<(Key, RecordBatch)>> {
     let column = |name: &str| -> Result<Int32Array> {
         let found = batch
@@ -551,12 +555,12 @@ fn runs(batch: &RecordBatch) -> Result<Vec<(Key, RecordBatch)>> {
             ))),
         }
     };
-    let (county, period) = (column("county")?, column("period")?);
+    let (county, year) = (column("county")?, column("delivery_year")?);
     let keys: Vec<Key> = county
         .values()
         .iter()
         .copied()
-        .zip(period.values().iter().copied())
+        .zip(year.values().iter().copied())
         .collect();
     let mut from = 0;
     Ok(keys
@@ -569,17 +573,33 @@ fn runs(batch: &RecordBatch) -> Result<Vec<(Key, RecordBatch)>> {
         .collect())
 }
 
-fn slice_of((county, period): Key) -> Slice {
-    Slice::new(&[("county", county), ("period", period)])
+fn slice_of((county, year): Key) -> Slice {
+    let [of_county, of_year] = PARTITIONS;
+    Slice::new(&[(of_county, county), (of_year, year)])
 }
 
 fn key_of(name: &TableName, values: &[i32]) -> Result<Key> {
     match values {
-        [county, period] => Ok((*county, *period)),
+        [county, time] => Ok((*county, *time)),
         _ => Err(EngineError::internal(format!(
-            "`{name}` is not partitioned by organiser and period"
+            "`{name}` is not partitioned by organiser and time"
         ))),
     }
+}
+
+/// The slices of a raw table, which are of organiser and period, by organiser and year.
+fn landed_by_key(
+    name: &TableName,
+    slices: BTreeMap<Vec<i32>, SliceFiles>,
+) -> Result<BTreeMap<Key, Landed>> {
+    let mut landed: BTreeMap<Key, Landed> = BTreeMap::new();
+    for ((county, period), files) in by_key(name, slices)? {
+        let of_year = landed.entry((county, period / 100)).or_default();
+        let names = files.identities().map(|file| format!("{period} {file}"));
+        of_year.files.extend(names);
+        of_year.rows += files.rows.unwrap_or(GROUP_ROWS);
+    }
+    Ok(landed)
 }
 
 fn by_key(
@@ -643,7 +663,7 @@ mod tests {
         let numbers = |values: Vec<i32>| Arc::new(Int32Array::from(values)) as _;
         let batch = RecordBatch::try_from_iter([
             ("county", numbers(vec![7, 7, 7, 8])),
-            ("period", numbers(vec![202_401, 202_401, 202_402, 202_402])),
+            ("delivery_year", numbers(vec![2_023, 2_023, 2_024, 2_024])),
         ])
         .unwrap();
         let found: Vec<(Key, usize)> = runs(&batch)
@@ -651,9 +671,6 @@ mod tests {
             .into_iter()
             .map(|(key, rows)| (key, rows.num_rows()))
             .collect();
-        assert_eq!(
-            found,
-            [((7, 202_401), 2), ((7, 202_402), 1), ((8, 202_402), 1)]
-        );
+        assert_eq!(found, [((7, 2_023), 2), ((7, 2_024), 1), ((8, 2_024), 1)]);
     }
 }

@@ -16,7 +16,10 @@ use tietopohja_lake::{CommitInfo, Slice, SliceRows, TableName};
 
 use crate::fixture::{Warehouse, contract_schema, day, refused, session, shown};
 
-const MONTHS: [i8; 2] = [2, 3];
+/// The year and month of a delivery.
+type Month = (i16, i8);
+
+const MONTHS: [Month; 2] = [(2024, 2), (2025, 3)];
 
 /// An indicator on a relation that no shipped indicator reads.
 const VISITS: &str = r#"schema = "tietopohja-indicator/1"
@@ -51,7 +54,7 @@ profile = "person_count"
 "#;
 
 /// Rows of any contract: every type, some nulls, few words in most texts.
-fn rows(contract: &str, county: i32, month: i8, count: usize) -> RecordBatch {
+fn rows(contract: &str, county: i32, (year, month): Month, count: usize) -> RecordBatch {
     let numbers = |of: &dyn Fn(usize) -> Option<i64>| -> ArrayRef {
         Arc::new((0..count).map(of).collect::<Int64Array>())
     };
@@ -63,7 +66,7 @@ fn rows(contract: &str, county: i32, month: i8, count: usize) -> RecordBatch {
         let column: ArrayRef = match field.data_type() {
             DataType::Utf8 => {
                 let text = |n: usize| match name {
-                    _ if name.ends_with("_no") => format!("{county}-{month}-{n}"),
+                    _ if name.ends_with("_no") => format!("{county}-{year}-{month}-{n}"),
                     "municipality" => ["109", "061"][mixed(n) % 2].to_owned(),
                     "client_sex" => ["female", "male"][mixed(n) % 2].to_owned(),
                     _ => (mixed(n) % 5).to_string(),
@@ -78,7 +81,7 @@ fn rows(contract: &str, county: i32, month: i8, count: usize) -> RecordBatch {
             ),
             DataType::Date32 => Arc::new(
                 (0..count)
-                    .map(|n| (!is_null(n)).then(|| day(2024, month, 1 + (mixed(n) % 28) as i8)))
+                    .map(|n| (!is_null(n)).then(|| day(year, month, 1 + (mixed(n) % 28) as i8)))
                     .collect::<Date32Array>(),
             ),
             DataType::Boolean => Arc::new(
@@ -96,15 +99,16 @@ fn rows(contract: &str, county: i32, month: i8, count: usize) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns).unwrap()
 }
 
-async fn land(warehouse: &Warehouse, contract: &str, county: i32, month: i8, count: usize) {
-    let covers = (day(2024, month, 1), day(2024, month + 1, 1) - 1);
+async fn land(warehouse: &Warehouse, contract: &str, county: i32, of: Month, count: usize) {
+    let (year, month) = of;
+    let covers = (day(year, month, 1), day(year, month + 1, 1) - 1);
     warehouse
         .land(
             contract,
             county,
-            202_400 + i32::from(month),
+            i32::from(year) * 100 + i32::from(month),
             covers,
-            rows(contract, county, month, count),
+            rows(contract, county, of, count),
         )
         .await;
 }
@@ -147,7 +151,8 @@ fn stored_relations(warehouse: &Warehouse) -> Vec<Stored> {
     found
 }
 
-/// A warehouse where each contract of a stored relation has two counties and two months.
+/// A warehouse where each contract of a stored relation has two counties and two months, each of
+/// another year.
 async fn landed() -> (Warehouse, Vec<Stored>) {
     let warehouse = Warehouse::product();
     warehouse.write("definitions/indicators/test.visits.toml", VISITS);
@@ -232,10 +237,10 @@ async fn assert_stored_is_view(warehouse: &Warehouse, engine: &Arc<Engine>, rela
         "{name} has {total} stored rows and in the view {count}"
     );
     for key in slices.slices.keys() {
-        let [county, period] = key.as_slice() else {
+        let [county, year] = key.as_slice() else {
             panic!("{name}: {key:?}")
         };
-        let slice = Slice::new(&[("county", *county), ("period", *period)]);
+        let slice = Slice::new(&[("county", *county), ("delivery_year", *year)]);
         let mut batches = Vec::new();
         warehouse
             .lake
@@ -253,7 +258,7 @@ async fn assert_stored_is_view(warehouse: &Warehouse, engine: &Arc<Engine>, rela
         let in_view = async |columns: &str| {
             let sql = format!(
                 "SELECT {columns} FROM conformed.{name} \
-                 WHERE county_code = '{county:02}' AND period = {period} ORDER BY {}",
+                 WHERE county_code = '{county:02}' AND period / 100 = {year} ORDER BY {}",
                 relation.order
             );
             shown(&admin, &sql).await.unwrap()
@@ -307,32 +312,35 @@ async fn stored_relations_are_their_views_after_every_kind_of_landing() {
     let report = calc(&engine).await;
     assert_eq!(counts(&report), vec![(4, 1, 0); relations.len()]);
     same().await;
-    // A month comes late, before those that are there.
+    // A month of a year comes late, before those that are there, and one of another year.
     for relation in &relations {
-        land(&warehouse, &relation.contract, 8, 1, 50).await;
+        land(&warehouse, &relation.contract, 8, (2024, 1), 50).await;
+        land(&warehouse, &relation.contract, 8, (2023, 11), 50).await;
     }
     let report = calc(&engine).await;
-    assert_eq!(counts(&report), vec![(5, 1, 0); relations.len()]);
+    assert_eq!(counts(&report), vec![(5, 2, 0); relations.len()]);
     same().await;
-    // A delivery is taken out of the raw tables.
-    for relation in &relations {
-        let slice = Slice::new(&[("county", 7), ("period", 202_403)]);
-        let empty = SliceRows {
-            slice,
-            batches: Vec::new(),
-        };
-        warehouse
-            .lake
-            .replace_slices(
-                &TableName::new("raw", &relation.contract).unwrap(),
-                vec![empty],
-                CommitInfo::default(),
-            )
-            .await
-            .unwrap();
+    // Deliveries are taken out of the raw tables: one of two of a year, and all of a year.
+    for (county, period) in [(8, 202_402), (7, 202_503)] {
+        for relation in &relations {
+            let slice = Slice::new(&[("county", county), ("period", period)]);
+            let empty = SliceRows {
+                slice,
+                batches: Vec::new(),
+            };
+            warehouse
+                .lake
+                .replace_slices(
+                    &TableName::new("raw", &relation.contract).unwrap(),
+                    vec![empty],
+                    CommitInfo::default(),
+                )
+                .await
+                .unwrap();
+        }
     }
     let report = calc(&engine).await;
-    assert_eq!(counts(&report), vec![(4, 0, 1); relations.len()]);
+    assert_eq!(counts(&report), vec![(4, 1, 1); relations.len()]);
     same().await;
 }
 
@@ -464,8 +472,8 @@ async fn a_relation_that_breaks_the_rule_is_read_as_a_view() {
     for (from, to, why) in [
         (
             "    s.period,\n",
-            "    CAST(s.period + 1 AS INT) AS period,\n",
-            "a row of `conformed.home_care_visit` is not of the organiser and period of its delivery",
+            "    CAST(s.period + 100 AS INT) AS period,\n",
+            "a row of `conformed.home_care_visit` is not of the organiser and year of its delivery",
         ),
         (
             "    s.period,\n",
