@@ -4,11 +4,13 @@
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use support::{Warehouse, check_golden, crate_dir, repository, toml_files};
-use tietopohja_indicators::{Catalogue, Kind, Language, Span};
+use tietopohja_indicators::{
+    Alone, Catalogue, Kind, Language, RowMeasure, Span, SpellAges, SpellReach,
+};
 
 fn shipped() -> Catalogue {
     let definitions = toml_files(&repository().join("definitions/indicators"));
@@ -255,6 +257,84 @@ fn a_stock_takes_the_last_month_and_a_year_to_date_all_months_so_far() {
             ("numerator_estimated".to_owned(), Span::Period)
         ]
     );
+}
+
+#[test]
+fn a_component_stands_alone_only_for_a_reason() {
+    let catalogue = shipped();
+    let mut alone: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for indicator in catalogue.indicators() {
+        for component in catalogue.compile(indicator).components {
+            let why = match component.row {
+                Ok(_) => continue,
+                Err(Alone::Matches) => "matches",
+                Err(Alone::SeveralRelations) => "several relations",
+                Err(Alone::NewestVersion) => "newest version",
+                Err(Alone::Model) => "model",
+            };
+            let name = format!("{}/{}", indicator.id(), component.name);
+            alone.entry(why).or_default().push(name);
+        }
+    }
+    assert_eq!(alone["matches"], ["hr.vacancy_rate/numerator"]);
+    assert_eq!(
+        alone["several relations"],
+        ["ostot.unit_cost_care_day/numerator"]
+    );
+    assert_eq!(
+        alone["newest version"],
+        [
+            "talous.budget_execution/budget",
+            "talous.forecast_deviation/budget"
+        ]
+    );
+    assert!(
+        alone["model"]
+            .iter()
+            .all(|of| of.starts_with("need.service_need/"))
+    );
+}
+
+#[test]
+fn spells_say_what_they_reach_and_at_what_age() {
+    let catalogue = shipped();
+    let spell = |id: &str, component: &str| {
+        let compiled = catalogue.compile(catalogue.get(id).unwrap());
+        let mut components = compiled.components.into_iter();
+        let found = components.find(|c| c.name == component).unwrap();
+        let row = found.row.unwrap();
+        assert_eq!(row.period, None, "{id}");
+        let spell = row.spell.unwrap();
+        // The months are those of the component's own query.
+        assert!(found.sql.contains(&spell.months), "{id}: {}", found.sql);
+        (spell, row.measure)
+    };
+    let (days, measure) = spell("hr.person_years", "numerator");
+    assert_eq!((days.reach, days.ages), (SpellReach::AnyDay, None));
+    assert_eq!(measure, RowMeasure::Days(Some("work_time_bp".to_owned())));
+    let ends = [
+        days.organiser.as_str(),
+        days.first_day.as_str(),
+        days.last_day.as_str(),
+    ];
+    assert_eq!(ends, ["county_code", "started_on", "ended_on"]);
+    let ages = |from: u32| {
+        Some(SpellAges {
+            birth_date: "birth_date".to_owned(),
+            from: Some(from),
+            to: None,
+            at_year_end: false,
+        })
+    };
+    let (old, measure) = spell("hr.staff_60_share", "numerator");
+    assert_eq!((old.reach, old.ages), (SpellReach::LastDay, ages(60)));
+    assert_eq!(measure, RowMeasure::Persons);
+    let (housed, _) = spell("iakkaat.housing_24h_75_pct", "numerator");
+    assert_eq!((housed.reach, housed.ages), (SpellReach::LastDay, ages(75)));
+    // Who leaves on a day is not there on it.
+    assert_eq!(housed.last_day, "ended_on - 1");
+    let (before, _) = spell("hr.turnover_in", "denominator");
+    assert_eq!((before.reach, before.ages), (SpellReach::LastDay, None));
 }
 
 #[test]

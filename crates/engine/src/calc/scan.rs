@@ -2,11 +2,11 @@
 //!
 //! A component that takes rows of one relation as they are, or spells of it in the months that they
 //! reach, says so as a [`RowPart`](tietopohja_indicators::RowPart). All such components of the stale
-//! indicators are grouped by relation, spells for themselves; each relation is read once, every expression is evaluated once however many
-//! definitions use it, and [`Cells`] does all groupings in that pass. The result is the same, to the
-//! bit, as that of the components' own queries, which remain the definition of what a component is:
-//! a scan that fails or does not fit in memory gives way to them, so that sharing can make a
-//! calculation faster and never wrong.
+//! indicators are grouped by relation, those over spells apart from the others. Each group reads its
+//! relation once, every expression is evaluated once however many definitions use it, and [`Cells`]
+//! does all groupings in that pass. The result is the same, to the bit, as that of the components' own
+//! queries, which remain the definition of what a component is: a scan that fails or does not fit in
+//! memory gives way to them, so that sharing can make a calculation faster and never wrong.
 //!
 //! What may not live here: what an indicator means (`indicators`), the arithmetic (`kernels`).
 

@@ -53,6 +53,18 @@ levels = ["municipality", "county"]
 profile = "person_count"
 "#;
 
+/// The same relation as spells of one day, whose organiser comes as codes.
+fn visit_spells() -> String {
+    VISITS
+        .replace("test.visits", "test.visit_spells")
+        .replace("kind = \"sum\"", "kind = \"stock\"")
+        .replace(
+            "time = \"visit_on\"",
+            "valid_from = \"visit_on\"\nvalid_to = \"visit_on\"\nlast_day = \"included\"",
+        )
+        .replace("agg = \"count\"", "agg = \"persons\"\nat = \"period\"")
+}
+
 /// Rows of any contract: every type, some nulls, few words in most texts.
 fn rows(contract: &str, county: i32, (year, month): Month, count: usize) -> RecordBatch {
     let numbers = |of: &dyn Fn(usize) -> Option<i64>| -> ArrayRef {
@@ -156,6 +168,10 @@ fn stored_relations(warehouse: &Warehouse) -> Vec<Stored> {
 async fn landed() -> (Warehouse, Vec<Stored>) {
     let warehouse = Warehouse::product();
     warehouse.write("definitions/indicators/test.visits.toml", VISITS);
+    warehouse.write(
+        "definitions/indicators/test.visit_spells.toml",
+        &visit_spells(),
+    );
     warehouse
         .product_engine()
         .await
@@ -434,7 +450,9 @@ async fn stored_relations_change_no_component() {
         let admin = session(&engine, Role::Admin).await;
         answers.push(shown(&admin, cells).await.unwrap());
     }
-    assert!(answers[0].contains("test.visits") && answers[0].contains("lasu."));
+    for id in ["test.visits ", "test.visit_spells ", "lasu."] {
+        assert!(answers[0].contains(id), "{id}: {}", answers[0]);
+    }
     for answer in &answers {
         assert!(*answer == answers[0], "{answer}\n{}", answers[0]);
     }
