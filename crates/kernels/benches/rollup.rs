@@ -17,7 +17,7 @@ mod support;
 
 use std::hint::black_box;
 
-use arrow::array::{Array, BinaryArray, Int64Array};
+use arrow::array::{BinaryArray, Int64Array};
 use tietopohja_kernels::{CellKeys, CellTargets, DayHistogram, Lists, MemberNumbers};
 
 use support::{Figures, Numbers, rows};

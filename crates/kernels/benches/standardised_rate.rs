@@ -117,7 +117,7 @@ fn hand_written_rates(events: &[i64], residents: &[i64]) -> Vec<Option<[f64; 3]>
         .chunks_exact(STRATA)
         .zip(residents.chunks_exact(STRATA))
         .map(|(events, residents)| {
-            let (mut rate, mut variance, mut total) = (0.0, 0.0, 0);
+            let (mut rate, mut variance, mut total) = (0.0, 0.0, 0i64);
             for ((events, residents), weight) in events.iter().zip(residents).zip(WEIGHTS) {
                 let share = weight as f64 / *residents as f64;
                 rate += share * *events as f64;
@@ -138,7 +138,7 @@ fn hand_written_rates(events: &[i64], residents: &[i64]) -> Vec<Option<[f64; 3]>
 
 /// Cells of municipalities added to those of their regions, by year and sex.
 fn by_region(cells: &[i64], regions: &[u32]) -> Vec<i64> {
-    let mut sums = vec![0; REGIONS * OF_EACH * STRATA];
+    let mut sums = vec![0i64; REGIONS * OF_EACH * STRATA];
     for (cells, region) in cells.chunks_exact(STRATA).zip(regions) {
         let own = &mut sums[*region as usize * STRATA..][..STRATA];
         own.iter_mut()
