@@ -21,6 +21,7 @@ use arrow::compute::{concat_batches, take};
 use arrow::datatypes::{DataType, Date32Type, Field, Int32Type, Int64Type, Schema};
 use datafusion::datasource::MemTable;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use futures::TryStreamExt;
 use tietopohja_indicators::{
     Grain, Level, MembersFrom, Merge, Needed, Residents, RollUp, RollUpColumn, Span,
 };
@@ -199,11 +200,9 @@ impl Engine {
 
     /// All rows of a query in one batch of plain types.
     async fn whole(&self, resolver: &Arc<Resolver>, sql: &str) -> Result<RecordBatch> {
-        let batches = self.run(resolver, sql).await?;
-        let Some(first) = batches.first() else {
-            return Ok(RecordBatch::new_empty(Arc::new(Schema::empty())));
-        };
-        let schema = plain_schema(&first.schema());
+        let stream = self.stream(resolver, sql).await?;
+        let schema = plain_schema(&stream.schema());
+        let batches: Vec<RecordBatch> = stream.try_collect().await?;
         let plain: Result<Vec<RecordBatch>> = batches
             .iter()
             .map(|batch| conform(batch, &schema))
@@ -235,20 +234,14 @@ fn column<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
     rows.column_by_name(name).ok_or_else(|| lacks(name))
 }
 
-/// A column of text; without rows there may be no columns.
+/// A column of text.
 fn text(rows: &RecordBatch, name: &str) -> Result<StringArray> {
-    if rows.num_rows() == 0 {
-        return Ok(StringArray::from(Vec::<&str>::new()));
-    }
     let column = to_type(column(rows, name)?, &DataType::Utf8)?;
     Ok(column.as_string::<i32>().clone())
 }
 
-/// A column of days or years as whole numbers; a null is the error of `what` it is in.
+/// A column of days or years as whole numbers, without nulls.
 fn whole_numbers(rows: &RecordBatch, name: &str) -> Result<Vec<i32>> {
-    if rows.num_rows() == 0 {
-        return Ok(Vec::new());
-    }
     let column = column(rows, name)?;
     let numbers = match column.data_type() {
         DataType::Date32 => column.as_primitive::<Date32Type>().values().to_vec(),
@@ -466,9 +459,8 @@ impl Work {
         let months: BTreeSet<i32> = known.iter().flat_map(BTreeMap::keys).copied().collect();
         let wanted = |period: &&Period| {
             let grain = |grain: &Grain| grain.as_str() == period.grain;
-            self.roll_up.grains.iter().any(grain)
-                && months.range(period.start..).next() <= Some(&period.end)
-                && months.range(period.start..).next().is_some()
+            let first = months.range(period.start..).next();
+            self.roll_up.grains.iter().any(grain) && first.is_some_and(|month| *month <= period.end)
         };
         self.frame.calendar.iter().filter(wanted).collect()
     }
@@ -794,12 +786,8 @@ impl Work {
         let years = whole_numbers(rows, "year")?;
         let municipalities = text(rows, "municipality_code")?;
         let statuses = text(rows, "obs_status")?;
-        let numbers = match rows.num_rows() {
-            0 => Int64Array::from(Vec::<i64>::new()),
-            _ => to_type(column(rows, "population")?, &DataType::Int64)?
-                .as_primitive::<Int64Type>()
-                .clone(),
-        };
+        let numbers = to_type(column(rows, "population")?, &DataType::Int64)?;
+        let numbers = numbers.as_primitive::<Int64Type>();
         // Breakdowns that divide residents too, and the member of every row.
         let divided: Vec<Option<usize>> = self
             .roll_up

@@ -128,6 +128,21 @@ async fn every_shipped_definition_is_computed_without_any_delivery() {
 }
 
 #[tokio::test]
+async fn every_shipped_definition_is_computed_before_anything_is_loaded() {
+    let warehouse = Warehouse::product();
+    let engine = warehouse.product_engine().await;
+    let report = calc(&engine, &[], false).await;
+    assert_eq!(
+        report.computed(),
+        engine.catalogue().await.unwrap().indicators().len()
+    );
+    let reader = session(&engine, Role::Reader).await;
+    let values = "SELECT count(*) AS n FROM published.indicator_value WHERE value IS NOT NULL";
+    let text = shown(&reader, values).await.unwrap();
+    assert!(text.contains("| 0 |"), "{text}");
+}
+
+#[tokio::test]
 async fn sharing_scans_changes_no_component() {
     let warehouse = loaded().await;
     for county in [7, 8] {
