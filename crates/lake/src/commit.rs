@@ -81,6 +81,16 @@ pub struct StoredSlice {
     adds: Vec<Add>,
 }
 
+impl StoredSlice {
+    /// No rows: a commit of it empties the slice.
+    pub fn without_rows(slice: Slice) -> StoredSlice {
+        StoredSlice {
+            slice,
+            adds: Vec::new(),
+        }
+    }
+}
+
 /// What a commit says about itself.
 #[derive(Debug, Clone, Default)]
 pub struct CommitInfo {

@@ -339,7 +339,7 @@ impl TableProvider for PinnedTable {
         let rows: Option<usize> = files.iter().map(|file| file.rows).sum();
         let bytes: u64 = files.iter().map(|file| file.bytes).sum();
         // A plan of no files has no partitions, and a sort of none cannot be planned.
-        if files.is_empty() || are_small(files.len(), bytes) {
+        if files.is_empty() || are_small(files.len(), bytes, rows) {
             let partitions = state.config().target_partitions();
             return self.gathered(&chosen, projection, partitions).await;
         }

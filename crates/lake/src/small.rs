@@ -25,14 +25,18 @@ const MANY_FILES: usize = 16;
 const SMALL_BYTES: u64 = 32 << 10;
 /// Nor more than this together, for they are held in memory.
 const ALL_BYTES: u64 = 4 << 20;
+/// Nor more rows than this, for few bytes may stand for many.
+const ALL_ROWS: usize = 1 << 18;
 /// Rows that make a batch: files of a row each are put together, larger ones stay apart.
 const BATCH_ROWS: usize = 8_192;
 /// Files that are read at a time.
 const AT_A_TIME: usize = 16;
 
-/// Whether so many files of so many bytes together are read here.
-pub(crate) fn are_small(files: usize, bytes: u64) -> bool {
-    files >= MANY_FILES && bytes <= ALL_BYTES && bytes / files as u64 <= SMALL_BYTES
+/// Whether so many files of so many bytes and rows together are read here; not when the rows are not
+/// known.
+pub(crate) fn are_small(files: usize, bytes: u64, rows: Option<usize>) -> bool {
+    let few_rows = rows.is_some_and(|rows| rows <= ALL_ROWS);
+    files >= MANY_FILES && few_rows && bytes <= ALL_BYTES && bytes / files as u64 <= SMALL_BYTES
 }
 
 /// The rows of files, in their order. `schema` is that of the result: columns of the files, of which
@@ -107,5 +111,31 @@ fn column_of(
     match batch.column_by_name(field.name()) {
         Some(column) => Ok(cast(column, field.data_type())?),
         None => Ok(new_null_array(field.data_type(), rows)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_small_together_or_are_read_the_usual_way() {
+        for (files, bytes, rows, small) in [
+            (16, 16 << 10, Some(16), true),
+            (15, 15 << 10, Some(15), false),
+            (0, 0, Some(0), false),
+            (16, 16 * SMALL_BYTES, Some(16), true),
+            (16, 16 * SMALL_BYTES + 16, Some(16), false),
+            (4_096, ALL_BYTES, Some(ALL_ROWS), true),
+            (4_096, ALL_BYTES + 1, Some(1), false),
+            (4_096, ALL_BYTES, Some(ALL_ROWS + 1), false),
+            (16, 16 << 10, None, false),
+        ] {
+            assert_eq!(
+                are_small(files, bytes, rows),
+                small,
+                "{files} {bytes} {rows:?}"
+            );
+        }
     }
 }

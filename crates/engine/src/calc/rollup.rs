@@ -10,8 +10,9 @@
 //! What may not live here: what an indicator means (`indicators`), the arithmetic (`kernels`). To add a
 //! state: a [`Merge`], and a column of [`Measured`].
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch, StringArray,
@@ -66,7 +67,7 @@ const DELIVERED: &str =
 pub(crate) struct Shared {
     frame: OnceCell<Arc<Frame>>,
     /// Members of code lists, and residents, by the query that gives them.
-    queried: tokio::sync::Mutex<BTreeMap<String, Arc<RecordBatch>>>,
+    queried: Mutex<BTreeMap<String, Arc<OnceCell<Arc<RecordBatch>>>>>,
 }
 
 /// Calendar, areas and deliveries.
@@ -189,13 +190,18 @@ impl Engine {
         shared: &Shared,
         sql: &str,
     ) -> Result<Arc<RecordBatch>> {
-        let mut queried = shared.queried.lock().await;
-        if let Some(rows) = queried.get(sql) {
-            return Ok(Arc::clone(rows));
-        }
-        let rows = Arc::new(self.whole(resolver, sql).await?);
-        queried.insert(sql.to_owned(), Arc::clone(&rows));
-        Ok(rows)
+        // The list is held to find a place in it; only who needs the same rows waits for them.
+        let place = {
+            let queried = shared.queried.lock();
+            let mut queried = queried.unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(queried.entry(sql.to_owned()).or_default())
+        };
+        let rows = place
+            .get_or_try_init(|| async {
+                Ok::<_, EngineError>(Arc::new(self.whole(resolver, sql).await?))
+            })
+            .await?;
+        Ok(Arc::clone(rows))
     }
 
     /// All rows of a query in one batch of plain types.
@@ -406,15 +412,15 @@ impl Work {
     }
 
     /// The months that each county has delivered, of each thing that is needed.
-    fn known(&self) -> Result<Vec<Months>> {
+    fn known(&self) -> Result<Vec<Cow<'_, Months>>> {
         let mut known = Vec::new();
         for need in &self.roll_up.needs {
             known.push(match &need.what {
                 Needed::Contract(contract) => {
                     let months = self.frame.delivered.get(contract);
-                    months.cloned().unwrap_or_default()
+                    months.map(Cow::Borrowed).unwrap_or_default()
                 }
-                Needed::Rows(component) => self.months_with_rows(component)?,
+                Needed::Rows(component) => Cow::Owned(self.months_with_rows(component)?),
             });
         }
         Ok(known)
@@ -455,8 +461,12 @@ impl Work {
     }
 
     /// Periods of which at least something is delivered, by grain and start.
-    fn reported(&self, known: &[Months]) -> Vec<&Period> {
-        let months: BTreeSet<i32> = known.iter().flat_map(BTreeMap::keys).copied().collect();
+    fn reported(&self, known: &[Cow<'_, Months>]) -> Vec<&Period> {
+        let months: BTreeSet<i32> = known
+            .iter()
+            .flat_map(|months| months.keys())
+            .copied()
+            .collect();
         let wanted = |period: &&Period| {
             let grain = |grain: &Grain| grain.as_str() == period.grain;
             let first = months.range(period.start..).next();
@@ -466,7 +476,11 @@ impl Work {
     }
 
     /// The counties of each reported period that have delivered everything.
-    fn complete(&self, known: &[Months], reported: &[&Period]) -> Vec<BTreeSet<String>> {
+    fn complete<'k>(
+        &self,
+        known: &'k [Cow<'_, Months>],
+        reported: &[&Period],
+    ) -> Vec<BTreeSet<&'k str>> {
         let grain = self.roll_up.delivery_grain.as_str();
         let all: Vec<&Period> = self
             .frame
@@ -476,7 +490,7 @@ impl Work {
             .collect();
         let of_period = |period: &&Period| {
             let mut needed = 0usize;
-            let mut delivered: BTreeMap<&str, usize> = BTreeMap::new();
+            let mut delivered: BTreeMap<&'k str, usize> = BTreeMap::new();
             for (need, known) in self.roll_up.needs.iter().zip(known) {
                 for month in all.iter().filter(|month| takes(need.span, period, month)) {
                     needed += 1;
@@ -488,7 +502,7 @@ impl Work {
             let all = delivered
                 .into_iter()
                 .filter(|(_, months)| *months == needed);
-            all.map(|(county, _)| county.to_owned()).collect()
+            all.map(|(county, _)| county).collect()
         };
         reported.iter().map(of_period).collect()
     }
@@ -537,14 +551,14 @@ impl Work {
     fn put_keys(
         &self,
         measured: &mut Measured,
-        spine: &Spine,
+        spine: &Spine<'_>,
         keys: &AreaKeys<'_>,
         reported: &[&Period],
-        complete: &[BTreeSet<String>],
+        complete: &[BTreeSet<&str>],
         combinations: usize,
     ) -> Result<()> {
         let rows = &spine.rows;
-        let each = |of: &dyn Fn(&SpineRow) -> u32| -> UInt32Array {
+        let each = |of: &dyn Fn(&SpineRow<'_>) -> u32| -> UInt32Array {
             let numbers = rows.iter().map(of);
             let repeated = numbers.flat_map(|number| std::iter::repeat_n(number, combinations));
             repeated.collect::<Vec<u32>>().into()
@@ -567,7 +581,7 @@ impl Work {
         }
         let whole = rows.iter().map(|row| {
             let delivered = complete.get(row.period);
-            let all = |known: &BTreeSet<String>| row.counties.iter().all(|own| known.contains(own));
+            let all = |known: &BTreeSet<&str>| row.counties.iter().all(|own| known.contains(own));
             delivered.is_some_and(all)
         });
         let whole: BooleanArray = whole
@@ -592,7 +606,7 @@ impl Work {
     fn put_states(
         &self,
         measured: &mut Measured,
-        spine: &Spine,
+        spine: &Spine<'_>,
         areas: &BTreeMap<i32, Areas<'_>>,
         reported: &[&Period],
         combinations: usize,
@@ -705,7 +719,7 @@ impl Work {
         &self,
         coded: &CodedCells,
         span: Span,
-        spine: &Spine,
+        spine: &Spine<'_>,
         areas: &BTreeMap<i32, Areas<'_>>,
         reported: &[&Period],
     ) -> Lists {
@@ -779,7 +793,7 @@ impl Work {
         measured: &mut Measured,
         of: &Residents,
         rows: &RecordBatch,
-        spine: &Spine,
+        spine: &Spine<'_>,
         keys: &AreaKeys<'_>,
         reported: &[&Period],
     ) -> Result<()> {
@@ -926,20 +940,20 @@ fn areas_of<'a>(members: Vec<AreaMember<'a>>, keys: &AreaKeys<'_>) -> Areas<'a> 
 }
 
 /// The rows of the result: every area and every reported period of a year in which there is the area.
-struct Spine {
-    rows: Vec<SpineRow>,
+struct Spine<'a> {
+    rows: Vec<SpineRow<'a>>,
     places: HashMap<(u32, usize), u32>,
 }
 
-struct SpineRow {
+struct SpineRow<'a> {
     area: u32,
     /// The place of the period among the reported ones.
     period: usize,
-    counties: Vec<String>,
+    counties: &'a BTreeSet<&'a str>,
 }
 
-impl Spine {
-    fn of(keys: &AreaKeys<'_>, areas: &BTreeMap<i32, Areas<'_>>, reported: &[&Period]) -> Self {
+impl<'a> Spine<'a> {
+    fn of(keys: &AreaKeys<'_>, areas: &'a BTreeMap<i32, Areas<'a>>, reported: &[&Period]) -> Self {
         let mut spine = Self {
             rows: Vec::new(),
             places: HashMap::new(),
@@ -955,7 +969,7 @@ impl Spine {
                 spine.rows.push(SpineRow {
                     area: *area,
                     period: place,
-                    counties: counties.iter().map(|county| (*county).to_owned()).collect(),
+                    counties,
                 });
             }
         }

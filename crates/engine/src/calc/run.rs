@@ -36,7 +36,7 @@ use crate::tables::{
     value_schema,
 };
 
-/// What the value queries of nearly all indicators read, in the order in which they depend on each
+/// What relations and value queries of nearly all indicators read, in the order in which they depend on each
 /// other: deliveries, calendar, areas, residents. The ledger alone has a file for each delivery. They
 /// are read once for a run; together they are some tens of megabytes, however much is delivered.
 const READ_BY_ALL: [(&str, &str); 8] = [
@@ -363,7 +363,7 @@ impl Engine {
         }
         results.sort_by(|a, b| a.id.cmp(&b.id));
         let retired = if request.ids.is_empty() {
-            self.retire(&run, &mut after, &mut pending).await?
+            retire(&run, &mut after, &mut pending)
         } else {
             false
         };
@@ -657,37 +657,6 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes away what indicators left that no longer exist.
-    async fn retire(
-        &self,
-        run: &Run,
-        after: &mut BTreeMap<String, Calculation>,
-        pending: &mut Pending,
-    ) -> Result<bool> {
-        let gone: Vec<(String, i32)> = after
-            .values()
-            .filter(|calculation| run.catalogue.get(&calculation.indicator).is_none())
-            .map(|calculation| (calculation.indicator.clone(), calculation.number))
-            .collect();
-        if !gone.is_empty() {
-            self.ensure_results(&run.catalogue).await?;
-        }
-        for (id, number) in &gone {
-            after.remove(id);
-            for (name, stored) in [
-                (COMPONENTS, &mut pending.components),
-                (RESTRICTED, &mut pending.restricted),
-                (PUBLISHED, &mut pending.published),
-            ] {
-                let nothing = self.store(name, *number, Vec::new())?.await;
-                let nothing = nothing
-                    .map_err(|error| EngineError::internal_because("storing rows died", error))?;
-                stored.push(nothing?);
-            }
-        }
-        Ok(!gone.is_empty())
-    }
-
     async fn finish(
         &self,
         run: &Run,
@@ -806,6 +775,27 @@ impl Calculation {
             seconds: 0.0,
         }
     }
+}
+
+/// Takes away what indicators left that no longer exist.
+fn retire(run: &Run, after: &mut BTreeMap<String, Calculation>, pending: &mut Pending) -> bool {
+    let gone: Vec<(String, i32)> = after
+        .values()
+        .filter(|calculation| run.catalogue.get(&calculation.indicator).is_none())
+        .map(|calculation| (calculation.indicator.clone(), calculation.number))
+        .collect();
+    for (id, number) in &gone {
+        after.remove(id);
+        for stored in [
+            &mut pending.components,
+            &mut pending.restricted,
+            &mut pending.published,
+        ] {
+            let slice = Slice::new(&[(INDICATOR_NO, *number)]);
+            stored.push(StoredSlice::without_rows(slice));
+        }
+    }
+    !gone.is_empty()
 }
 
 fn not_written(name: &TableName, error: LakeError) -> EngineError {

@@ -86,12 +86,7 @@ async fn calc(engine: &Arc<Engine>, ids: &[&str], full: bool) -> CalcReport {
 
 async fn loaded() -> Warehouse {
     let warehouse = Warehouse::product();
-    warehouse
-        .product_engine()
-        .await
-        .load_reference()
-        .await
-        .unwrap();
+    warehouse.load_reference().await;
     warehouse
 }
 

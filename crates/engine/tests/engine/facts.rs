@@ -172,12 +172,7 @@ async fn landed() -> (Warehouse, Vec<Stored>) {
         "definitions/indicators/test.visit_spells.toml",
         &visit_spells(),
     );
-    warehouse
-        .product_engine()
-        .await
-        .load_reference()
-        .await
-        .unwrap();
+    warehouse.load_reference().await;
     let relations = stored_relations(&warehouse);
     for relation in &relations {
         for county in [7, 8] {

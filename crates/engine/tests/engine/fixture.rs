@@ -108,6 +108,12 @@ impl Warehouse {
         Engine::open(self.product_options()).await.unwrap()
     }
 
+    /// Loads the reference data that the product ships.
+    pub(crate) async fn load_reference(&self) {
+        let engine = self.product_engine().await;
+        engine.load_reference().await.unwrap();
+    }
+
     /// Lands rows of a delivery as ingest does: data, then ledger.
     pub(crate) async fn land(
         &self,

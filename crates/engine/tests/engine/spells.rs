@@ -290,12 +290,7 @@ async fn landed() -> Warehouse {
         let file = format!("definitions/indicators/test.{}.toml", case.0);
         warehouse.write(&file, &case.definition());
     }
-    warehouse
-        .product_engine()
-        .await
-        .load_reference()
-        .await
-        .unwrap();
+    warehouse.load_reference().await;
     for (county, year, month) in [(7, 2022, 12), (7, 2024, 12), (8, 2023, 12), (8, 2024, 8)] {
         let covers = (
             day(year, 1, 1),
