@@ -36,9 +36,9 @@ use crate::tables::{
     value_schema,
 };
 
-/// What relations and value queries of nearly all indicators read, in the order in which they depend on each
-/// other: deliveries, calendar, areas, residents. The ledger alone has a file for each delivery. They
-/// are read once for a run; together they are some tens of megabytes, however much is delivered.
+/// What relations and values of nearly all indicators read, in the order in which they depend on
+/// each other: deliveries, calendar, areas, residents. The ledger alone has a file for each delivery.
+/// They are read once for a run; together they are some tens of megabytes, however much is delivered.
 const READ_BY_ALL: [(&str, &str); 8] = [
     ("meta", "delivery"),
     ("meta", "delivered_month"),
