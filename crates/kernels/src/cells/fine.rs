@@ -57,7 +57,7 @@ pub(super) struct RolledUp {
     masks: Vec<u128>,
     places: Vec<Places>,
     wanted: Vec<u128>,
-    /// Rank and fine cell, in order, of each set of the fine cells.
+    /// Rank and fine cell, rank after rank, of each set of the fine cells.
     pairs: Vec<Vec<u64>>,
 }
 

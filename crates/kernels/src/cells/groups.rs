@@ -403,8 +403,8 @@ impl MemberOrder {
     }
 }
 
-/// The set of each present cell, members in order. `pairs` are rank and finer cell, in order of rank, and
-/// `cell_of` gives the cell of a finer one, or [`NOBODY`] where it does not count.
+/// The set of each present cell, members in order. `pairs` are rank and finer cell, rank after rank,
+/// and `cell_of` gives the cell of a finer one, or [`NOBODY`] where it does not count.
 ///
 /// One look at a stamp for each pair: a cell's stamp is the member that was put into it last.
 pub(super) fn sets_of(
