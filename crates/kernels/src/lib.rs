@@ -36,7 +36,7 @@ mod varint;
 use datafusion_expr::{AggregateUDF, ScalarUDF};
 
 pub use age::age_years;
-pub use cells::{CellColumn, CellSpec, Cells, FinishedCells, GroupRows, GroupSpec};
+pub use cells::{CellColumn, CellSpec, Cells, FinishedCells, GroupRows, GroupSpec, passing};
 pub use codes::Codes;
 pub use contributors::{ContributorCells, Contributors, Dominance};
 pub use day_histogram::{DayHistogram, QuantileRule};

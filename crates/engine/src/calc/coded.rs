@@ -7,11 +7,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, Int32Array, RecordBatch,
-    new_null_array,
-};
-use arrow::buffer::BooleanBuffer;
+use arrow::array::{Array, ArrayRef, DictionaryArray, Int32Array, RecordBatch, new_null_array};
 use arrow::compute::concat;
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use datafusion::common::DFSchema;
@@ -30,6 +26,8 @@ pub(crate) struct Coded {
     /// The column.
     pub(crate) column: String,
     expression: Arc<dyn PhysicalExpr>,
+    /// Whether it tells which rows count; else its results are taken as text.
+    is_condition: bool,
     schema: SchemaRef,
     /// The values that were looked at last, and their results: those of the values, then that of null.
     known: Option<(ArrayRef, ArrayRef)>,
@@ -45,7 +43,12 @@ fn values_of(data_type: &DataType) -> Option<&DataType> {
 
 impl Coded {
     /// The expression, where it reads one coded column and nothing else, and is more than the column.
-    pub(crate) fn of(state: &SessionState, sql: &str, columns: &Schema) -> Option<Self> {
+    pub(crate) fn of(
+        state: &SessionState,
+        sql: &str,
+        columns: &Schema,
+        is_condition: bool,
+    ) -> Option<Self> {
         let plain = columns.fields().iter().map(|field| {
             let values = values_of(field.data_type()).unwrap_or(field.data_type());
             Field::new(field.name(), values.clone(), true)
@@ -78,44 +81,24 @@ impl Coded {
         Some(Self {
             column,
             expression,
+            is_condition,
             schema: Arc::new(schema),
             known: None,
         })
     }
 
-    /// The expression's column as conditions: null is not met.
-    pub(crate) fn conditions(&mut self, coded: &DictionaryArray<Int32Type>) -> Result<ArrayRef> {
+    /// The expression's column as codes of its results: conditions, or texts.
+    pub(crate) fn column(&mut self, coded: &DictionaryArray<Int32Type>) -> Result<ArrayRef> {
         let results = self.results(coded)?;
-        let Some(results) = results.as_boolean_opt() else {
-            return Err(EngineError::internal("a condition of a scan is not one"));
+        let Some(_) = coded.keys().nulls() else {
+            return Ok(Arc::new(coded.with_values(results)));
         };
-        let met: Vec<bool> = results.iter().map(|met| met == Some(true)).collect();
-        let (keys, of_null) = (coded.keys(), met.len().saturating_sub(1));
-        let rows = BooleanBuffer::collect_bool(keys.len(), |row| {
-            let place = match keys.is_null(row) {
-                true => of_null,
-                false => keys.value(row) as usize,
-            };
-            met.get(place).copied().unwrap_or(false)
-        });
-        Ok(Arc::new(BooleanArray::new(rows, None)))
-    }
-
-    /// The expression's column as codes of its texts.
-    pub(crate) fn texts(&mut self, coded: &DictionaryArray<Int32Type>) -> Result<ArrayRef> {
-        let results = to_type(&self.results(coded)?, &DataType::Utf8View)?;
         let of_null = i32::try_from(results.len().saturating_sub(1)).unwrap_or(i32::MAX);
-        let keys = match coded.keys().nulls() {
-            None => coded.keys().clone(),
-            Some(_) => coded
-                .keys()
-                .iter()
-                .map(|code| Some(code.unwrap_or(of_null)))
-                .collect::<Int32Array>(),
-        };
-        let texts = DictionaryArray::try_new(keys, results)
+        let keys = coded.keys().iter();
+        let keys = keys.map(|code| Some(code.unwrap_or(of_null)));
+        let column = DictionaryArray::try_new(keys.collect::<Int32Array>(), results)
             .map_err(|error| EngineError::internal_because("codes of a scan", error))?;
-        Ok(Arc::new(texts))
+        Ok(Arc::new(column))
     }
 
     /// The results of the values, then that of null.
@@ -136,6 +119,10 @@ impl Coded {
         let rows = all.len();
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), vec![all]).map_err(failed)?;
         let results = self.expression.evaluate(&batch)?.into_array(rows)?;
+        let results = match results.data_type() {
+            DataType::Boolean if self.is_condition => results,
+            _ => to_type(&results, &DataType::Utf8View)?,
+        };
         self.known = Some((Arc::clone(values), Arc::clone(&results)));
         Ok(results)
     }
@@ -143,7 +130,7 @@ impl Coded {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::StringArray;
+    use arrow::array::{AsArray, BooleanArray, StringArray};
     use datafusion::execution::session_state::SessionStateBuilder;
 
     use super::*;
@@ -169,6 +156,17 @@ mod tests {
         DictionaryArray::new(keys, Arc::new(values))
     }
 
+    fn conditions(coded: &mut Coded, of: &DictionaryArray<Int32Type>) -> Vec<bool> {
+        let found = coded.column(of).unwrap();
+        let found = found.as_dictionary::<Int32Type>();
+        let met: &BooleanArray = found.values().as_boolean();
+        let met: Vec<Option<bool>> = met.iter().collect();
+        let keys = found.keys().values();
+        keys.iter()
+            .map(|key| met[*key as usize] == Some(true))
+            .collect()
+    }
+
     #[test]
     fn conditions_over_a_coded_column_are_those_of_its_texts() {
         let state = state();
@@ -190,12 +188,10 @@ mod tests {
                 [false, true, true, true, false],
             ),
         ] {
-            let mut coded = Coded::of(&state, sql, &columns()).unwrap();
+            let mut coded = Coded::of(&state, sql, &columns(), true).unwrap();
             assert_eq!(coded.column, "mode");
             for _ in 0..2 {
-                let found = coded.conditions(&modes()).unwrap();
-                let found: Vec<bool> = found.as_boolean().iter().flatten().collect();
-                assert_eq!(found, met, "{sql}");
+                assert_eq!(conditions(&mut coded, &modes()), met, "{sql}");
             }
         }
     }
@@ -223,8 +219,8 @@ mod tests {
                 [Some("3"), None, None, Some("7"), Some("3")],
             ),
         ] {
-            let mut coded = Coded::of(&state, sql, &columns()).unwrap();
-            let found = coded.texts(&modes()).unwrap();
+            let mut coded = Coded::of(&state, sql, &columns(), false).unwrap();
+            let found = coded.column(&modes()).unwrap();
             let found = to_type(&found, &DataType::Utf8).unwrap();
             let found: Vec<Option<&str>> = found.as_string::<i32>().iter().collect();
             assert_eq!(found, texts, "{sql}");
@@ -233,21 +229,12 @@ mod tests {
 
     #[test]
     fn other_values_are_looked_at_anew() {
-        let mut coded = Coded::of(&state(), "mode = 'own'", &columns()).unwrap();
-        assert_eq!(
-            coded
-                .conditions(&modes())
-                .unwrap()
-                .as_boolean()
-                .true_count(),
-            2
-        );
+        let mut coded = Coded::of(&state(), "mode = 'own'", &columns(), true).unwrap();
+        let met = |found: Vec<bool>| found.into_iter().filter(|met| *met).count();
+        assert_eq!(met(conditions(&mut coded, &modes())), 2);
         let values = StringArray::from(vec!["own", "private"]);
         let others = DictionaryArray::new(Int32Array::from(vec![0, 0, 1]), Arc::new(values));
-        assert_eq!(
-            coded.conditions(&others).unwrap().as_boolean().true_count(),
-            2
-        );
+        assert_eq!(met(conditions(&mut coded, &others)), 2);
     }
 
     #[test]
@@ -263,7 +250,10 @@ mod tests {
             "no_such_column = 1",
             "mode = (",
         ] {
-            assert!(Coded::of(&state, sql, &columns()).is_none(), "{sql}");
+            for is_condition in [true, false] {
+                let coded = Coded::of(&state, sql, &columns(), is_condition);
+                assert!(coded.is_none(), "{sql}");
+            }
         }
     }
 }

@@ -292,9 +292,8 @@ impl SharedScan {
                 }
             };
             let coded = match of {
-                CellColumn::Filter | CellColumn::Text | CellColumn::TextOr(_) => {
-                    Coded::of(state, sql, columns)
-                }
+                CellColumn::Filter => Coded::of(state, sql, columns, true),
+                CellColumn::Text | CellColumn::TextOr(_) => Coded::of(state, sql, columns, false),
                 _ => None,
             };
             from.push(match coded {
@@ -724,11 +723,7 @@ fn taken(batch: &RecordBatch, from: &mut Origin, of: CellColumn) -> Result<Array
         Origin::Month(_) => return Err(lost()),
         Origin::Codes(place, coded) => {
             let codes = column(*place)?;
-            let codes = codes.as_dictionary_opt::<Int32Type>().ok_or_else(lost)?;
-            return match of {
-                CellColumn::Filter => coded.conditions(codes),
-                _ => coded.texts(codes),
-            };
+            return coded.column(codes.as_dictionary_opt().ok_or_else(lost)?);
         }
     };
     let is_key = matches!(of, CellColumn::Text | CellColumn::TextOr(_));

@@ -18,7 +18,7 @@ use arrow::compute::{concat_batches, take};
 use arrow::datatypes::{DataType, Date32Type, Int64Type};
 use tietopohja_indicators::{SpellAges, SpellPart, SpellReach};
 use tietopohja_kernels::{
-    AgeDay, CellColumn, CellSpec, Cells, DeliveredMonths, Reach, SpellMonths, SpellRows,
+    AgeDay, CellColumn, CellSpec, Cells, DeliveredMonths, Reach, SpellMonths, SpellRows, passing,
 };
 
 use super::scan::found_or_added;
@@ -252,13 +252,7 @@ impl Expansion {
 
     /// The spells that some component may count; all when there is none.
     fn selection(&self, given: &[Option<ArrayRef>]) -> Option<BooleanBuffer> {
-        let met = |column: &usize| {
-            let filter = given.get(*column)?.as_ref()?.as_boolean_opt()?;
-            Some(match filter.nulls() {
-                None => filter.values().clone(),
-                Some(valid) => filter.values() & valid.inner(),
-            })
-        };
+        let met = |column: &usize| passing(given.get(*column)?.as_ref()?);
         let mut any: Option<BooleanBuffer> = None;
         for filters in &self.kept {
             // A list of which a condition is missing keeps every spell.

@@ -4,17 +4,15 @@
 //! its filters, as if each were one row that stands for many. What may not live here: the statistics
 //! themselves (`groups.rs`).
 
-use arrow::array::{ArrayRef, AsArray};
+use arrow::array::ArrayRef;
 use datafusion_common::{Result, exec_err};
 
 use crate::rollup::MemberNumbers;
 
-use super::groups::{Group, MemberOrder, Places, sets_of, state_of};
-use super::keys::{Codes, MOST_FILTERS, NOBODY, PairIndex};
+use super::groups::{Group, MemberOrder, Places, sets_of};
+use super::index::CellIndex;
+use super::keys::{Codes, MOST_FILTERS, NOBODY};
 use super::{CellSpec, Cells, GroupSpec, at, mapped, put_slot, slot, take_slot};
-
-/// Fewer groups than this are as quickly served one by one.
-const LEAST_GROUPS: usize = 3;
 
 /// When fine cells are rolled up before the end, and when they are given up.
 #[derive(Debug, Clone, Copy)]
@@ -36,8 +34,7 @@ pub(super) struct Fine {
     /// The key columns, and the filters together as the last.
     columns: Vec<usize>,
     filters: Vec<usize>,
-    /// Each adds a column to the one before it.
-    pairs: Vec<PairIndex>,
+    index: CellIndex,
     /// All amounts of all groups.
     spec: GroupSpec,
     group: Group,
@@ -47,8 +44,6 @@ pub(super) struct Fine {
     rows: u64,
     pub(super) limits: Limits,
     cells: Vec<u32>,
-    finer: Vec<u32>,
-    selected: Vec<u32>,
 }
 
 /// Finished fine cells, for the sets that are still in them.
@@ -100,16 +95,15 @@ impl Fine {
                 sets: in_all(&group.sets, &mut all.sets),
             });
         }
-        if spec.groups.len() < LEAST_GROUPS || columns.is_empty() || filters.len() > MOST_FILTERS {
+        if columns.is_empty() || filters.len() > MOST_FILTERS {
             return None;
         }
         // The filters together have the number after the last column's.
-        let pairs = columns.iter().map(|_| PairIndex::default()).collect();
         columns.push(spec.columns.len());
         Some(Self {
+            index: CellIndex::new(columns.len()),
             columns,
             filters,
-            pairs,
             group: Group::of(&all),
             spec: all,
             places,
@@ -121,50 +115,40 @@ impl Fine {
                 trial_rows: 1 << 18,
             },
             cells: Vec::new(),
-            finer: Vec::new(),
-            selected: Vec::new(),
         })
     }
 
+    /// Adds rows; false, and none is added, when there are more combinations than can be counted.
     fn update(
         &mut self,
         columns: &[ArrayRef],
         rows: usize,
         codes: &mut [Codes],
         column_codes: &mut [Vec<u32>],
-    ) -> Result<()> {
-        let filters = self.filters.iter();
-        let filters = filters.map(|column| columns.get(*column)?.as_boolean_opt());
+    ) -> Result<bool> {
+        let filters = self.filters.iter().map(|column| columns.get(*column));
         let Some(filters) = filters.collect::<Option<Vec<_>>>() else {
-            return exec_err!("a filter of a scan has another type than agreed");
+            return exec_err!("a filter of a scan is missing");
         };
         if let (Some(Codes::Mask(masks)), Some(own)) = (codes.last_mut(), column_codes.last_mut()) {
-            masks.codes(&filters, rows, own);
+            masks.codes(&filters, rows, own)?;
         }
-        let mut columns_of_key = self.columns.iter();
-        self.cells.clear();
-        if let Some(first) = columns_of_key.next() {
-            self.cells.extend_from_slice(slot(column_codes, *first));
+        let of_columns = self
+            .columns
+            .iter()
+            .map(|column| slot(column_codes, *column));
+        let of_columns: Vec<&[u32]> = of_columns.collect();
+        if !self.index.cells(&of_columns, rows, &mut self.cells) {
+            return Ok(false);
         }
-        for (column, pairs) in columns_of_key.zip(&mut self.pairs) {
-            self.finer.clear();
-            pairs.cells(&self.cells, slot(column_codes, *column), &mut self.finer);
-            std::mem::swap(&mut self.cells, &mut self.finer);
-        }
-        self.selected.clear();
-        self.selected.extend(0..rows as u32);
         self.rows += rows as u64;
-        self.group.update(
-            &self.spec,
-            columns,
-            column_codes,
-            &self.cells,
-            &self.selected,
-        )
+        self.group
+            .update(&self.spec, columns, column_codes, &self.cells, None)?;
+        Ok(true)
     }
 
     fn count(&self) -> usize {
-        self.pairs.last().map_or(0, |pairs| pairs.pairs.len())
+        self.index.len()
     }
 
     /// Whether fine cells stand for so few rows each that they save nothing.
@@ -180,33 +164,38 @@ impl Fine {
 
     /// Without cells again, for the rows to come.
     fn emptied(mut self) -> Self {
-        self.pairs
-            .iter_mut()
-            .for_each(|pairs| *pairs = PairIndex::default());
+        self.index = CellIndex::new(self.columns.len());
         self.group = Group::of(&self.spec);
         self.rows = 0;
         self
     }
 
-    pub(super) fn merge(&mut self, other: &mut Fine, code_maps: &[Vec<u32>]) -> Result<()> {
-        let mut columns = self.columns.iter();
-        let first = columns.next().map(|column| slot(code_maps, *column));
-        let mut cells = first.unwrap_or_default().to_vec();
-        for (column, (own, others)) in columns.zip(self.pairs.iter_mut().zip(&other.pairs)) {
-            let codes = slot(code_maps, *column);
-            let pairs = others.pairs.iter();
-            cells = pairs
-                .map(|(cell, code)| own.cell(mapped(&cells, *cell), mapped(codes, *code)))
-                .collect();
+    /// Takes in the cells of another part; false, and none is taken, when there are more combinations
+    /// than can be counted.
+    pub(super) fn merge(&mut self, other: &Fine, code_maps: &[Vec<u32>]) -> Result<bool> {
+        let columns = self.columns.iter().enumerate();
+        let columns: Vec<Vec<u32>> = columns
+            .map(|(place, column)| {
+                let map = slot(code_maps, *column);
+                let codes = other.index.codes(place).iter();
+                codes.map(|code| mapped(map, *code)).collect()
+            })
+            .collect();
+        let columns: Vec<&[u32]> = columns.iter().map(Vec::as_slice).collect();
+        if !self
+            .index
+            .cells(&columns, other.index.len(), &mut self.cells)
+        {
+            return Ok(false);
         }
         self.rows += other.rows;
         self.group
-            .merge(&self.spec, &mut other.group, &cells, code_maps)
+            .merge(&self.spec, &other.group, &self.cells, code_maps)?;
+        Ok(true)
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
-        let pairs: usize = self.pairs.iter().map(PairIndex::heap_bytes).sum();
-        pairs + self.group.heap_bytes()
+        self.index.heap_bytes() + self.group.heap_bytes()
     }
 }
 
@@ -240,22 +229,28 @@ impl RolledUp {
 }
 
 impl Cells {
-    /// Adds rows, whose columns have their codes already, to the fine cells.
-    pub(super) fn update_fine(&mut self, columns: &[ArrayRef], rows: usize) -> Result<()> {
+    /// Adds rows, whose columns have their codes already, to the fine cells; false when there are none
+    /// any more.
+    pub(super) fn update_fine(&mut self, columns: &[ArrayRef], rows: usize) -> Result<bool> {
         let Some(fine) = &mut self.fine else {
-            return Ok(());
+            return Ok(false);
         };
-        fine.update(columns, rows, &mut self.codes, &mut self.column_codes)?;
-        if !fine.is_due() {
-            return Ok(());
+        if !fine.update(columns, rows, &mut self.codes, &mut self.column_codes)? {
+            // The codes of the rows in hand are still needed, and rolling up writes over them.
+            let codes = self.column_codes.clone();
+            self.leave_fine()?;
+            self.column_codes = codes;
+            return Ok(false);
         }
-        let useless = fine.is_useless();
-        if let Some(fine) = self.roll_up()?
-            && !useless
-        {
-            self.fine = Some(fine.emptied());
+        if fine.is_due() {
+            let useless = fine.is_useless();
+            if let Some(fine) = self.roll_up()?
+                && !useless
+            {
+                self.fine = Some(fine.emptied());
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Goes on without fine cells.
@@ -314,16 +309,9 @@ impl Cells {
     /// Takes fine cells as the rows in hand: their codes, and their cell at every node. Gives the
     /// filters that each passes.
     fn unpack(&mut self, fine: &Fine) -> Vec<u128> {
-        let mut cells: Vec<u32> = (0..fine.count() as u32).collect();
-        let of_pairs = fine.columns.iter().skip(1).zip(&fine.pairs);
-        for (column, pairs) in of_pairs.rev() {
-            let split = cells.iter().map(|cell| pairs.pair(*cell));
-            let (coarser, own): (Vec<u32>, Vec<u32>) = split.unzip();
+        for (place, column) in fine.columns.iter().enumerate() {
+            let own = fine.index.codes(place).to_vec();
             put_slot(&mut self.column_codes, *column, own);
-            cells = coarser;
-        }
-        if let Some(first) = fine.columns.first() {
-            put_slot(&mut self.column_codes, *first, cells);
         }
         self.number_cells();
         let masks = take_slot(&mut self.column_codes, self.spec.columns.len());
@@ -335,15 +323,6 @@ impl Cells {
 
     /// Adds everything but the sets of unpacked fine cells to the groups.
     fn absorb(&mut self, fine: &Fine, masks: &[u128]) -> Result<()> {
-        let states: Vec<Vec<Vec<u8>>> = fine
-            .group
-            .histograms
-            .iter()
-            .map(|own| {
-                let cells = 0..masks.len() as u32;
-                cells.map(|cell| state_of(own, cell)).collect()
-            })
-            .collect();
         let mut selected = std::mem::take(&mut self.selected);
         for (place, spec) in self.spec.groups.iter().enumerate() {
             let node = self.key_nodes.get(spec.key).copied().unwrap_or_default();
@@ -357,7 +336,7 @@ impl Cells {
                 let passing = passing.filter(|(_, mask)| *mask & wanted == *wanted);
                 selected.clear();
                 selected.extend(passing.map(|(fine, _)| fine));
-                group.absorb(&fine.group, &states, places, cells, &selected)?;
+                group.absorb(&fine.group, places, cells, &selected)?;
             }
         }
         self.selected = selected;

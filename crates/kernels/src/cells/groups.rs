@@ -5,14 +5,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Int64Array};
+use arrow::array::{ArrayRef, AsArray, BinaryArray, Int64Array};
 use arrow::datatypes::Int64Type;
 use datafusion_common::{Result, exec_err};
 
+use super::days::CellDays;
 use super::keys::{MemberCodes, NOBODY};
-use super::{GroupSpec, at, grown, mapped, slot};
-use crate::cell::{Cell, Value};
-use crate::day_histogram::DayHistogram;
+use super::tally::Tally;
+use super::{GroupSpec, at, highest, mapped, slot};
 use crate::rollup::{Lists, MemberNumbers};
 
 /// Pairs of cell and member are folded when this many have come, and when they have multiplied.
@@ -21,18 +21,9 @@ const FOLD_AT: usize = 1 << 16;
 /// The statistics of one grouping. Every array is addressed by cell.
 #[derive(Debug, Default)]
 pub(super) struct Group {
-    pub(super) counts: Vec<u64>,
-    pub(super) sums: Vec<Sums>,
-    pub(super) histograms: Vec<Vec<DayHistogram>>,
-    histogram_bytes: usize,
+    pub(super) tally: Tally,
+    pub(super) histograms: Vec<CellDays>,
     pub(super) sets: Vec<SetState>,
-}
-
-/// Sums, and whether anything was added.
-#[derive(Debug, Default)]
-pub(super) struct Sums {
-    totals: Vec<i128>,
-    seen: Vec<bool>,
 }
 
 /// Where a grouping finds its columns among those of finer cells.
@@ -46,56 +37,41 @@ pub(super) struct Places {
 impl Group {
     pub(super) fn of(spec: &GroupSpec) -> Self {
         Self {
-            counts: Vec::new(),
-            sums: spec.sums.iter().map(|_| Sums::default()).collect(),
-            histograms: spec.histograms.iter().map(|_| Vec::new()).collect(),
-            histogram_bytes: 0,
+            tally: Tally::new(spec.sums.len()),
+            histograms: spec
+                .histograms
+                .iter()
+                .map(|_| CellDays::default())
+                .collect(),
             sets: spec.sets.iter().map(|_| SetState::default()).collect(),
         }
     }
 
+    /// Adds rows, each to its cell: all of them, or those selected.
     pub(super) fn update(
         &mut self,
         spec: &GroupSpec,
         columns: &[ArrayRef],
         codes: &[Vec<u32>],
         cells: &[u32],
-        selected: &[u32],
+        selected: Option<&[u32]>,
     ) -> Result<()> {
-        let highest = selected
-            .iter()
-            .filter_map(|row| cells.get(*row as usize))
-            .max();
-        let Some(needed) = highest.map(|cell| *cell as usize + 1) else {
+        let highest = match selected {
+            None => highest(cells),
+            Some(selected) => {
+                let cells = selected.iter().filter_map(|row| cells.get(*row as usize));
+                cells.max().copied()
+            }
+        };
+        let Some(highest) = highest else {
             return Ok(());
         };
-        grown(&mut self.counts, needed);
-        for row in selected {
-            let cell = at(cells, *row);
-            if let Some(count) = self.counts.get_mut(cell as usize) {
-                *count += 1;
-            }
-        }
-        for (sums, column) in self.sums.iter_mut().zip(&spec.sums) {
-            if let Some(amounts) = whole(columns, *column) {
-                sums.update(amounts, cells, selected, needed);
-            }
-        }
+        self.grow(highest as usize + 1);
+        let amounts = spec.sums.iter().map(|column| whole(columns, *column));
+        let amounts: Vec<&Int64Array> = amounts.collect::<Result<_>>()?;
+        self.tally.add(cells, selected, &amounts);
         for (histograms, column) in self.histograms.iter_mut().zip(&spec.histograms) {
-            let Some(days) = whole(columns, *column) else {
-                continue;
-            };
-            grown(histograms, needed);
-            for row in selected {
-                let row = *row as usize;
-                if days.is_valid(row)
-                    && let Some(histogram) = histograms.get_mut(at(cells, row as u32) as usize)
-                {
-                    let before = histogram.heap_bytes();
-                    histogram.add(Value::Whole(days.value(row)))?;
-                    self.histogram_bytes += histogram.heap_bytes().saturating_sub(before);
-                }
-            }
+            histograms.add(cells, selected, whole(columns, *column)?)?;
         }
         for (set, column) in self.sets.iter_mut().zip(&spec.sets) {
             set.update(slot(codes, *column), cells, selected);
@@ -103,12 +79,18 @@ impl Group {
         Ok(())
     }
 
-    /// Takes in finer cells: those selected, each as part of the cell that `cells` says. `states` are
-    /// the finer histograms, written out. Sets are taken in by [`Group::absorb_sets`].
+    fn grow(&mut self, cells: usize) {
+        self.tally.grow(cells);
+        for histograms in &mut self.histograms {
+            histograms.grow(cells);
+        }
+    }
+
+    /// Takes in finer cells: those selected, each as part of the cell that `cells` says. Sets are taken
+    /// in by [`Group::absorb_sets`].
     pub(super) fn absorb(
         &mut self,
         finer: &Group,
-        states: &[Vec<Vec<u8>>],
         places: &Places,
         cells: &[u32],
         selected: &[u32],
@@ -120,32 +102,13 @@ impl Group {
         let Some(needed) = highest.map(|cell| *cell as usize + 1) else {
             return Ok(());
         };
-        grown(&mut self.counts, needed);
-        for fine in selected {
-            if let Some(count) = self.counts.get_mut(at(cells, *fine) as usize) {
-                *count += at(&finer.counts, *fine);
-            }
-        }
-        for (own, place) in self.sums.iter_mut().zip(&places.sums) {
-            grown(&mut own.totals, needed);
-            grown(&mut own.seen, needed);
-            if let Some(sums) = finer.sums.get(*place) {
-                for fine in selected {
-                    let (total, seen) = (at(&sums.totals, *fine), at(&sums.seen, *fine));
-                    own.add(at(cells, *fine), total, seen);
-                }
-            }
-        }
+        self.grow(needed);
+        let pairs = selected.iter().map(|fine| (*fine, at(cells, *fine)));
+        self.tally.absorb(&finer.tally, pairs, &places.sums);
         for (own, place) in self.histograms.iter_mut().zip(&places.histograms) {
-            grown(own, needed);
-            let states = slot(states, *place);
-            for fine in selected {
-                if let Some(state) = states.get(*fine as usize)
-                    && let Some(own) = own.get_mut(at(cells, *fine) as usize)
-                {
-                    let before = own.heap_bytes();
-                    own.merge(state)?;
-                    self.histogram_bytes += own.heap_bytes().saturating_sub(before);
+            if let Some(finer) = finer.histograms.get(*place) {
+                for fine in selected {
+                    own.absorb(at(cells, *fine), finer, *fine)?;
                 }
             }
         }
@@ -173,38 +136,23 @@ impl Group {
         }
     }
 
+    /// Takes in the statistics of another part, whose cells are these `cells`.
     pub(super) fn merge(
         &mut self,
         spec: &GroupSpec,
-        other: &mut Group,
+        other: &Group,
         cells: &[u32],
         code_maps: &[Vec<u32>],
     ) -> Result<()> {
-        let needed = cells.iter().max().map_or(0, |cell| *cell as usize + 1);
-        grown(&mut self.counts, needed);
-        for (count, cell) in other.counts.iter().zip(cells) {
-            if let Some(own) = self.counts.get_mut(*cell as usize) {
-                *own += count;
+        self.grow(cells.iter().max().map_or(0, |cell| *cell as usize + 1));
+        let sums: Vec<usize> = (0..spec.sums.len()).collect();
+        let pairs = (0u32..).zip(cells.iter().copied());
+        self.tally.absorb(&other.tally, pairs, &sums);
+        for (own, others) in self.histograms.iter_mut().zip(&other.histograms) {
+            for (from, cell) in (0u32..).zip(cells) {
+                own.absorb(*cell, others, from)?;
             }
         }
-        for (own, others) in self.sums.iter_mut().zip(&other.sums) {
-            grown(&mut own.totals, needed);
-            grown(&mut own.seen, needed);
-            for ((total, seen), cell) in others.totals.iter().zip(&others.seen).zip(cells) {
-                own.add(*cell, *total, *seen);
-            }
-        }
-        for (own, others) in self.histograms.iter_mut().zip(&mut other.histograms) {
-            grown(own, needed);
-            for (histogram, cell) in others.iter_mut().zip(cells) {
-                let mut state = Vec::new();
-                histogram.encode(&mut state);
-                if let Some(own) = own.get_mut(*cell as usize) {
-                    own.merge(&state)?;
-                }
-            }
-        }
-        self.histogram_bytes += other.histogram_bytes;
         for ((own, others), column) in self.sets.iter_mut().zip(&other.sets).zip(&spec.sets) {
             own.merge(others, cells, slot(code_maps, *column));
         }
@@ -212,69 +160,25 @@ impl Group {
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
-        let sums: usize = self
-            .sums
-            .iter()
-            .map(|sums| sums.totals.capacity() * 17)
-            .sum();
         let sets: usize = self.sets.iter().map(SetState::heap_bytes).sum();
-        let histograms: usize = self
-            .histograms
-            .iter()
-            .map(|of| of.capacity() * size_of::<DayHistogram>())
-            .sum();
-        self.counts.capacity() * 8 + sums + sets + histograms + self.histogram_bytes
+        let histograms: usize = self.histograms.iter().map(CellDays::heap_bytes).sum();
+        self.tally.heap_bytes() + sets + histograms
     }
 }
 
-fn whole(columns: &[ArrayRef], column: usize) -> Option<&Int64Array> {
-    columns.get(column)?.as_primitive_opt::<Int64Type>()
-}
-
-impl Sums {
-    fn update(&mut self, amounts: &Int64Array, cells: &[u32], selected: &[u32], needed: usize) {
-        grown(&mut self.totals, needed);
-        grown(&mut self.seen, needed);
-        for row in selected {
-            let row = *row as usize;
-            if amounts.is_valid(row) {
-                self.add(at(cells, row as u32), i128::from(amounts.value(row)), true);
-            }
-        }
-    }
-
-    fn add(&mut self, cell: u32, amount: i128, seen: bool) {
-        let cell = cell as usize;
-        if let (Some(total), Some(known)) = (self.totals.get_mut(cell), self.seen.get_mut(cell)) {
-            *total += amount;
-            *known |= seen;
-        }
-    }
-
-    pub(super) fn finish(&self, present: &[u32]) -> Result<Int64Array> {
-        let sums = present.iter().map(|cell| {
-            if !at(&self.seen, *cell) {
-                return Ok(None);
-            }
-            match i64::try_from(at(&self.totals, *cell)) {
-                Ok(sum) => Ok(Some(sum)),
-                Err(_) => exec_err!("a sum is beyond 64 bits"),
-            }
-        });
-        sums.collect()
+fn whole(columns: &[ArrayRef], column: usize) -> Result<&Int64Array> {
+    let column = columns.get(column);
+    match column.and_then(|column| column.as_primitive_opt::<Int64Type>()) {
+        Some(whole) => Ok(whole),
+        None => exec_err!("an amount of a scan has another type than agreed"),
     }
 }
 
 /// The histogram of each present cell, written out.
-pub(super) fn encoded(histograms: &[DayHistogram], present: &[u32]) -> BinaryArray {
-    let states = present.iter().map(|cell| state_of(histograms, *cell));
-    BinaryArray::from_iter_values(states)
-}
-
-/// A cell's histogram, written out.
-pub(super) fn state_of(histograms: &[DayHistogram], cell: u32) -> Vec<u8> {
-    let histogram = histograms.get(cell as usize);
-    histogram.map(DayHistogram::state).unwrap_or_default()
+pub(super) fn encoded(histograms: &CellDays, present: &[u32]) -> Result<BinaryArray> {
+    let states = present.iter().map(|cell| histograms.state(*cell));
+    let states: Vec<Vec<u8>> = states.collect::<Result<_>>()?;
+    Ok(BinaryArray::from_iter_values(states))
 }
 
 /// Distinct pairs of cell and member.
@@ -289,11 +193,23 @@ pub(super) struct SetState {
 }
 
 impl SetState {
-    fn update(&mut self, members: &[u32], cells: &[u32], selected: &[u32]) {
-        for row in selected {
-            let member = members.get(*row as usize).copied().unwrap_or(NOBODY);
+    fn update(&mut self, members: &[u32], cells: &[u32], selected: Option<&[u32]>) {
+        let mut put = |cell: u32, member: u32| {
             if member != NOBODY {
-                self.put(at(cells, *row), member);
+                self.put(cell, member);
+            }
+        };
+        match selected {
+            None => {
+                for (cell, member) in cells.iter().zip(members) {
+                    put(*cell, *member);
+                }
+            }
+            Some(selected) => {
+                for row in selected {
+                    let member = members.get(*row as usize).copied().unwrap_or(NOBODY);
+                    put(at(cells, *row), member);
+                }
             }
         }
         self.fold_when_due();

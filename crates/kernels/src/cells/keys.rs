@@ -12,6 +12,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, DictionaryArray, Int64Array,
     StringArray, StringViewArray,
 };
+use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{Date32Type, Int32Type, Int64Type};
 use datafusion_common::{DataFusionError, Result, exec_err};
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -251,6 +252,8 @@ pub(super) struct TextCodes {
     instead_of_null: Option<&'static str>,
     /// By whole number from zero: the code of its decimal text plus one, or zero.
     numbers: Vec<u32>,
+    /// The dictionary that was met last, and the codes of its values.
+    known: Option<(ArrayRef, Vec<u32>)>,
     hasher: DefaultHashBuilder,
     bytes: usize,
 }
@@ -285,42 +288,51 @@ impl TextCodes {
         }
     }
 
-    /// The codes of a column that comes as codes of a dictionary: each value is looked up once.
+    /// The codes of a column that comes as codes of a dictionary: each value is looked up once, and
+    /// once for all batches that have the dictionary in common.
     fn codes_of_coded(
         &mut self,
         coded: &DictionaryArray<Int32Type>,
         out: &mut Vec<u32>,
     ) -> Result<()> {
         let values = coded.values();
-        let text = |place: usize| -> Result<Option<&str>> {
-            if values.is_null(place) {
-                return Ok(None);
-            }
-            if let Some(texts) = values.as_string_opt::<i32>() {
-                return Ok(Some(texts.value(place)));
-            }
-            let texts = values.as_string_view_opt().ok_or_else(wrong_type)?;
-            Ok(Some(texts.value(place)))
+        let known = match self.known.take() {
+            Some((of, known)) if is_same(&of, values) => known,
+            _ => vec![UNSEEN; values.len()],
         };
-        let mut known = vec![UNSEEN; values.len()];
+        let mut known = known;
         let keys = coded.keys();
         let nulls = keys.nulls();
+        let looked_up = |key: &i32| known.get(*key as usize).copied();
         out.reserve(keys.len());
-        for (row, key) in keys.values().iter().enumerate() {
-            if nulls.is_some_and(|nulls| nulls.is_null(row)) {
-                out.push(self.code(None));
-                continue;
-            }
-            let code = match known.get_mut(*key as usize) {
-                Some(code) if *code != UNSEEN => *code,
-                Some(code) => {
-                    *code = self.code(text(*key as usize)?);
-                    *code
-                }
-                None => return exec_err!("a dictionary lacks a value"),
-            };
-            out.push(code);
+        // Nearly always every value has its code already.
+        let mut is_complete = nulls.is_none();
+        if is_complete {
+            out.extend(keys.values().iter().map(|key| {
+                let code = looked_up(key).unwrap_or(UNSEEN);
+                is_complete &= code != UNSEEN;
+                code
+            }));
         }
+        if !is_complete {
+            out.clear();
+            for (row, key) in keys.values().iter().enumerate() {
+                if nulls.is_some_and(|nulls| nulls.is_null(row)) {
+                    out.push(self.code(None));
+                    continue;
+                }
+                let code = match known.get_mut(*key as usize) {
+                    Some(code) if *code != UNSEEN => *code,
+                    Some(code) => {
+                        *code = self.code(text_of(values, *key as usize)?);
+                        *code
+                    }
+                    None => return exec_err!("a dictionary lacks a value"),
+                };
+                out.push(code);
+            }
+        }
+        self.known = Some((Arc::clone(values), known));
         Ok(())
     }
 
@@ -378,6 +390,23 @@ impl TextCodes {
     }
 }
 
+/// Whether two arrays are the same buffers.
+fn is_same(a: &ArrayRef, b: &ArrayRef) -> bool {
+    Arc::ptr_eq(a, b) || a.to_data().ptr_eq(&b.to_data())
+}
+
+/// A value of a dictionary.
+fn text_of(values: &ArrayRef, place: usize) -> Result<Option<&str>> {
+    if values.is_null(place) {
+        return Ok(None);
+    }
+    if let Some(texts) = values.as_string_opt::<i32>() {
+        return Ok(Some(texts.value(place)));
+    }
+    let texts = values.as_string_view_opt().ok_or_else(wrong_type)?;
+    Ok(Some(texts.value(place)))
+}
+
 #[derive(Debug, Default)]
 pub(super) struct DayCodes {
     /// A day stands for this one.
@@ -392,9 +421,23 @@ impl DayCodes {
     fn codes(&mut self, days: &Date32Array, out: &mut Vec<u32>) {
         let nulls = days.nulls();
         out.reserve(days.len());
-        for (row, day) in days.values().iter().enumerate() {
-            let is_null = nulls.is_some_and(|nulls| nulls.is_null(row));
-            out.push(self.code((!is_null).then_some(*day)));
+        // Nearly always every day has its code already.
+        let mut is_complete = nulls.is_none();
+        if is_complete {
+            out.extend(days.values().iter().map(|day| {
+                let code = usize::try_from(*day).ok();
+                let code = code.and_then(|place| self.dense.get(place)).copied();
+                let code = code.unwrap_or(0);
+                is_complete &= code != 0;
+                code.wrapping_sub(1)
+            }));
+        }
+        if !is_complete {
+            out.clear();
+            for (row, day) in days.values().iter().enumerate() {
+                let is_null = nulls.is_some_and(|nulls| nulls.is_null(row));
+                out.push(self.code((!is_null).then_some(*day)));
+            }
         }
     }
 
@@ -488,30 +531,104 @@ pub(super) struct MaskCodes {
     table: HashTable<u32>,
 }
 
+/// What some of the filters say of rows: each row has a class, and each class a mask.
+struct Classes<'a> {
+    /// Class by key of the rows' dictionary, or by row where there is none.
+    classes: Vec<u32>,
+    keys: Option<&'a [i32]>,
+    masks: Vec<u128>,
+}
+
+/// So many filters are told apart by which of them a row passes.
+const FEW_FILTERS: usize = 8;
+/// So many combinations of classes are kept in a table.
+const MOST_CLASSES: usize = 1 << 12;
+
 impl MaskCodes {
     /// The codes of rows by the filters that they pass. A filter that is null is not passed.
-    pub(super) fn codes(&mut self, filters: &[&BooleanArray], rows: usize, out: &mut Vec<u32>) {
+    ///
+    /// Filters over the same codes of a dictionary are told once for each of its values.
+    pub(super) fn codes(
+        &mut self,
+        filters: &[&ArrayRef],
+        rows: usize,
+        out: &mut Vec<u32>,
+    ) -> Result<()> {
         out.clear();
-        let mut last = None;
-        for first in (0..rows).step_by(64) {
-            let mut halves = [[0u64; 64]; 2];
-            for (half, filters) in halves.iter_mut().zip(filters.chunks(64)) {
-                for (bits, filter) in half.iter_mut().zip(filters) {
-                    *bits = passed(filter, first);
-                }
-                transpose(half);
+        let mut parts: Vec<Classes<'_>> = Vec::new();
+        let mut plain: Vec<(usize, &BooleanArray)> = Vec::new();
+        let mut coded: Vec<Vec<(usize, &DictionaryArray<Int32Type>)>> = Vec::new();
+        for (bit, filter) in filters.iter().enumerate() {
+            if let Some(filter) = filter.as_boolean_opt() {
+                plain.push((bit, filter));
+                continue;
             }
-            let [low, high] = &halves;
-            for (low, high) in low.iter().zip(high).take(rows - first) {
-                let mask = (u128::from(*high) << 64) | u128::from(*low);
-                let code = match last {
-                    Some((known, code)) if known == mask => code,
-                    _ => self.code(mask),
-                };
-                last = Some((mask, code));
-                out.push(code);
+            let filter = filter.as_dictionary_opt::<Int32Type>();
+            let filter = filter.ok_or_else(wrong_type)?;
+            let of_same_keys = coded.iter_mut().find(|of| {
+                let first = of
+                    .first()
+                    .map(|(_, first)| (first.keys(), first.values().len()));
+                first.is_some_and(|(keys, values)| {
+                    let own = filter.keys();
+                    keys.values().ptr_eq(own.values())
+                        && keys.null_count() + own.null_count() == 0
+                        && values == filter.values().len()
+                })
+            });
+            match of_same_keys {
+                Some(of) => of.push((bit, filter)),
+                None => coded.push(vec![(bit, filter)]),
             }
         }
+        for of in &coded {
+            match Classes::of_coded(of)? {
+                Some(classes) => parts.push(classes),
+                None => {
+                    return self.codes(&plainly(filters)?.iter().collect::<Vec<_>>(), rows, out);
+                }
+            }
+        }
+        if !plain.is_empty() {
+            parts.push(Classes::of_plain(&plain, rows));
+        }
+        let combinations = parts.iter().try_fold(1usize, |all, part| {
+            let all = all.checked_mul(part.masks.len().max(1))?;
+            (all <= MOST_CLASSES).then_some(all)
+        });
+        let Some(combinations) = combinations else {
+            let [part] = parts.as_slice() else {
+                return self.codes(&plainly(filters)?.iter().collect::<Vec<_>>(), rows, out);
+            };
+            // One kind of filters alone, of many combinations: each class has its code.
+            let codes: Vec<u32> = part.masks.iter().map(|mask| self.code(*mask)).collect();
+            out.resize(rows, 0);
+            part.add_to(out, 1);
+            out.iter_mut().for_each(|class| *class = at(&codes, *class));
+            return Ok(());
+        };
+        out.resize(rows, 0);
+        let mut stride = 1;
+        let mut masks = vec![0u128];
+        for part in &parts {
+            part.add_to(out, stride as u32);
+            stride *= part.masks.len().max(1);
+            let wider = part.masks.iter().flat_map(|mask| {
+                let finer = masks.iter();
+                finer.map(move |finer| finer | mask)
+            });
+            masks = wider.collect();
+        }
+        let mut codes = vec![UNSEEN; combinations];
+        for class in out {
+            if let Some(code) = codes.get_mut(*class as usize) {
+                if *code == UNSEEN {
+                    *code = self.code(at(&masks, *class));
+                }
+                *class = *code;
+            }
+        }
+        Ok(())
     }
 
     fn code(&mut self, mask: u128) -> u32 {
@@ -526,6 +643,148 @@ impl MaskCodes {
             .insert_unique(mask_hash(mask), code, |code| mask_hash(at(values, *code)));
         code
     }
+}
+
+impl<'a> Classes<'a> {
+    /// Of filters over the same keys; `None` where some rows have no key.
+    fn of_coded(filters: &[(usize, &'a DictionaryArray<Int32Type>)]) -> Result<Option<Self>> {
+        let Some((_, first)) = filters.first() else {
+            return Ok(None);
+        };
+        if first.keys().null_count() > 0 {
+            return Ok(None);
+        }
+        let mut of_values = vec![0u128; first.values().len()];
+        for (bit, filter) in filters {
+            let values = filter.values().as_boolean_opt().ok_or_else(wrong_type)?;
+            for (mask, passes) in of_values.iter_mut().zip(values) {
+                *mask |= u128::from(passes == Some(true)) << bit;
+            }
+        }
+        let mut masks = MaskCodes::default();
+        let classes = of_values.iter().map(|mask| masks.code(*mask)).collect();
+        Ok(Some(Self {
+            classes,
+            keys: Some(first.keys().values()),
+            masks: masks.values,
+        }))
+    }
+
+    fn of_plain(filters: &[(usize, &BooleanArray)], rows: usize) -> Self {
+        if filters.len() <= FEW_FILTERS {
+            return Self::of_few(filters, rows);
+        }
+        let mut masks = MaskCodes::default();
+        let mut classes = Vec::with_capacity(rows);
+        let mut last = None;
+        for first in (0..rows).step_by(64) {
+            let mut halves = [[0u64; 64]; 2];
+            for (bit, filter) in filters {
+                let half = halves.get_mut(bit / 64);
+                if let Some(bits) = half.and_then(|half| half.get_mut(bit % 64)) {
+                    *bits = passed(filter, first);
+                }
+            }
+            let [low, high] = &mut halves;
+            transpose(low);
+            if filters.last().is_some_and(|(bit, _)| *bit >= 64) {
+                transpose(high);
+            }
+            for (low, high) in low.iter().zip(&*high).take(rows - first) {
+                let mask = (u128::from(*high) << 64) | u128::from(*low);
+                let class = match last {
+                    Some((known, class)) if known == mask => class,
+                    _ => masks.code(mask),
+                };
+                last = Some((mask, class));
+                classes.push(class);
+            }
+        }
+        Self {
+            classes,
+            keys: None,
+            masks: masks.values,
+        }
+    }
+
+    /// Of a few filters: the class of a row is which of them it passes.
+    fn of_few(filters: &[(usize, &BooleanArray)], rows: usize) -> Self {
+        let mut classes = vec![0u32; rows];
+        let mut masks = vec![0u128];
+        for (bit, filter) in filters {
+            let met = match filter.nulls() {
+                None => filter.values().clone(),
+                Some(valid) => filter.values() & valid.inner(),
+            };
+            let own = 1u128 << bit;
+            // Nearly always all rows pass, as where something is not null.
+            match met.count_set_bits() {
+                0 => continue,
+                all if all == rows => {
+                    masks.iter_mut().for_each(|mask| *mask |= own);
+                    continue;
+                }
+                _ => {}
+            }
+            let stride = masks.len() as u32;
+            let words = met.bit_chunks();
+            for (classes, word) in classes.chunks_mut(64).zip(words.iter_padded()) {
+                for (place, class) in classes.iter_mut().enumerate() {
+                    *class += (word >> place) as u32 % 2 * stride;
+                }
+            }
+            let passing: Vec<u128> = masks.iter().map(|mask| mask | own).collect();
+            masks.extend(passing);
+        }
+        Self {
+            classes,
+            keys: None,
+            masks,
+        }
+    }
+
+    /// Adds the class of each row, so many times.
+    fn add_to(&self, out: &mut [u32], stride: u32) {
+        match self.keys {
+            None => {
+                for (out, class) in out.iter_mut().zip(&self.classes) {
+                    *out += class * stride;
+                }
+            }
+            Some(keys) => {
+                for (out, key) in out.iter_mut().zip(keys) {
+                    *out += at(&self.classes, *key as u32) * stride;
+                }
+            }
+        }
+    }
+}
+
+/// Filters without codes.
+fn plainly(filters: &[&ArrayRef]) -> Result<Vec<ArrayRef>> {
+    let filters = filters.iter().map(|filter| {
+        let passed = passing(filter).ok_or_else(wrong_type)?;
+        Ok(Arc::new(BooleanArray::new(passed, None)) as ArrayRef)
+    });
+    filters.collect()
+}
+
+/// The rows that pass a filter ([`CellColumn::Filter`]), coded or not; null does not pass. `None` when
+/// the column is no filter.
+pub fn passing(filter: &ArrayRef) -> Option<BooleanBuffer> {
+    let of = |values: &BooleanArray| match values.nulls() {
+        None => values.values().clone(),
+        Some(valid) => values.values() & valid.inner(),
+    };
+    if let Some(filter) = filter.as_boolean_opt() {
+        return Some(of(filter));
+    }
+    let filter = filter.as_dictionary_opt::<Int32Type>()?;
+    let values: Vec<bool> = of(filter.values().as_boolean_opt()?).iter().collect();
+    let keys = filter.keys();
+    Some(BooleanBuffer::collect_bool(keys.len(), |row| {
+        keys.is_valid(row) && at(&values, keys.value(row) as u32)
+    }))
 }
 
 fn mask_hash(mask: u128) -> u64 {

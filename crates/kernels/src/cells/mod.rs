@@ -17,7 +17,9 @@
 //!   counts for nothing; a filter that is null keeps the row out; a cell without rows does not exist.
 //! - *Exactness*: sums are kept in 128 bits and must fit 64 bits at the end, or the scan is an error.
 //! - *Time*: n rows, k distinct key columns, a amounts, f fine cells, g groups: O(n·(k + a) + f·g),
-//!   without fine cells O(n·(k + g)). A set sorts its distinct pairs of cell and member once, and each
+//!   without fine cells O(n·(k + g)). With fine cells a row costs a look at a small table for each
+//!   coded column, one look at the table of cells (`index.rs`), and one place in memory for its number
+//!   and all its sums (`tally.rs`). A set sorts its distinct pairs of cell and member once, and each
 //!   group looks at every pair once.
 //! - *Memory*: proportional to cells and to distinct pairs of cell and member, not to rows; see
 //!   [`Cells::heap_bytes`].
@@ -28,18 +30,23 @@
 //! What may not live here: where rows come from, and what an indicator is. To add a statistic: a
 //! field of [`GroupSpec`], its state in `groups.rs`, and a column of [`GroupRows`].
 
+mod days;
 mod fine;
 mod groups;
+mod index;
 mod keys;
+mod tally;
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Int64Array};
+use arrow::array::{Array, ArrayRef, BinaryArray, Int64Array};
+use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::DataType;
 use datafusion_common::{Result, exec_err};
 
 use self::fine::{Fine, RolledUp};
 use self::groups::{Group, MemberOrder, encoded, sets_of};
+pub use self::keys::passing;
 use self::keys::{Codes, PairIndex};
 use crate::rollup::MemberNumbers;
 
@@ -60,7 +67,7 @@ pub enum CellColumn {
     Month,
     /// A key that is the first day of the year of the given day (`Date32`).
     Year,
-    /// Which rows count (`Boolean`).
+    /// Which rows count (`Boolean`, or coded: `Dictionary(Int32, Boolean)`).
     Filter,
     /// Whole numbers (`Int64`), to add or to count by.
     Whole,
@@ -220,16 +227,16 @@ impl Cells {
             };
             put_slot(&mut self.column_codes, place, codes);
         }
-        if self.fine.is_some() {
-            return self.update_fine(columns, rows);
+        if self.fine.is_some() && self.update_fine(columns, rows)? {
+            return Ok(());
         }
         self.number_cells();
         let mut selected = std::mem::take(&mut self.selected);
         for (group, spec) in self.groups.iter_mut().zip(&self.spec.groups) {
             let node = self.key_nodes.get(spec.key).copied().unwrap_or_default();
             let cells = slot(&self.node_cells, node);
-            select(&mut selected, rows, columns, &spec.filters);
-            group.update(spec, columns, &self.column_codes, cells, &selected)?;
+            select(&mut selected, rows, columns, &spec.filters)?;
+            group.update(spec, columns, &self.column_codes, cells, Some(&selected))?;
         }
         self.selected = selected;
         Ok(())
@@ -277,6 +284,14 @@ impl Cells {
         for (own, others) in self.codes.iter_mut().zip(&other.codes) {
             code_maps.push(own.absorb(others)?);
         }
+        let merged = match (&mut self.fine, &other.fine) {
+            (Some(own), Some(others)) => own.merge(others, &code_maps)?,
+            _ => true,
+        };
+        if !merged {
+            self.leave_fine()?;
+            other.leave_fine()?;
+        }
         let mut cell_maps: Vec<Vec<u32>> = Vec::with_capacity(self.nodes.len());
         for (own, others) in self.nodes.iter_mut().zip(&other.nodes) {
             let map = match own.parent {
@@ -295,16 +310,12 @@ impl Cells {
         for (place, spec) in self.spec.groups.iter().enumerate() {
             let node = self.key_nodes.get(spec.key).copied().unwrap_or_default();
             let cells = slot(&cell_maps, node);
-            if let (Some(own), Some(others)) =
-                (self.groups.get_mut(place), other.groups.get_mut(place))
+            if let (Some(own), Some(others)) = (self.groups.get_mut(place), other.groups.get(place))
             {
                 own.merge(spec, others, cells, &code_maps)?;
             }
         }
-        match (&mut self.fine, &mut other.fine) {
-            (Some(own), Some(others)) => own.merge(others, &code_maps),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// Bytes held on the heap, the buffers of the batch in hand left out.
@@ -346,16 +357,14 @@ impl FinishedCells {
         else {
             return exec_err!("there is no group {group}");
         };
-        let present: Vec<u32> = (0u32..)
-            .zip(&state.counts)
-            .filter(|(_, count)| **count > 0)
-            .map(|(cell, _)| cell)
-            .collect();
+        let tally = &state.tally;
+        let present = (0..tally.cells()).filter(|cell| tally.count(*cell) > 0);
+        let present: Vec<u32> = present.collect();
         let counts = present
             .iter()
-            .map(|cell| i64::try_from(at(&state.counts, *cell)).unwrap_or(i64::MAX))
+            .map(|cell| i64::try_from(tally.count(*cell)).unwrap_or(i64::MAX))
             .collect();
-        let sums = state.sums.iter().map(|sums| sums.finish(&present));
+        let sums = (0..spec.sums.len()).map(|sum| tally.finish(sum, &present));
         let histograms = state.histograms.iter();
         let mut sets = Vec::with_capacity(spec.sets.len());
         for (place, column) in spec.sets.iter().enumerate() {
@@ -365,7 +374,7 @@ impl FinishedCells {
             sets.push(Arc::new(match (&self.rolled_up, state.sets.get(place)) {
                 (Some(finer), _) => finer.sets(cells, group, place, order, &present)?,
                 (None, Some(set)) => {
-                    let own: Vec<u32> = (0..state.counts.len() as u32).collect();
+                    let own: Vec<u32> = (0..tally.cells()).collect();
                     sets_of(order, &set.by_rank(order), &own, &present)
                 }
                 (None, None) => return exec_err!("a set has no members"),
@@ -375,7 +384,7 @@ impl FinishedCells {
             sums: sums.collect::<Result<_>>()?,
             histograms: histograms
                 .map(|histograms| encoded(histograms, &present))
-                .collect(),
+                .collect::<Result<_>>()?,
             keys: cells.keys_of(spec, present),
             counts,
             sets,
@@ -462,32 +471,41 @@ fn mapped(map: &[u32], code: u32) -> u32 {
     map.get(code as usize).copied().unwrap_or(code)
 }
 
+/// The greatest code.
+fn highest(codes: &[u32]) -> Option<u32> {
+    // A fold, unlike a search, is done in wide registers.
+    codes.first()?;
+    Some(codes.iter().fold(0, |highest, code| highest.max(*code)))
+}
+
 fn at<T: Copy + Default>(values: &[T], cell: u32) -> T {
     values.get(cell as usize).copied().unwrap_or_default()
 }
 
-/// The place of a cell, made when it is not there yet.
-fn grown<T: Clone + Default>(values: &mut Vec<T>, cells: usize) {
-    if values.len() < cells {
-        values.resize(cells.next_power_of_two(), T::default());
-    }
-}
-
 /// The numbers of the rows that pass all filters.
-fn select(selected: &mut Vec<u32>, rows: usize, columns: &[ArrayRef], filters: &[usize]) {
+fn select(
+    selected: &mut Vec<u32>,
+    rows: usize,
+    columns: &[ArrayRef],
+    filters: &[usize],
+) -> Result<()> {
     selected.clear();
-    let filters = filters.iter();
-    let filters = filters.filter_map(|column| columns.get(*column)?.as_boolean_opt());
-    let passed = filters
-        .map(|filter| match filter.nulls() {
-            None => filter.values().clone(),
-            Some(valid) => filter.values() & valid.inner(),
-        })
-        .reduce(|all, filter| &all & &filter);
+    let mut passed: Option<BooleanBuffer> = None;
+    for column in filters {
+        let filter = columns.get(*column).and_then(|column| passing(column));
+        let Some(filter) = filter else {
+            return exec_err!("a filter of a scan has another type than agreed");
+        };
+        passed = Some(match passed {
+            None => filter,
+            Some(passed) => &passed & &filter,
+        });
+    }
     match passed {
         None => selected.extend(0..rows as u32),
         Some(passed) => selected.extend(passed.set_indices().map(|row| row as u32)),
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -496,7 +514,8 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{
-        BooleanArray, Date32Array, DictionaryArray, Int32Array, StringArray, StringViewArray,
+        AsArray, BooleanArray, Date32Array, DictionaryArray, Int32Array, StringArray,
+        StringViewArray,
     };
     use arrow::datatypes::Int32Type;
 
@@ -896,16 +915,44 @@ mod tests {
                     values.collect()
                 })
                 .collect();
-            let arrays: Vec<&BooleanArray> = arrays.iter().collect();
+            // Some come coded, over the same keys or over their own.
+            let keys: Int32Array = (0..rows as i32).map(|row| Some(row % 5)).collect();
+            let with_nulls: Int32Array = keys
+                .iter()
+                .enumerate()
+                .map(|(row, key)| key.filter(|_| row % 7 > 0))
+                .collect();
             let mut masks = MaskCodes::default();
-            let mut codes = Vec::new();
-            masks.codes(&arrays, rows, &mut codes);
-            assert_eq!(codes.len(), rows);
-            for (row, code) in codes.iter().enumerate() {
-                let mask = masks.values[*code as usize];
-                for (bit, filter) in arrays.iter().enumerate() {
-                    let passes = filter.is_valid(row) && filter.value(row);
-                    assert_eq!(mask >> bit & 1 == 1, passes, "row {row}, filter {bit}");
+            for (coded, keys) in [(0, &keys), (filters, &keys), (9, &keys), (9, &with_nulls)] {
+                let given: Vec<ArrayRef> = arrays
+                    .iter()
+                    .enumerate()
+                    .map(|(bit, filter)| match bit < coded {
+                        false => Arc::new(filter.clone()) as ArrayRef,
+                        true => {
+                            let values = Arc::new(filter.slice(0, 5.min(rows)));
+                            let keys = match bit % 4 {
+                                3 => keys.iter().collect(),
+                                _ => keys.clone(),
+                            };
+                            Arc::new(DictionaryArray::new(keys, values))
+                        }
+                    })
+                    .collect();
+                let mut codes = Vec::new();
+                let filters: Vec<&ArrayRef> = given.iter().collect();
+                masks.codes(&filters, rows, &mut codes).unwrap();
+                assert_eq!(codes.len(), rows);
+                for (bit, filter) in given.iter().enumerate() {
+                    let passes = passing(filter).unwrap();
+                    for (row, code) in codes.iter().enumerate() {
+                        let mask = masks.values[*code as usize];
+                        assert_eq!(mask >> bit & 1 == 1, passes.value(row), "{row}, {bit}");
+                        if bit >= coded {
+                            let own = arrays[bit].is_valid(row) && arrays[bit].value(row);
+                            assert_eq!(passes.value(row), own, "{row}, {bit}");
+                        }
+                    }
                 }
             }
         }
