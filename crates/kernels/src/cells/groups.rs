@@ -184,9 +184,9 @@ pub(super) fn encoded(histograms: &CellDays, present: &[u32]) -> Result<BinaryAr
 /// Distinct pairs of cell and member.
 #[derive(Debug, Default)]
 pub(super) struct SetState {
-    /// By member, the last cell it was seen in, plus one. Rows of a person lie near each other, so
-    /// that most repetitions end here.
-    last: Vec<u32>,
+    /// By cell, the last member that was put into it. Rows of a person lie together, so that most
+    /// repetitions end here.
+    stamps: Vec<u32>,
     /// Cell in the upper half, member in the lower.
     pub(super) pairs: Vec<u64>,
     fold_at: usize,
@@ -216,14 +216,15 @@ impl SetState {
     }
 
     fn put(&mut self, cell: u32, member: u32) {
-        let place = member as usize;
-        if place >= self.last.len() {
-            self.last.resize((place + 1).next_power_of_two(), 0);
+        let place = cell as usize;
+        if place >= self.stamps.len() {
+            let cells = (place + 1).next_power_of_two();
+            self.stamps.resize(cells, NOBODY);
         }
-        if let Some(last) = self.last.get_mut(place)
-            && *last != cell.wrapping_add(1)
+        if let Some(stamp) = self.stamps.get_mut(place)
+            && *stamp != member
         {
-            *last = cell.wrapping_add(1);
+            *stamp = member;
             self.pairs.push((u64::from(cell) << 32) | u64::from(member));
         }
     }
@@ -236,7 +237,7 @@ impl SetState {
         }
         self.fold();
         let few = self.pairs.len() > before / 8 * 7;
-        self.fold_at = self.pairs.len() * if few { 4 } else { 2 };
+        self.fold_at = self.pairs.len() * if few { 8 } else { 2 };
     }
 
     pub(super) fn fold(&mut self) {
@@ -282,7 +283,7 @@ impl SetState {
     }
 
     fn heap_bytes(&self) -> usize {
-        self.last.capacity() * 4 + self.pairs.capacity() * 8
+        self.stamps.capacity() * 4 + self.pairs.capacity() * 8
     }
 }
 

@@ -234,7 +234,7 @@ impl Codes {
             Codes::Mask(codes) => codes.values.capacity() * 16 + codes.table.capacity() * 5,
             Codes::Text(codes) => codes.bytes + codes.table.capacity() * 5,
             Codes::Day(codes) => codes.dense.capacity() * 4 + codes.values.capacity() * 16,
-            Codes::Member(codes) => codes.values.capacity() * 16 + codes.table.capacity() * 5,
+            Codes::Member(codes) => codes.heap_bytes(),
         }
     }
 }
@@ -473,11 +473,19 @@ impl DayCodes {
     }
 }
 
+/// Codes of members: a table of open addressing, at most three quarters full. Members and codes lie in
+/// two arrays at the same slot, so that both are fetched at once.
 #[derive(Debug, Default)]
 pub(super) struct MemberCodes {
     pub(super) values: Vec<u128>,
-    table: HashTable<u32>,
+    members: Vec<u128>,
+    /// By slot: the code, or [`NOBODY`] where it is free.
+    codes: Vec<u32>,
+    shift: u32,
 }
+
+/// Slots that a table of members begins with.
+const FIRST_SLOTS: usize = 1 << 10;
 
 impl MemberCodes {
     fn codes(&mut self, members: &BinaryArray, out: &mut Vec<u32>) -> Result<()> {
@@ -502,17 +510,52 @@ impl MemberCodes {
     }
 
     fn code(&mut self, member: u128) -> u32 {
-        let values = &mut self.values;
-        let hash = member_hash(member);
-        let same = |code: &u32| values.get(*code as usize) == Some(&member);
-        if let Some(code) = self.table.find(hash, same) {
-            return *code;
+        if (self.values.len() + 1) * 4 > self.codes.len() * 3 {
+            self.enlarge();
         }
-        let code = values.len() as u32;
-        values.push(member);
-        self.table
-            .insert_unique(hash, code, |code| member_hash(at(values, *code)));
+        let next = self.values.len() as u32;
+        let code = self.found_or_put(member, next);
+        if code == next {
+            self.values.push(member);
+        }
         code
+    }
+
+    /// The code of a member, or this one, which it has from now on.
+    fn found_or_put(&mut self, member: u128, next: u32) -> u32 {
+        let mut slot = (member_hash(member) >> self.shift) as usize;
+        loop {
+            let (Some(known), Some(code)) = (self.members.get_mut(slot), self.codes.get_mut(slot))
+            else {
+                slot = 0;
+                continue;
+            };
+            if *code == NOBODY {
+                (*known, *code) = (member, next);
+                return next;
+            }
+            if *known == member {
+                return *code;
+            }
+            slot += 1;
+        }
+    }
+
+    #[cold]
+    fn enlarge(&mut self) {
+        let slots = (self.codes.len() * 2).max(FIRST_SLOTS);
+        self.members = vec![0; slots];
+        self.codes = vec![NOBODY; slots];
+        self.shift = u64::BITS - slots.trailing_zeros();
+        let values = std::mem::take(&mut self.values);
+        for (code, member) in (0u32..).zip(&values) {
+            self.found_or_put(*member, code);
+        }
+        self.values = values;
+    }
+
+    fn heap_bytes(&self) -> usize {
+        (self.values.capacity() + self.members.capacity()) * 16 + self.codes.capacity() * 4
     }
 }
 
