@@ -475,6 +475,10 @@ impl DayCodes {
 
 /// Codes of members: a table of open addressing, at most three quarters full. Members and codes lie in
 /// two arrays at the same slot, so that both are fetched at once.
+///
+/// Members are digests, spread evenly already, so their first bits are their slot: rows in the order of
+/// their members then go through the table from its beginning to its end, and what they need is near.
+/// Where members turn out not to be spread, their slot is mixed from all their bits.
 #[derive(Debug, Default)]
 pub(super) struct MemberCodes {
     pub(super) values: Vec<u128>,
@@ -482,8 +486,11 @@ pub(super) struct MemberCodes {
     /// By slot: the code, or [`NOBODY`] where it is free.
     codes: Vec<u32>,
     shift: u32,
+    mixed: bool,
 }
 
+/// So many slots are looked at before members are taken not to be spread.
+const MOST_STEPS: usize = 256;
 /// Slots that a table of members begins with.
 const FIRST_SLOTS: usize = 1 << 10;
 
@@ -511,19 +518,28 @@ impl MemberCodes {
 
     fn code(&mut self, member: u128) -> u32 {
         if (self.values.len() + 1) * 4 > self.codes.len() * 3 {
-            self.enlarge();
+            self.rebuild((self.codes.len() * 2).max(FIRST_SLOTS));
         }
         let next = self.values.len() as u32;
-        let code = self.found_or_put(member, next);
+        let code = self.found_or_put(member, next).unwrap_or_else(|| {
+            self.mix();
+            self.found_or_put(member, next).unwrap_or(NOBODY)
+        });
         if code == next {
             self.values.push(member);
         }
         code
     }
 
-    /// The code of a member, or this one, which it has from now on.
-    fn found_or_put(&mut self, member: u128, next: u32) -> u32 {
-        let mut slot = (member_hash(member) >> self.shift) as usize;
+    /// The code of a member, or this one, which it has from now on; `None` when it is too far from
+    /// its slot.
+    fn found_or_put(&mut self, member: u128, next: u32) -> Option<u32> {
+        let bits = match self.mixed {
+            true => member_hash(member),
+            false => (member >> 64) as u64,
+        };
+        let mut slot = (bits >> self.shift) as usize;
+        let mut steps = 0;
         loop {
             let (Some(known), Some(code)) = (self.members.get_mut(slot), self.codes.get_mut(slot))
             else {
@@ -532,26 +548,37 @@ impl MemberCodes {
             };
             if *code == NOBODY {
                 (*known, *code) = (member, next);
-                return next;
+                return Some(next);
             }
             if *known == member {
-                return *code;
+                return Some(*code);
             }
             slot += 1;
+            steps += 1;
+            if steps > MOST_STEPS && !self.mixed {
+                return None;
+            }
         }
     }
 
     #[cold]
-    fn enlarge(&mut self) {
-        let slots = (self.codes.len() * 2).max(FIRST_SLOTS);
+    fn mix(&mut self) {
+        self.mixed = true;
+        self.rebuild(self.codes.len().max(FIRST_SLOTS));
+    }
+
+    #[cold]
+    fn rebuild(&mut self, slots: usize) {
         self.members = vec![0; slots];
         self.codes = vec![NOBODY; slots];
         self.shift = u64::BITS - slots.trailing_zeros();
         let values = std::mem::take(&mut self.values);
-        for (code, member) in (0u32..).zip(&values) {
-            self.found_or_put(*member, code);
-        }
+        let mut numbered = (0u32..).zip(&values);
+        let fits = numbered.all(|(code, member)| self.found_or_put(*member, code).is_some());
         self.values = values;
+        if !fits {
+            self.mix();
+        }
     }
 
     fn heap_bytes(&self) -> usize {
@@ -559,7 +586,7 @@ impl MemberCodes {
     }
 }
 
-/// Members are digests, spread evenly already: folding them is enough.
+/// All bits of a member, mixed.
 fn member_hash(member: u128) -> u64 {
     (member as u64 ^ (member >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
@@ -872,5 +899,44 @@ fn transpose(words: &mut [u64; 64]) {
         }
         width >>= 1;
         mask ^= mask << width;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::testing::numbers;
+
+    #[test]
+    fn members_have_one_code_each_however_they_are_spread() {
+        type Spread = fn(u64) -> u128;
+        let spreads: [(Spread, bool); 4] = [
+            (
+                |n| u128::from(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)) << 64,
+                false,
+            ),
+            (u128::from, true),
+            (|n| u128::from(n) << 64, true),
+            (|n| u128::MAX - u128::from(n), true),
+        ];
+        for (spread, mixed) in spreads {
+            let mut codes = MemberCodes::default();
+            let mut known = HashMap::new();
+            for n in numbers(60_000, 20_000) {
+                let next = known.len() as u32;
+                let member = spread(n);
+                assert_eq!(codes.code(member), *known.entry(member).or_insert(next));
+            }
+            assert_eq!(codes.values.len(), known.len());
+            assert_eq!(codes.mixed, mixed);
+            assert!(
+                known
+                    .iter()
+                    .all(|(member, code)| codes.values[*code as usize] == *member)
+            );
+            assert!(codes.heap_bytes() > known.len() * 36);
+        }
     }
 }
