@@ -474,7 +474,7 @@ impl MemberCodes {
 }
 
 /// Members are digests, spread evenly already: folding them is enough.
-fn member_hash(member: u128) -> u64 {
+pub(crate) fn member_hash(member: u128) -> u64 {
     (member as u64 ^ (member >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
