@@ -100,7 +100,7 @@ WORKS = [
         ("county", "service_code", "month"),
         ("care_days",),
         sql="q5",
-        how="SQL, person_days over a window",
+        how="SQL, care_days",
         native=True,
         present="care_days",
     ),

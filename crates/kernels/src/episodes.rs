@@ -1,5 +1,6 @@
 //! Episodes of care and days of care, from spells sorted by person and start: [`EpisodeSweep`],
-//! [`CareDays`], and [`SortedSpells`] for input that is not sorted.
+//! [`CareDays`], and [`SortedSpells`] for input that is not sorted. Their face in SQL stands in
+//! `care_days.rs`.
 //!
 //! A spell covers the days from its start to its end. Whether the last day counts is a rule of the
 //! indicator ([`LastDay`]), and in both a spell that ends on the day it began has one day. An end of
@@ -51,7 +52,7 @@ pub enum LastDay {
 impl LastDay {
     /// The first day after the spell; `None` when it ends before it starts.
     #[inline]
-    fn free_from(self, start: i32, end: i32) -> Option<i32> {
+    pub(crate) fn free_from(self, start: i32, end: i32) -> Option<i32> {
         if end < start {
             return None;
         }
@@ -522,47 +523,61 @@ impl CareDays {
             return;
         };
         let cells = row * self.boundaries.periods();
-        let Clipped {
-            first,
-            in_first,
-            last,
-            in_last,
-        } = clipped;
-        if let Some(days) = self.partial.get_mut(cells + first) {
-            *days += i64::from(in_first);
-        }
-        if first < last {
-            if let Some(days) = self.partial.get_mut(cells + last) {
-                *days += i64::from(in_last);
-            }
-            if let Some(more) = self.change.get_mut(cells + first + 1) {
-                *more += 1;
-            }
-            if let Some(fewer) = self.change.get_mut(cells + last) {
-                *fewer -= 1;
-            }
-        }
+        mark(&mut self.partial, &mut self.change, cells, &clipped);
     }
 
     fn row(&self, row: usize) -> Vec<i64> {
-        let periods = self.boundaries.periods();
-        let mut covering = 0;
-        let from = row * periods;
-        let partial = self.partial.iter().skip(from).take(periods);
-        partial
-            .zip(self.change.iter().skip(from))
-            .zip(self.boundaries.lengths())
-            .map(|((partial, change), length)| {
-                covering += change;
-                partial + covering * i64::from(length)
-            })
-            .collect()
+        let from = row * self.boundaries.periods();
+        let partial = self.partial.iter().skip(from);
+        sums(&self.boundaries, partial, self.change.iter().skip(from))
     }
+}
+
+/// Marks the days of a spell in the row of cells that begins at `cells`.
+#[inline]
+pub(crate) fn mark(partial: &mut [i64], change: &mut [i64], cells: usize, clipped: &Clipped) {
+    let Clipped {
+        first,
+        in_first,
+        last,
+        in_last,
+    } = *clipped;
+    if let Some(days) = partial.get_mut(cells + first) {
+        *days += i64::from(in_first);
+    }
+    if first < last {
+        if let Some(days) = partial.get_mut(cells + last) {
+            *days += i64::from(in_last);
+        }
+        if let Some(more) = change.get_mut(cells + first + 1) {
+            *more += 1;
+        }
+        if let Some(fewer) = change.get_mut(cells + last) {
+            *fewer -= 1;
+        }
+    }
+}
+
+/// The days of each period, of marks that begin with its first.
+pub(crate) fn sums<'a>(
+    boundaries: &Boundaries,
+    partial: impl Iterator<Item = &'a i64>,
+    change: impl Iterator<Item = &'a i64>,
+) -> Vec<i64> {
+    let mut covering = 0;
+    partial
+        .zip(change)
+        .zip(boundaries.lengths())
+        .map(|((partial, change), length)| {
+            covering += change;
+            partial + covering * i64::from(length)
+        })
+        .collect()
 }
 
 /// Boundary days of periods, and the period of each day.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Boundaries {
+pub(crate) struct Boundaries {
     days: Vec<i32>,
     first: i32,
     last: i32,
@@ -571,7 +586,7 @@ struct Boundaries {
 }
 
 /// The days of a spell inside the periods; `first` and `last` are numbers of periods.
-struct Clipped {
+pub(crate) struct Clipped {
     first: usize,
     in_first: u32,
     last: usize,
@@ -582,7 +597,7 @@ struct Clipped {
 const MOST_DAYS: u32 = 1 << 16;
 
 impl Boundaries {
-    fn new(days: &[i32]) -> Result<Self> {
+    pub(crate) fn new(days: &[i32]) -> Result<Self> {
         let (Some(first), Some(last)) = (days.first().copied(), days.last().copied()) else {
             return exec_err!("periods need at least two boundary days");
         };
@@ -605,8 +620,24 @@ impl Boundaries {
         })
     }
 
-    fn periods(&self) -> usize {
+    pub(crate) fn periods(&self) -> usize {
         self.days.len() - 1
+    }
+
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.days.capacity() * size_of::<i32>() + self.period.capacity() * size_of::<u16>()
+    }
+
+    /// The first day of each period, and the day after the last.
+    pub(crate) fn days(&self) -> &[i32] {
+        &self.days
+    }
+
+    /// The part of some days that lies within the boundaries, if there is one.
+    #[inline]
+    pub(crate) fn within(&self, from: i32, free_from: i32) -> Option<(i32, i32)> {
+        let (from, free_from) = (from.max(self.first), free_from.min(self.last));
+        (from < free_from).then_some((from, free_from))
     }
 
     fn lengths(&self) -> impl Iterator<Item = u32> {
@@ -623,11 +654,8 @@ impl Boundaries {
     }
 
     #[inline]
-    fn clip(&self, from: i32, free_from: i32) -> Option<Clipped> {
-        let (from, free_from) = (from.max(self.first), free_from.min(self.last));
-        if from >= free_from {
-            return None;
-        }
+    pub(crate) fn clip(&self, from: i32, free_from: i32) -> Option<Clipped> {
+        let (from, free_from) = self.within(from, free_from)?;
         let (first, last) = (self.period_of(from), self.period_of(free_from - 1));
         let in_first = match self.days.get(first + 1) {
             Some(next) => free_from.min(*next).abs_diff(from),

@@ -10,6 +10,7 @@
 mod age;
 mod aggregate;
 mod calendar;
+mod care_days;
 mod cell;
 mod cells;
 mod codes;
@@ -61,6 +62,7 @@ pub fn aggregate_functions() -> Vec<AggregateUDF> {
     [
         person_set::aggregates(),
         person_time::aggregates(),
+        care_days::aggregates(),
         day_histogram::aggregates(),
         distinct_cube::aggregates(),
         sum_exact::aggregates(),

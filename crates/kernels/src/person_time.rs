@@ -581,22 +581,41 @@ impl PersonDays {
         if args.is_distinct {
             return plan_err!("person_days cannot be DISTINCT: every spell counts");
         }
-        let nothing = RecordBatch::new_empty(Arc::new(Schema::empty()));
-        let constant = args
-            .exprs
-            .last()
-            .and_then(|boundaries| boundaries.evaluate(&nothing).ok());
-        let Some(ColumnarValue::Scalar(ScalarValue::List(list))) = constant else {
-            return plan_err!(
-                "the boundaries of person_days must be a constant list of dates, such as \
-                 generate_series(DATE '2024-01-01', DATE '2025-01-01', INTERVAL '1 month')"
-            );
-        };
-        let days = list.values().as_primitive_opt::<Date32Type>();
-        match days {
-            Some(days) if days.null_count() == 0 => Periods::new(days.values()),
-            _ => plan_err!("the boundaries of person_days must be dates without nulls"),
+        Periods::new(&boundary_days("person_days", args)?)
+    }
+}
+
+/// The boundary days of a call of `function`, from the constant that is its last argument.
+pub(crate) fn boundary_days(function: &str, args: &AccumulatorArgs<'_>) -> Result<Vec<i32>> {
+    let nothing = RecordBatch::new_empty(Arc::new(Schema::empty()));
+    let constant = args
+        .exprs
+        .last()
+        .and_then(|boundaries| boundaries.evaluate(&nothing).ok());
+    let Some(ColumnarValue::Scalar(ScalarValue::List(list))) = constant else {
+        return plan_err!(
+            "the boundaries of {function} must be a constant list of dates, such as \
+             generate_series(DATE '2024-01-01', DATE '2025-01-01', INTERVAL '1 month')"
+        );
+    };
+    listed_days(function, &list)
+}
+
+/// The boundary days in the constant of a call.
+pub(crate) fn listed_days(function: &str, list: &ListArray) -> Result<Vec<i32>> {
+    match list.values().as_primitive_opt::<Date32Type>() {
+        Some(days) if days.null_count() == 0 => Ok(days.values().to_vec()),
+        _ => plan_err!("the boundaries of {function} must be dates without nulls"),
+    }
+}
+
+/// Whether an argument is a list of dates.
+pub(crate) fn lists_days(given: &DataType) -> bool {
+    match given {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            *item.data_type() == DataType::Date32
         }
+        _ => false,
     }
 }
 
@@ -624,14 +643,8 @@ impl AggregateUDFImpl for PersonDays {
         if !InputType::Whole.accepts(weight) {
             return plan_err!("person_days takes a whole number as weight, not {weight}");
         }
-        match boundaries {
-            DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _)
-                if *item.data_type() == DataType::Date32 => {}
-            _ => {
-                return plan_err!(
-                    "person_days takes a list of dates as boundaries, not {boundaries}"
-                );
-            }
+        if !lists_days(boundaries) {
+            return plan_err!("person_days takes a list of dates as boundaries, not {boundaries}");
         }
         Ok(vec![
             DataType::Date32,

@@ -31,6 +31,67 @@ async fn states_do_not_depend_on_the_number_of_partitions() {
     assert_eq!(answers[0], answers[2]);
 }
 
+/// A spell for each visit, of persons that have many: one in eleven is open, one in thirteen has no
+/// person. Days of care by town and month, and the same counted day by day.
+const SPELLS: &str = "\
+    WITH spell AS (SELECT town, visit_on - CAST(row_no % 40 AS INT) AS first_day, \
+        CASE WHEN row_no % 11 > 0 THEN visit_on + CAST(row_no % 7 AS INT) END AS last_day, \
+        CASE WHEN row_no % 13 > 0 THEN decode(lpad(to_hex(minutes % 20), 32, '0'), 'hex') END AS pid, \
+        row_no FROM raw.visit)";
+
+const CARE_DAYS: &str = "counted AS (SELECT town, \
+        unnest(care_days(pid, first_day, last_day, generate_series(DATE '2023-12-01', \
+            DATE '2024-03-01', INTERVAL '1 month')) FILTER (WHERE row_no % 5 > 0)) AS m \
+        FROM spell GROUP BY town) \
+    SELECT town, m['period_start'] AS month, m['care_days'] AS days FROM counted \
+    WHERE m['care_days'] > 0 ORDER BY town, month";
+
+const DAY_BY_DAY: &str = "day AS (SELECT town, pid, unnest(generate_series(first_day, \
+        coalesce(last_day, DATE '2024-02-29'), INTERVAL '1 day')) AS day \
+        FROM spell WHERE row_no % 5 > 0 AND pid IS NOT NULL) \
+    SELECT town, CAST(date_trunc('month', day) AS DATE) AS month, count(DISTINCT (pid, day)) AS days \
+    FROM day WHERE day >= DATE '2023-12-01' AND day < DATE '2024-03-01' \
+    GROUP BY town, date_trunc('month', day) ORDER BY town, month";
+
+#[tokio::test]
+async fn days_of_care_are_those_counted_one_by_one_with_any_number_of_partitions() {
+    let warehouse = Warehouse::with_visits().await;
+    warehouse.land_visits(8, 202_401, 3_000).await;
+    for partitions in [1, 2, 7] {
+        let engine = Engine::open(warehouse.options().target_partitions(partitions))
+            .await
+            .unwrap();
+        let admin = session(&engine, Role::Admin).await;
+        let days = shown(&admin, &format!("{SPELLS}, {CARE_DAYS}"))
+            .await
+            .unwrap();
+        let counted = shown(&admin, &format!("{SPELLS}, {DAY_BY_DAY}"))
+            .await
+            .unwrap();
+        assert!(days.lines().count() > 17 * 3, "{days}");
+        assert_eq!(days, counted);
+    }
+}
+
+#[tokio::test]
+async fn days_of_care_of_nobody_are_null_and_grow_in_a_window() {
+    check(
+        "SELECT care_days(NULL, visit_on, NULL, [DATE '2024-01-01', DATE '2024-02-01']), \
+           care_days(client_pid, visit_on, NULL, [DATE '2024-01-01', DATE '2024-02-01']) \
+             FILTER (WHERE minutes < 0) \
+         FROM raw.visit",
+        " ",
+    )
+    .await;
+    check(
+        "SELECT min(n), max(n) FROM (SELECT care_days(decode(lpad('7', 32, '0'), 'hex'), \
+             visit_on, visit_on, [DATE '2024-01-01', DATE '2024-02-01']) \
+             OVER (ORDER BY row_no)[1]['care_days'] AS n FROM raw.visit) AS w",
+        "1 31",
+    )
+    .await;
+}
+
 /// One row, told as its columns.
 async fn check(sql: &str, expected: &str) {
     let warehouse = Warehouse::with_visits().await;
@@ -159,6 +220,19 @@ async fn what_would_give_a_wrong_number_is_refused() {
         (
             "SELECT histogram_mean(contributors(minutes, 1)) FROM raw.visit",
             ON_ROWS,
+        ),
+        (
+            "SELECT care_days(decode(lpad('7', 32, '0'), 'hex'), visit_on, visit_on - 1, \
+             [DATE '2024-01-01', DATE '2024-02-01']) FROM raw.visit",
+            ON_ROWS,
+        ),
+        (
+            "SELECT care_days(town, visit_on, visit_on, [DATE '2024-01-01']) FROM raw.visit",
+            "argument types `care_days(Utf8, Date32, Date32, List(Date32",
+        ),
+        (
+            "SELECT care_days(client_pid, visit_on, visit_on) FROM raw.visit",
+            "argument types `care_days(Binary, Date32, Date32)`",
         ),
     ] {
         let error = refused(&admin, sql).await;

@@ -587,7 +587,7 @@ impl MemberCodes {
 }
 
 /// All bits of a member, mixed.
-fn member_hash(member: u128) -> u64 {
+pub(crate) fn member_hash(member: u128) -> u64 {
     (member as u64 ^ (member >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 

@@ -46,6 +46,7 @@ use datafusion_common::{Result, exec_err};
 
 use self::fine::{Fine, RolledUp};
 use self::groups::{Group, MemberOrder, encoded, sets_of};
+pub(crate) use self::keys::member_hash;
 pub use self::keys::passing;
 use self::keys::{Codes, PairIndex};
 use crate::rollup::MemberNumbers;

@@ -1,0 +1,385 @@
+//! Cell numbers for combinations of codes: one look at a table for each row, however many columns.
+//!
+//! The codes of a row are digits of one number, its *place*: every column has a width, more than its
+//! highest code, and places are counted with them. Columns that are constant in the first rows (the
+//! delivery, the area) are the highest digits, so that rows that lie together have places that do.
+//! Places are looked up in pages of an array, made where a place is met; where places are too far
+//! apart for that, in a hash table. A code beyond its column's width widens the column, and the
+//! places of the known cells are counted anew. Cells are numbered in the order of their arrival. What
+//! may not live here: where codes come from (`keys.rs`), what is counted (`groups.rs`).
+
+use super::highest;
+
+/// Bits of a place that lie within a page.
+const PAGE_BITS: u32 = 12;
+const PAGE: usize = 1 << PAGE_BITS;
+/// There may be this many pages for places to fall into.
+const MOST_PAGES: u64 = 1 << 20;
+/// So many pages may be made without asking how full they are.
+const FREE_PAGES: usize = 256;
+/// Cells that a page has at least, in the mean.
+const LEAST_IN_PAGE: usize = PAGE / 64;
+/// No cell, and no page.
+const NONE: u32 = u32::MAX;
+
+/// Cells of rows, by the codes of their columns.
+#[derive(Debug)]
+pub(super) struct CellIndex {
+    /// The codes of each cell, column by column.
+    codes: Vec<Vec<u32>>,
+    cells: usize,
+    widths: Vec<u64>,
+    /// The columns, that of the lowest digit first.
+    order: Vec<usize>,
+    table: Table,
+    places: Vec<u64>,
+}
+
+/// Cells by place.
+#[derive(Debug)]
+enum Table {
+    Paged(Paged),
+    Hashed(Hashed),
+}
+
+impl CellIndex {
+    /// No cells yet, of so many columns.
+    pub(super) fn new(columns: usize) -> Self {
+        Self {
+            codes: vec![Vec::new(); columns],
+            cells: 0,
+            widths: vec![1; columns],
+            order: (0..columns).collect(),
+            table: Table::Paged(Paged::of(1)),
+            places: Vec::new(),
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.cells
+    }
+
+    /// The codes of a column, cell by cell.
+    pub(super) fn codes(&self, column: usize) -> &[u32] {
+        self.codes.get(column).map_or(&[], Vec::as_slice)
+    }
+
+    /// The cells of rows, written over `out`; false, and nothing is known of the rows, when there are
+    /// more combinations than can be counted.
+    ///
+    /// `columns` are the codes of the rows, as many columns as this index has, all of `rows` rows.
+    pub(super) fn cells(&mut self, columns: &[&[u32]], rows: usize, out: &mut Vec<u32>) -> bool {
+        out.clear();
+        if !self.fit(columns) {
+            return false;
+        }
+        let mut places = std::mem::take(&mut self.places);
+        self.count_places(columns, rows, &mut places);
+        out.reserve(rows);
+        match &mut self.table {
+            Table::Paged(table) => {
+                let mut page = (u64::MAX, 0);
+                for (row, place) in places.iter().enumerate() {
+                    let number = place >> PAGE_BITS;
+                    if number != page.0 {
+                        page = (number, table.page(number));
+                    }
+                    let Some(cell) = table.cell(page.1, *place) else {
+                        continue;
+                    };
+                    if *cell == NONE {
+                        *cell = self.cells as u32;
+                        self.cells += 1;
+                        put_codes(&mut self.codes, columns, row);
+                    }
+                    out.push(*cell);
+                }
+                if table.is_sparse(self.cells) {
+                    self.rebuild(false);
+                }
+            }
+            Table::Hashed(table) => {
+                for (row, place) in places.iter().enumerate() {
+                    let next = self.cells as u32;
+                    let cell = table.cell(*place, next);
+                    if cell == next {
+                        self.cells += 1;
+                        put_codes(&mut self.codes, columns, row);
+                    }
+                    out.push(cell);
+                }
+            }
+        }
+        self.places = places;
+        true
+    }
+
+    /// Makes room for the codes; false when there is none.
+    fn fit(&mut self, columns: &[&[u32]]) -> bool {
+        let mut widths = self.widths.clone();
+        for (width, codes) in widths.iter_mut().zip(columns) {
+            let needed = highest(codes).map_or(0, |code| u64::from(code) + 1);
+            if needed > *width {
+                // Room for some more, so that columns are not widened for every new code.
+                *width = needed + needed / 4;
+            }
+        }
+        if widths == self.widths && self.cells > 0 {
+            return true;
+        }
+        let places = widths
+            .iter()
+            .try_fold(1u64, |all, width| all.checked_mul(*width));
+        // One number stands for no place.
+        let Some(places) = places.filter(|places| *places < u64::MAX) else {
+            return false;
+        };
+        if self.cells == 0 {
+            self.order
+                .sort_by_key(|column| widths.get(*column) == Some(&1));
+        }
+        self.widths = widths;
+        self.rebuild(places.div_ceil(PAGE as u64) <= MOST_PAGES);
+        true
+    }
+
+    /// Makes the table anew from the known cells.
+    fn rebuild(&mut self, paged: bool) {
+        let mut known = Vec::new();
+        let codes: Vec<&[u32]> = self.codes.iter().map(Vec::as_slice).collect();
+        self.count_places(&codes, self.cells, &mut known);
+        let numbered = (0u32..).zip(&known);
+        if paged {
+            let places = self.widths.iter().product();
+            let mut table = Paged::of(places);
+            for (number, place) in numbered {
+                let page = table.page(place >> PAGE_BITS);
+                if let Some(cell) = table.cell(page, *place) {
+                    *cell = number;
+                }
+            }
+            if !table.is_sparse(self.cells) {
+                self.table = Table::Paged(table);
+                return;
+            }
+        }
+        let mut table = Hashed::with_room_for(known.len());
+        for (cell, place) in (0u32..).zip(&known) {
+            table.cell(*place, cell);
+        }
+        self.table = Table::Hashed(table);
+    }
+
+    /// The places of rows, written over `places`.
+    fn count_places(&self, columns: &[&[u32]], rows: usize, places: &mut Vec<u64>) {
+        places.clear();
+        places.resize(rows, 0);
+        let mut stride = 1u64;
+        for column in &self.order {
+            if let (Some(width), Some(codes)) = (self.widths.get(*column), columns.get(*column)) {
+                if *width > 1 {
+                    for (place, code) in places.iter_mut().zip(*codes) {
+                        *place += u64::from(*code) * stride;
+                    }
+                }
+                stride = stride.saturating_mul(*width);
+            }
+        }
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        let codes: usize = self.codes.iter().map(|codes| codes.capacity() * 4).sum();
+        codes
+            + match &self.table {
+                Table::Paged(table) => (table.pages.capacity() + table.cells.capacity()) * 4,
+                Table::Hashed(table) => table.slots.capacity() * size_of::<(u64, u32)>(),
+            }
+    }
+}
+
+/// Cells by place, where places lie together: pages are made where a place is met.
+#[derive(Debug)]
+struct Paged {
+    /// By number of a page, which of those made it is.
+    pages: Vec<u32>,
+    /// The pages that were made, one after the other.
+    cells: Vec<u32>,
+}
+
+impl Paged {
+    /// For so many places.
+    fn of(places: u64) -> Self {
+        Self {
+            pages: vec![NONE; places.div_ceil(PAGE as u64) as usize],
+            cells: Vec::new(),
+        }
+    }
+
+    /// Where a page begins among the cells. It is made when it is not there.
+    fn page(&mut self, number: u64) -> usize {
+        let Some(page) = self.pages.get_mut(number as usize) else {
+            return 0;
+        };
+        if *page == NONE {
+            *page = (self.cells.len() / PAGE) as u32;
+            self.cells.resize(self.cells.len() + PAGE, NONE);
+        }
+        *page as usize * PAGE
+    }
+
+    /// The cell of a place in the page that begins there.
+    #[inline]
+    fn cell(&mut self, page: usize, place: u64) -> Option<&mut u32> {
+        self.cells.get_mut(page + (place as usize & (PAGE - 1)))
+    }
+
+    /// Whether pages are so empty that a hash table takes less.
+    fn is_sparse(&self, cells: usize) -> bool {
+        let pages = self.cells.len() / PAGE;
+        pages > FREE_PAGES && cells < pages * LEAST_IN_PAGE
+    }
+}
+
+fn put_codes(known: &mut [Vec<u32>], columns: &[&[u32]], row: usize) {
+    for (known, codes) in known.iter_mut().zip(columns) {
+        known.push(codes.get(row).copied().unwrap_or_default());
+    }
+}
+
+/// Cells by place, where places are far apart: open addressing, half empty at least.
+#[derive(Debug)]
+struct Hashed {
+    slots: Vec<(u64, u32)>,
+    taken: usize,
+    shift: u32,
+}
+
+impl Hashed {
+    fn with_room_for(cells: usize) -> Self {
+        let slots = (cells * 4).next_power_of_two().max(1 << 10);
+        Self {
+            slots: vec![(u64::MAX, NONE); slots],
+            taken: 0,
+            shift: u64::BITS - slots.trailing_zeros(),
+        }
+    }
+
+    /// The cell of a place; it is `next` when the place was not known.
+    #[inline]
+    fn cell(&mut self, place: u64, next: u32) -> u32 {
+        let mut slot = (place.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize;
+        loop {
+            let Some((known, cell)) = self.slots.get_mut(slot) else {
+                slot = 0;
+                continue;
+            };
+            if *known == place {
+                return *cell;
+            }
+            if *cell == NONE {
+                *known = place;
+                *cell = next;
+                self.taken += 1;
+                if self.taken * 2 > self.slots.len() {
+                    self.enlarge();
+                }
+                return next;
+            }
+            slot += 1;
+        }
+    }
+
+    #[cold]
+    fn enlarge(&mut self) {
+        let mut larger = Self::with_room_for(self.taken);
+        for (place, cell) in self.slots.iter().filter(|(_, cell)| *cell != NONE) {
+            larger.cell(*place, *cell);
+        }
+        *self = larger;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::testing::numbers;
+
+    /// Rows of codes below the bounds, and the cells that a map gives them.
+    fn checked(bounds: &[u64], batches: &[usize]) -> CellIndex {
+        let mut index = CellIndex::new(bounds.len());
+        let mut known: BTreeMap<Vec<u32>, u32> = BTreeMap::new();
+        let mut draws = numbers(bounds.len() * batches.iter().sum::<usize>(), u64::MAX);
+        let mut out = Vec::new();
+        for rows in batches {
+            let columns: Vec<Vec<u32>> = bounds
+                .iter()
+                .map(|bound| {
+                    let codes = draws.by_ref().take(*rows);
+                    codes.map(|draw| (draw % bound) as u32).collect()
+                })
+                .collect();
+            let columns: Vec<&[u32]> = columns.iter().map(Vec::as_slice).collect();
+            assert!(index.cells(&columns, *rows, &mut out));
+            assert_eq!(out.len(), *rows);
+            for row in 0..*rows {
+                let codes: Vec<u32> = columns.iter().map(|codes| codes[row]).collect();
+                let next = known.len() as u32;
+                assert_eq!(*known.entry(codes).or_insert(next), out[row]);
+            }
+        }
+        assert_eq!(index.len(), known.len());
+        for (codes, cell) in known {
+            for (column, code) in codes.iter().enumerate() {
+                assert_eq!(index.codes(column)[cell as usize], *code);
+            }
+        }
+        index
+    }
+
+    #[test]
+    fn rows_of_the_same_codes_have_the_same_cell() {
+        for (bounds, paged) in [
+            (vec![1], true),
+            (vec![5], true),
+            (vec![30, 36, 3, 20], true),
+            (vec![300, 36, 3, 20], true),
+            (vec![7, 1, 100_000, 100_000], false),
+            (vec![1 << 30, 1 << 30], false),
+            (vec![400, 400, 300], false),
+        ] {
+            for batches in [vec![10_000], vec![1, 0, 10, 1_000, 20_000], vec![0]] {
+                let index = checked(&bounds, &batches);
+                if batches.iter().sum::<usize>() > 0 {
+                    let is_paged = matches!(index.table, Table::Paged(_));
+                    assert_eq!(is_paged, paged, "{bounds:?}");
+                }
+                assert!(index.heap_bytes() > 0);
+            }
+        }
+    }
+
+    #[test]
+    fn columns_that_are_constant_at_first_are_the_highest_digits() {
+        let mut index = CellIndex::new(3);
+        let mut out = Vec::new();
+        assert!(index.cells(&[&[0, 0, 0], &[0, 1, 2], &[0, 1, 0]], 3, &mut out));
+        assert_eq!(index.order, [1, 2, 0]);
+        assert!(index.cells(&[&[1, 0], &[0, 1], &[0, 1]], 2, &mut out));
+        assert_eq!(out, [3, 1]);
+    }
+
+    #[test]
+    fn more_combinations_than_can_be_counted_are_refused() {
+        let mut index = CellIndex::new(3);
+        let mut out = Vec::new();
+        assert!(index.cells(&[&[1], &[2], &[3]], 1, &mut out));
+        let far = [u32::MAX - 1];
+        assert!(!index.cells(&[&far, &far, &far], 1, &mut out));
+        assert!(out.is_empty());
+        assert!(index.cells(&[&[1], &[2], &[3]], 1, &mut out));
+        assert_eq!((out.as_slice(), index.len()), ([0].as_slice(), 1));
+    }
+}
