@@ -74,6 +74,21 @@ class Ours:
             raise Failed(f"{' '.join(arguments[:3])} gave {done.returncode}: {errors.strip() or output}"[:2000])
         return output, json.loads(measured.read_text(encoding="utf-8"))
 
+    def store(self, works):
+        """Has `calc` store the relations that it keeps for itself, and gives what each cost when it was stored."""
+        kept = self.lake.folder / "facts.json"
+        known = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+        ids = sorted({id_ for work in works for id_ in self.ids(work)})
+        if ids:
+            output, _ = self.spawn("calc", "--full", "--json", *ids)
+            for fact in json.loads(output)["facts"]:
+                if fact["gave_way"]:
+                    raise Failed(f"{fact['relation']} was not stored: {fact['gave_way']}")
+                if fact["stored"]:
+                    known[fact["relation"]] = {"rows": fact["rows"], "seconds": fact["seconds"]}
+            kept.write_text(json.dumps(known, indent=1), encoding="utf-8")
+        return known
+
     def run(self, work, answer):
         """Computes the work; gives seconds and peak memory, and leaves the answer in the file."""
         found = {"scan": None, "seconds": 0.0, "cpu": 0.0, "peak_mib": 0.0}

@@ -140,6 +140,7 @@ def measure(asked, lake, made, works, rounds):
         "load": [],
         "differences": {},
         "failures": {},
+        "facts": ours.store(works) if "ours" in taking_part else {},
     }
     for round_ in range(rounds):
         results["load"].append([round(value, 2) for value in os.getloadavg()])
@@ -387,6 +388,10 @@ def page(results):
         f" {TITLES[engine]} gave up on {name}." for name, found in results["failures"].items() for engine in found
     )
     tables = [[f"`{name}`", spaced(found["rows"]), found["files"]] for name, found in made["tables"].items()]
+    stored = ", ".join(
+        f"`{name}` {spaced(fact['rows'])} rows in {number(fact['seconds'])} s" for name, fact in results["facts"].items()
+    )
+    stored = f"\nStored once before, for calculation, and not part of the seconds: {stored}.\n" if stored else ""
     versions = ", ".join(results["versions"][engine] for engine in ("ours", *PEERS) if engine in results["versions"])
     alone = "\n".join(
         f"* {name}: {', '.join(components)}"
@@ -407,7 +412,7 @@ Written by `benches/peers/run.py`; do not edit. [What is measured, and how](../.
 * Care events: {spaced(made['rows'])} rows, {spaced(made['persons'])} persons, {megabytes:.0f} MB of Parquet
 
 {markdown(["table", "rows", "files"], tables)}
-
+{stored}
 Median seconds of {len(results['load'])} rounds over the same Parquet files, warm. All answers agreed: whole numbers
 exactly, others to 1e-9.{gave_up} *Scan* is what `calc` spends on components in shared scans, *whole* is
 all of it: components, values of every area and period, protection and the commit; SQL is a fresh

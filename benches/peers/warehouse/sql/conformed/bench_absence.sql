@@ -1,7 +1,9 @@
 -- grain: one row per absence within a month
 -- key: county_code, absence_no
+-- stored: started_on, unit_code
 SELECT
     s.county_code,
+    s.period,
     s.delivery_id,
     s.absence_no,
     s.unit_code,
