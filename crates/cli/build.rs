@@ -14,7 +14,8 @@ fn main() -> io::Result<()> {
         .canonicalize()?;
     let mut files = Vec::new();
     for folder in FOLDERS {
-        println!("cargo::rerun-if-changed={}", root.join(folder).display());
+        // Relative: a build folder that several clones share must look into the clone at hand.
+        println!("cargo::rerun-if-changed=../../{folder}");
         gather(&root.join(folder), &mut files)?;
     }
     files.sort();
@@ -25,10 +26,10 @@ fn main() -> io::Result<()> {
             .map_err(io::Error::other)?
             .to_string_lossy()
             .replace('\\', "/");
+        let place = format!("/../../{name}");
         writeln!(
             list,
-            "    ({name:?}, include_bytes!({:?})),",
-            file.display().to_string()
+            "    ({name:?}, include_bytes!(concat!(env!(\"CARGO_MANIFEST_DIR\"), {place:?}))),",
         )
         .map_err(io::Error::other)?;
     }
