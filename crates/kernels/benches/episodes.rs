@@ -6,6 +6,9 @@
 //! `plain_sum` reads the same columns and adds them up, which no kernel can beat. `hand_written` is a
 //! loop for these days alone, without checks of order, codes or ends: a mark at the first day of a
 //! spell and one after the last, summed at the end; in any order spells are first put by person.
+//!
+//! `sql` is the aggregate `care_days` as the engine drives it, in batches, with pseudonyms: in one
+//! part, and in two parts that are merged from their states.
 
 #![expect(
     clippy::unwrap_used,
@@ -16,8 +19,17 @@
 mod support;
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::thread;
 
+use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, Date32Array, Int64Array, ListArray};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use datafusion_common::ScalarValue;
+use datafusion_expr::function::AccumulatorArgs;
+use datafusion_expr::simplify::SimplifyContext;
+use datafusion_expr::{AggregateUDF, EmitTo, Expr, GroupsAccumulator, col, lit};
+use tietopohja_kernels::aggregate_functions;
 use tietopohja_kernels::episodes::{
     CareDays, Episode, EpisodeRule, LastDay, OPEN, SortedSpells, Spells, concatenate, episodes,
 };
@@ -317,9 +329,163 @@ fn any_order(rows: usize, boundaries: &[i32]) {
     figures.measure("sort_and_episodes", || join(&order(black_box(&c)).spells()));
 }
 
+/// Columns as the engine gives them: pseudonyms, days, and the number of each row's group.
+struct Batches {
+    values: Vec<Vec<ArrayRef>>,
+    groups: Vec<Vec<usize>>,
+}
+
+impl Batches {
+    fn of(c: &Columns) -> Self {
+        const BATCH: usize = 8192;
+        // Few rows make two batches as well.
+        let batch = BATCH.min(c.person.len().div_ceil(2)).max(1);
+        let pseudonym = |person: u32| {
+            let low = u64::from(person + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            (u128::from(low) << 64 | u128::from(low ^ low >> 31)).to_le_bytes()
+        };
+        let whole: [ArrayRef; 3] = [
+            Arc::new(BinaryViewArray::from_iter_values(
+                c.person.iter().map(|person| pseudonym(*person)),
+            )),
+            Arc::new(Date32Array::from(c.start.clone())),
+            Arc::new(Date32Array::from_iter(
+                c.end.iter().map(|end| (*end != OPEN).then_some(*end)),
+            )),
+        ];
+        let rows = c.person.len();
+        let slices = |from: usize| {
+            let count = batch.min(rows - from);
+            whole
+                .iter()
+                .map(|column| column.slice(from, count))
+                .collect()
+        };
+        Self {
+            values: (0..rows).step_by(batch).map(slices).collect(),
+            groups: c
+                .code
+                .chunks(batch)
+                .map(|codes| codes.iter().map(|code| *code as usize).collect())
+                .collect(),
+        }
+    }
+
+    fn taken_in(
+        &self,
+        function: &AggregateUDF,
+        from: usize,
+        to: usize,
+    ) -> Box<dyn GroupsAccumulator> {
+        let mut days = accumulator(function);
+        for (values, groups) in self.values[from..to].iter().zip(&self.groups[from..to]) {
+            days.update_batch(values, groups, None, CODES).unwrap();
+        }
+        days
+    }
+}
+
+/// The function with its boundaries, as the optimiser leaves it.
+fn care_days_of(boundaries: &[i32]) -> Arc<AggregateUDF> {
+    let function = aggregate_functions()
+        .into_iter()
+        .find(|function| function.name() == "care_days")
+        .unwrap();
+    let list = ListArray::new(
+        Arc::new(Field::new_list_field(DataType::Date32, true)),
+        OffsetBuffer::from_lengths([boundaries.len()]),
+        Arc::new(Date32Array::from(boundaries.to_vec())),
+        None,
+    );
+    let boundaries = lit(ScalarValue::List(Arc::new(list)));
+    let call = function.call(vec![col("person"), col("first"), col("last"), boundaries]);
+    let Expr::AggregateFunction(call) = call else {
+        unreachable!("a call of an aggregate")
+    };
+    let simplify = function.simplify().unwrap();
+    match simplify(call, &SimplifyContext::default()).unwrap() {
+        Expr::AggregateFunction(call) => call.func,
+        _ => unreachable!("still a call"),
+    }
+}
+
+fn accumulator(function: &AggregateUDF) -> Box<dyn GroupsAccumulator> {
+    let result = function.return_type(&[]).unwrap();
+    let args = AccumulatorArgs {
+        return_field: Arc::new(Field::new("days", result, true)),
+        schema: &Schema::empty(),
+        ignore_nulls: false,
+        order_bys: &[],
+        is_reversed: false,
+        name: "days",
+        is_distinct: false,
+        exprs: &[],
+        expr_fields: &[],
+    };
+    function.create_groups_accumulator(args).unwrap()
+}
+
+/// Days by group and month; months of a group without spells are zero.
+fn listed(mut days: Box<dyn GroupsAccumulator>) -> Vec<i64> {
+    let lists = days.evaluate(EmitTo::All).unwrap();
+    let lists = lists.as_list::<i32>();
+    let mut table = Vec::with_capacity(CODES * MONTHS);
+    for group in 0..lists.len() {
+        if lists.is_null(group) {
+            table.extend([0; MONTHS]);
+            continue;
+        }
+        let list = lists.value(group);
+        let days: &Int64Array = list.as_struct().column(1).as_primitive::<Int64Type>();
+        table.extend(days.values());
+    }
+    table
+}
+
+fn in_sql(rows: usize, boundaries: &[i32]) {
+    let c = columns(rows, false);
+    let function = care_days_of(boundaries);
+    let batches = Batches::of(&c);
+    let count = batches.values.len();
+    let one_part = || listed(batches.taken_in(&function, 0, count));
+    let two_parts = || {
+        let state = |from, to| {
+            let mut part = batches.taken_in(&function, from, to);
+            part.state(EmitTo::All).unwrap()
+        };
+        let states = thread::scope(|scope| {
+            let first = scope.spawn(|| state(0, count / 2));
+            [state(count / 2, count), first.join().unwrap()]
+        });
+        let half = |from: usize, to: usize| {
+            let mut days = accumulator(&function);
+            let places: Vec<usize> = (0..to - from).collect();
+            for state in &states {
+                let state = [state[0].slice(from, to - from)];
+                days.merge_batch(&state, &places, to - from).unwrap();
+            }
+            listed(days)
+        };
+        thread::scope(|scope| {
+            let second = scope.spawn(|| half(CODES / 2, CODES));
+            let mut table = half(0, CODES / 2);
+            table.extend(second.join().unwrap());
+            table
+        })
+    };
+    let expected = hand_written(by_person(&c).into_iter(), boundaries);
+    assert_eq!(one_part(), expected[..CODES * MONTHS]);
+    assert_eq!(two_parts(), expected[..CODES * MONTHS]);
+    let mut figures = Figures::new("episodes/sql", rows);
+    figures.measure("plain_sum", || plain_sum(black_box(&c)));
+    figures.measure("sql", one_part);
+    figures.measure("sql_two_parts", two_parts);
+}
+
 fn main() {
     let rows = rows(MEASURED);
     let boundaries = months();
     sorted(rows, &boundaries);
     any_order(rows, &boundaries);
+    in_sql(rows, &boundaries);
 }
