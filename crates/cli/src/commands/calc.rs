@@ -78,12 +78,26 @@ fn passed(scan: &ScanReport) -> String {
     }
 }
 
+/// How much of it, when that is not all.
+fn slices(scan: &ScanReport) -> String {
+    match scan.slices {
+        Some(slices) if slices.read < slices.of => {
+            format!(
+                " ({} of {} slices; the rest is kept)",
+                slices.read, slices.of
+            )
+        }
+        _ => String::new(),
+    }
+}
+
 fn scans_text(scans: &[ScanReport], alone: &[AloneReport]) -> String {
     let mut text = String::new();
     for scan in scans {
         text.push_str(&format!(
-            "one pass over {}: {} components, {} groupings, {} expressions\n",
+            "one pass over {}{}: {} components, {} groupings, {} expressions\n",
             passed(scan),
+            slices(scan),
             scan.components.len(),
             scan.groupings,
             scan.expressions
@@ -229,8 +243,9 @@ pub(crate) fn report_text(report: &CalcReport) -> Result<String, Failure> {
     }
     for scan in &report.scans {
         text.push_str(&format!(
-            "one pass over {} for {} components: {:.2} s{}\n",
+            "one pass over {}{} for {} components: {:.2} s{}\n",
             passed(scan),
+            slices(scan),
             scan.components.len(),
             scan.seconds,
             if scan.gave_way.is_some() {

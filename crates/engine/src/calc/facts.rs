@@ -348,9 +348,8 @@ impl Engine {
         }
         let plain = lake.provider(&fact, Some(version)).await.map_err(unread)?;
         let coded = lake.coded_provider(&fact, version).await.map_err(unread)?;
-        let whole = |table: &Arc<dyn TableProvider>| {
-            as_relation(name, &columns, Arc::clone(table), None)
-        };
+        let whole =
+            |table: &Arc<dyn TableProvider>| as_relation(name, &columns, Arc::clone(table), None);
         resolver.put_instead(name.clone(), whole(&plain)?);
         resolver.put_coded(name.clone(), whole(&coded)?);
         resolver.pin(fact.clone(), version);
