@@ -19,13 +19,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
-use arrow::compute::filter_record_batch;
+use arrow::compute::filter;
 use arrow::datatypes::{DataType, Int32Type};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
-use futures::TryStreamExt;
 use serde::Serialize;
 use tietopohja_indicators::{Compiled, ComponentSql};
-use tietopohja_lake::{StoredSlice, TableSlices};
+use tietopohja_lake::{Slice, StoredSlice, TableSlices};
 
 use super::facts::{Fact, Key};
 use super::fingerprint;
@@ -34,7 +33,7 @@ use crate::catalog::Resolver;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::model::reads_of;
-use crate::plain::{conform, plain_schema, to_type};
+use crate::plain::{conform, plain_schema, plain_type, to_type};
 use crate::tables::{INDICATOR_NO, table};
 
 /// Raised when what is recorded would mean something else.
@@ -91,6 +90,8 @@ pub(crate) struct Kept {
     facts: BTreeMap<String, Fact>,
     /// The slice of each delivery.
     deliveries: HashMap<String, Key>,
+    /// The version of `component.cell` that holds them.
+    version: i64,
     /// By indicator and component, where something is kept.
     keeps: BTreeMap<String, BTreeMap<String, Keep>>,
 }
@@ -265,6 +266,54 @@ impl Kept {
         Ok(answers.collect())
     }
 
+    /// Takes the cells of a batch that are kept.
+    fn take(
+        &self,
+        batch: &RecordBatch,
+        keeps: &BTreeMap<String, Keep>,
+        columns: &[&str],
+        cells: &mut BTreeMap<String, Vec<RecordBatch>>,
+        memory: &MemoryReservation,
+    ) -> Result<()> {
+        let failed = |error| EngineError::internal_because("cells that are kept", error);
+        let lacks = |name: &str| EngineError::internal(format!("stored cells lack `{name}`"));
+        let column = |name: &str| batch.column_by_name(name).ok_or_else(|| lacks(name));
+        let components = to_type(column("component")?, &DataType::Utf8)?;
+        let components: &StringArray = components.as_string::<i32>();
+        for (component, keep) in keeps {
+            let own: Vec<bool> = components
+                .iter()
+                .map(|name| name == Some(component))
+                .collect();
+            if !own.contains(&true) {
+                continue;
+            }
+            let is_known = self.each_slice(batch, |slice| slice.is_some())?;
+            if own.iter().zip(is_known).any(|(own, known)| *own && !known) {
+                return Err(EngineError::internal(
+                    "a stored cell is of a delivery that the ledger does not know",
+                ));
+            }
+            let stays = |slice: Option<&Key>| slice.is_some_and(|key| keep.kept.contains(key));
+            let stays = self.each_slice(batch, stays)?;
+            let stays = own.iter().zip(stays).map(|(own, stays)| *own && stays);
+            let stays = BooleanArray::from(stays.collect::<Vec<_>>());
+            if stays.true_count() == 0 {
+                continue;
+            }
+            let kept = columns.iter().map(|name| {
+                let rows = filter(column(name)?, &stays).map_err(failed)?;
+                let rows = to_type(&rows, &plain_type(rows.data_type()))?;
+                Ok((*name, rows, true))
+            });
+            let kept = kept.collect::<Result<Vec<_>>>()?;
+            let kept = RecordBatch::try_from_iter_with_nullable(kept).map_err(failed)?;
+            memory.try_grow(kept.get_array_memory_size())?;
+            cells.entry(component.clone()).or_default().push(kept);
+        }
+        Ok(())
+    }
+
     /// The batches that a component is: cells that are kept, and those of its pass. The sets of
     /// persons are in both, as they are stored.
     ///
@@ -334,6 +383,7 @@ impl Engine {
         let Some(cells) = cells else {
             return Ok(kept);
         };
+        kept.version = cells.version;
         for (id, compiled, record) in stale {
             let Some(recorded) = record.and_then(Record::parsed) else {
                 continue;
@@ -395,78 +445,45 @@ impl Engine {
         Ok(found)
     }
 
-    /// Reads the cells of an indicator that are kept.
+    /// Reads the cells of an indicator that are kept; `None` when nothing of it is.
     ///
     /// # Errors
     /// When they cannot be read, do not fit in memory, or one is of a delivery that the ledger does
     /// not know.
     pub(crate) async fn kept_cells(
         &self,
-        resolver: &Arc<Resolver>,
         kept: &Kept,
         (id, number): (&str, i32),
         breakdowns: &[String],
-    ) -> Result<KeptCells> {
-        let pool = &resolver.inner_state().runtime_env().memory_pool.clone();
+    ) -> Result<Option<KeptCells>> {
+        let Some(keeps) = kept.keeps.get(id) else {
+            return Ok(None);
+        };
+        let pool = &self.warehouse.template.runtime_env().memory_pool;
         let memory = MemoryConsumer::new("kept cells").register(pool);
         let mut cells: BTreeMap<String, Vec<RecordBatch>> = BTreeMap::new();
-        let Some(keeps) = kept.keeps.get(id) else {
-            return Ok(KeptCells {
-                cells,
-                _memory: memory,
-            });
-        };
-        let quoted = |name: &String| format!("'{}'", name.replace('\'', "''"));
-        let names: Vec<String> = keeps.keys().map(quoted).collect();
-        let sql = format!(
-            "SELECT component, {} FROM component.cell WHERE {INDICATOR_NO} = {number} AND component IN ({})",
-            columns_of(breakdowns).join(", "),
-            names.join(", ")
-        );
-        let failed = |error| EngineError::internal_because("cells that are kept", error);
-        let mut stream = self.stream(resolver, &sql).await?;
-        let plain = plain_schema(&stream.schema());
-        let places: Vec<usize> = (1..plain.fields().len()).collect();
-        while let Some(batch) = stream.try_next().await? {
-            let components = batch
-                .columns()
-                .first()
-                .map(|names| to_type(names, &DataType::Utf8));
-            let components = components
-                .unwrap_or_else(|| Err(EngineError::internal("cells without a component")))?;
-            let components: &StringArray = components.as_string::<i32>();
-            for (component, keep) in keeps {
-                let own: Vec<bool> = components
-                    .iter()
-                    .map(|name| name == Some(component))
-                    .collect();
-                if !own.contains(&true) {
-                    continue;
-                }
-                let is_known = kept.each_slice(&batch, |slice| slice.is_some())?;
-                if own.iter().zip(is_known).any(|(own, known)| *own && !known) {
-                    return Err(EngineError::internal(
-                        "a stored cell is of a delivery that the ledger does not know",
-                    ));
-                }
-                let stays = kept.each_slice(&batch, |slice| {
-                    slice.is_some_and(|key| keep.kept.contains(key))
-                })?;
-                let chosen: BooleanArray =
-                    own.iter().zip(stays).map(|(a, b)| Some(*a && b)).collect();
-                let rows = filter_record_batch(&batch, &chosen).map_err(failed)?;
-                if rows.num_rows() == 0 {
-                    continue;
-                }
-                let rows = conform(&rows, &plain)?.project(&places).map_err(failed)?;
-                memory.try_grow(rows.get_array_memory_size())?;
-                cells.entry(component.clone()).or_default().push(rows);
+        let name = table("component", "cell")?;
+        let columns = columns_of(breakdowns);
+        let mut wanted = columns.clone();
+        wanted.push("component");
+        let slice = Slice::new(&[(INDICATOR_NO, number)]);
+        // Planning a query for one file would cost more than its rows.
+        let mut went = Ok(());
+        let mut each = |batch: &RecordBatch| {
+            if went.is_ok() {
+                went = kept.take(batch, keeps, &columns, &mut cells, &memory);
             }
-        }
-        Ok(KeptCells {
+        };
+        let lake = &self.options.lake;
+        let read = lake.read_at(&name, kept.version, &slice, &wanted, &mut each);
+        read.await.map_err(|error| {
+            EngineError::lake(format!("the table `{name}` could not be read"), error)
+        })?;
+        went?;
+        Ok(Some(KeptCells {
             cells,
             _memory: memory,
-        })
+        }))
     }
 }
 

@@ -615,7 +615,7 @@ impl Engine {
     ) -> Result<Computed> {
         let breakdowns = run.catalogue.breakdowns();
         let resolver = run.resolver.fork();
-        let mut kept = self.kept_for(&resolver, indicator, job, breakdowns).await;
+        let mut kept = self.kept_for(indicator, job, breakdowns).await;
         let mut components = Vec::new();
         let mut cells = BTreeMap::new();
         let mut kept_rows = 0;
@@ -693,19 +693,16 @@ impl Engine {
     /// had.
     async fn kept_for(
         &self,
-        resolver: &Arc<Resolver>,
         indicator: &Indicator,
         job: &Job,
         breakdowns: &[String],
     ) -> Option<KeptCells> {
         let of = (job.id.as_str(), indicator.number());
-        match Box::pin(self.kept_cells(resolver, &job.kept, of, breakdowns)).await {
-            Ok(kept) => Some(kept),
-            Err(error) => {
-                not_kept(&job.id, &error);
-                None
-            }
-        }
+        let kept = Box::pin(self.kept_cells(&job.kept, of, breakdowns)).await;
+        kept.unwrap_or_else(|error| {
+            not_kept(&job.id, &error);
+            None
+        })
     }
 
     /// Stores rows of an indicator, to become visible with the run.
