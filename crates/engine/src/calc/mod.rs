@@ -40,7 +40,7 @@ pub(crate) mod run_parts {
 pub struct CalcRequest {
     /// Indicators by id; none means all.
     pub ids: Vec<String>,
-    /// Compute also what has not changed.
+    /// Compute also what has not changed, and keep no cells.
     pub full: bool,
     /// Compute each component by a query of its own instead of sharing scans, from the views instead
     /// of what is stored of them, and values by their query: slower, with the same numbers. For
