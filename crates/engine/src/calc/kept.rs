@@ -26,7 +26,7 @@ use serde::Serialize;
 use tietopohja_indicators::{Compiled, ComponentSql};
 use tietopohja_lake::{Slice, StoredSlice, TableSlices};
 
-use super::facts::{Fact, Key};
+use super::facts::{Fact, Key, Wanted};
 use super::fingerprint;
 use super::scan::{PreparedCells, SharedScan};
 use crate::catalog::Resolver;
@@ -148,13 +148,13 @@ fn word_of((county, year): Key) -> String {
 
 /// Which cells of a component are kept, when its slices had these marks; `None` when it is as well
 /// computed whole.
-fn keep_of(fact: &Fact, marks: &BTreeMap<String, String>) -> Option<Keep> {
+fn keep_of(slices: &BTreeMap<Key, Wanted>, marks: &BTreeMap<String, String>) -> Option<Keep> {
     let mut keep = Keep {
         kept: Slices::new(),
         read: Slices::new(),
     };
     let (mut rows, mut to_read) = (0u64, 0u64);
-    for (key, slice) in &fact.slices {
+    for (key, slice) in slices {
         rows += slice.rows;
         if marks.get(&word_of(*key)) == Some(&slice.mark) {
             keep.kept.insert(*key);
@@ -402,7 +402,7 @@ impl Engine {
                 let table = component.row.as_ref().ok().map(|row| &row.table);
                 let known = table.and_then(|table| {
                     let fact = kept.facts.get(table)?;
-                    keep_of(fact, recorded.marks.get(table)?)
+                    keep_of(&fact.slices, recorded.marks.get(table)?)
                 });
                 if let Some(keep) = known {
                     keeps.insert(component.name.clone(), keep);
@@ -493,4 +493,59 @@ fn columns_of(breakdowns: &[String]) -> Vec<&str> {
     columns.extend(breakdowns.iter().map(String::as_str));
     columns.extend(["age", "delivery_id", "n", "persons", "hist", "x"]);
     columns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_with_another_mark_are_read_unless_they_hold_most_rows() {
+        // Year, rows, mark as it is, mark as it was; which years are read, or that all are.
+        let (a, b) = (Some("a"), Some("b"));
+        type Case<'a> = (
+            &'a [(i32, u64, &'a str, Option<&'a str>)],
+            Option<&'a [i32]>,
+        );
+        let cases: [Case<'_>; 7] = [
+            (&[(2_023, 9, "a", a), (2_024, 9, "b", b)], Some(&[])),
+            (&[(2_023, 9, "a", a), (2_024, 9, "b", a)], Some(&[2_024])),
+            (&[(2_023, 9, "a", a), (2_024, 9, "b", None)], Some(&[2_024])),
+            (&[(2_023, 9, "a", a), (2_024, 10, "b", a)], None),
+            (&[(2_023, 9, "a", None), (2_024, 9, "b", None)], None),
+            (&[(2_023, 0, "a", a), (2_024, 0, "b", a)], Some(&[2_024])),
+            (&[], Some(&[])),
+        ];
+        for (slices, wanted) in cases {
+            let is = slices.iter().map(|(year, rows, mark, _)| {
+                let mark = (*mark).to_owned();
+                ((7, *year), Wanted { mark, rows: *rows })
+            });
+            let was = slices
+                .iter()
+                .filter_map(|(year, _, _, mark)| Some((word_of((7, *year)), (*mark)?.to_owned())));
+            let keep = keep_of(&is.collect(), &was.collect());
+            let read = keep.as_ref().map(|keep| {
+                let read: Vec<i32> = keep.read.iter().map(|(_, year)| *year).collect();
+                assert_eq!(keep.kept.len() + keep.read.len(), slices.len());
+                read
+            });
+            assert_eq!(read.as_deref(), wanted, "{slices:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_record_keeps_nothing() {
+        let text = |text: &str| Some(text.to_owned());
+        let record = |files: Option<String>| Record {
+            digests: text(r#"{"numerator":"0a"}"#),
+            slices: text(r#"{"conformed.visit":{"07.2024":"0b"}}"#),
+            files,
+        };
+        assert!(record(text("[]")).parsed().is_some());
+        for files in [None, text(""), text("{}"), text("[1]"), text("[")] {
+            assert!(record(files.clone()).parsed().is_none(), "{files:?}");
+        }
+        assert!(Record::default().parsed().is_none());
+    }
 }
