@@ -38,7 +38,7 @@ pub mod status;
 
 pub use calc::{
     AloneReport, CalcProgress, CalcReport, CalcRequest, FactReport, IndicatorOutcome,
-    IndicatorResult, NoProgress, PlannedStep, ScanReport, StaleReason,
+    IndicatorResult, NoProgress, PlannedStep, ScanReport, SlicesRead, StaleReason,
 };
 pub use check::{CheckOutcome, CheckStatus, Mismatch};
 pub use engine::Engine;

@@ -172,6 +172,12 @@ pub(crate) fn calculation_schema() -> SchemaRef {
         long("value_rows"),
         long("suppressed"),
         float("seconds"),
+        // From what the cells of components were computed, as JSON; null where nothing of them can
+        // be kept: the digest of each component's query, the mark of each slice of the stored
+        // relations, the files that the cells lie in.
+        text("component_digests"),
+        text("component_slices"),
+        text("component_files"),
     ])
 }
 

@@ -89,6 +89,13 @@ impl StoredSlice {
             adds: Vec::new(),
         }
     }
+
+    /// The identities of its files, as [`SliceFiles::identities`](crate::SliceFiles::identities) will
+    /// tell them once they are committed.
+    pub fn identities(&self) -> impl Iterator<Item = &str> {
+        // New files have no list of deleted rows.
+        self.adds.iter().map(|add| add.path.as_str())
+    }
 }
 
 /// What a commit says about itself.

@@ -25,6 +25,9 @@ use crate::landing::Delivery;
 use crate::state::{TableFile, TableState};
 use crate::{Lake, LakeError, Slice, TableName};
 
+/// Rows of a batch that is read from a file.
+const READ_ROWS: usize = 8_192;
+
 /// One accepted revision of a delivery.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerRow {
@@ -343,6 +346,23 @@ impl Lake {
         self.read_files(name, &files, columns, each).await
     }
 
+    /// The same of a slice of a table at a version.
+    ///
+    /// # Errors
+    /// [`LakeError::NotFound`] when there is no such table or version; when a file cannot be read.
+    pub async fn read_at(
+        &self,
+        name: &TableName,
+        version: i64,
+        within: &Slice,
+        columns: &[&str],
+        each: &mut (dyn FnMut(&RecordBatch) + Send),
+    ) -> Result<(), LakeError> {
+        let state = self.state_at(name, Some(version)).await?;
+        let files: Vec<_> = state.files_between(within, None).cloned().collect();
+        self.read_files(name, &files, Some(columns), each).await
+    }
+
     /// Reads files of a table, batch by batch, with the named columns or all.
     pub(crate) async fn read_files(
         &self,
@@ -368,7 +388,8 @@ impl Lake {
                 .await
                 .map_err(LakeError::storage("read a data file"))?;
             let mut builder = ParquetRecordBatchReaderBuilder::try_new(bytes)
-                .map_err(LakeError::parquet("open a data file"))?;
+                .map_err(LakeError::parquet("open a data file"))?
+                .with_batch_size(READ_ROWS);
             if let Some(columns) = columns {
                 let mask =
                     ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());

@@ -70,11 +70,17 @@ impl Plan {
     }
 }
 
-/// What a pass goes over: a relation, or its spells month by month.
+/// A pass: over a relation, or its spells month by month, and how much of it when that is not all.
 fn passed(scan: &ScanReport) -> String {
-    match scan.spells {
-        true => format!("{} by month", scan.table),
-        false => scan.table.clone(),
+    let by_month = if scan.spells { " by month" } else { "" };
+    let over = format!("pass over {}{by_month}", scan.table);
+    match scan.slices {
+        Some(slices) if slices.read == 0 && slices.of > 0 => format!("no {over} (all is kept)"),
+        Some(slices) if slices.read < slices.of => format!(
+            "one {over} ({} of {} slices; the rest is kept)",
+            slices.read, slices.of
+        ),
+        _ => format!("one {over}"),
     }
 }
 
@@ -82,7 +88,7 @@ fn scans_text(scans: &[ScanReport], alone: &[AloneReport]) -> String {
     let mut text = String::new();
     for scan in scans {
         text.push_str(&format!(
-            "one pass over {}: {} components, {} groupings, {} expressions\n",
+            "{}: {} components, {} groupings, {} expressions\n",
             passed(scan),
             scan.components.len(),
             scan.groupings,
@@ -110,7 +116,7 @@ pub(crate) struct Calc {
     /// Indicators by id; none means all
     #[arg(value_name = "INDICATOR")]
     ids: Vec<String>,
-    /// Compute also what has not changed
+    /// Compute also what has not changed, and all of it anew
     #[arg(long)]
     full: bool,
     /// Compute each component by a query of its own: slower, with the same numbers
@@ -229,7 +235,7 @@ pub(crate) fn report_text(report: &CalcReport) -> Result<String, Failure> {
     }
     for scan in &report.scans {
         text.push_str(&format!(
-            "one pass over {} for {} components: {:.2} s{}\n",
+            "{} for {} components: {:.2} s{}\n",
             passed(scan),
             scan.components.len(),
             scan.seconds,

@@ -81,7 +81,7 @@ pub struct FactReport {
 }
 
 /// A slice: organiser and year.
-type Key = (i32, i32);
+pub(super) type Key = (i32, i32);
 
 /// The files of a raw table that a slice is computed from.
 #[derive(Default)]
@@ -92,9 +92,62 @@ struct Landed {
 }
 
 /// What a slice should be computed from, and how many rows that has.
-struct Wanted {
-    mark: String,
-    rows: u64,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) mark: String,
+    pub(super) rows: u64,
+}
+
+/// A stored relation as it should be.
+struct Aim {
+    raw: RelationName,
+    raw_table: TableName,
+    columns: SchemaRef,
+    fact: TableName,
+    wanted: BTreeMap<Key, Wanted>,
+}
+
+/// A stored relation that is up to date.
+#[derive(Debug)]
+pub(crate) struct Fact {
+    relation: RelationName,
+    /// The table, whose name tells the columns.
+    pub(super) table: String,
+    /// What each slice is computed from.
+    pub(super) slices: BTreeMap<Key, Wanted>,
+    /// `None` of a relation that is only looked at.
+    stored: Option<StoredFact>,
+}
+
+#[derive(Debug)]
+struct StoredFact {
+    columns: SchemaRef,
+    plain: Arc<dyn TableProvider>,
+    coded: Arc<dyn TableProvider>,
+}
+
+impl Fact {
+    /// A session that sees what this one sees, and of the relation these slices only.
+    ///
+    /// # Errors
+    /// [`EngineError::Internal`] when the relation was only looked at.
+    pub(super) fn only(
+        &self,
+        resolver: &Arc<Resolver>,
+        slices: &BTreeSet<Key>,
+    ) -> Result<Arc<Resolver>> {
+        let Some(stored) = &self.stored else {
+            return Err(EngineError::internal("a relation is not stored yet"));
+        };
+        let name = &self.relation;
+        let some = |table: &Arc<dyn TableProvider>| {
+            as_relation(name, &stored.columns, Arc::clone(table), Some(slices))
+        };
+        let session = resolver.fork();
+        session.put_instead(name.clone(), some(&stored.plain)?);
+        session.put_coded(name.clone(), some(&stored.coded)?);
+        Ok(session)
+    }
 }
 
 /// Slices that are computed by one query, each with its mark.
@@ -116,14 +169,16 @@ struct Job {
 
 impl Engine {
     /// Brings the stored relations up to date that these texts read, and lets the session read them.
+    /// Gives those that are, by name.
     pub(crate) async fn refresh_facts(
         self: &Arc<Self>,
         resolver: &Arc<Resolver>,
         inputs: &Inputs,
         reads: &BTreeSet<RelationName>,
         progress: &dyn CalcProgress,
-    ) -> Vec<FactReport> {
+    ) -> (Vec<FactReport>, BTreeMap<String, Fact>) {
         let mut reports = Vec::new();
+        let mut facts = BTreeMap::new();
         for name in self.warehouse.models.stored(reads) {
             let Some(relation) = self.warehouse.models.get(&name) else {
                 continue;
@@ -141,14 +196,83 @@ impl Engine {
             };
             let ended =
                 Box::pin(self.refresh(resolver, inputs, &name, relation, &mut report)).await;
-            if let Err(error) = ended {
-                tracing::debug!(relation = %name, %error, "a relation was not stored");
-                report.gave_way = Some(error.to_string());
+            match ended {
+                Ok(Some(fact)) => {
+                    facts.insert(name.to_string(), fact);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::debug!(relation = %name, %error, "a relation was not stored");
+                    report.gave_way = Some(error.to_string());
+                }
             }
             report.seconds = started.elapsed().as_secs_f64();
             reports.push(report);
         }
-        reports
+        (reports, facts)
+    }
+
+    /// The stored relations that these texts read, as a calculation would bring them up to date.
+    /// Stores nothing; what could not be stored is left out.
+    pub(crate) async fn planned_facts(
+        &self,
+        resolver: &Arc<Resolver>,
+        inputs: &Inputs,
+        reads: &BTreeSet<RelationName>,
+    ) -> BTreeMap<String, Fact> {
+        let mut facts = BTreeMap::new();
+        for name in self.warehouse.models.stored(reads) {
+            let Some(relation) = self.warehouse.models.get(&name) else {
+                continue;
+            };
+            let aim = Box::pin(self.aim(resolver, inputs, &name, relation)).await;
+            if let Ok(Some(aim)) = aim {
+                let fact = Fact {
+                    relation: name.clone(),
+                    table: aim.fact.to_string(),
+                    slices: aim.wanted,
+                    stored: None,
+                };
+                facts.insert(name.to_string(), fact);
+            }
+        }
+        facts
+    }
+
+    /// What a stored relation should be; `None` when nothing of it has landed.
+    async fn aim(
+        &self,
+        resolver: &Arc<Resolver>,
+        inputs: &Inputs,
+        name: &RelationName,
+        relation: &Relation,
+    ) -> Result<Option<Aim>> {
+        let sources = self.warehouse.models.sources([name]);
+        let Some(raw) = sources.iter().find(|source| source.schema == "raw") else {
+            return Ok(None);
+        };
+        let columns = self.fact_columns(resolver, name, relation).await?;
+        let raw_table = table("raw", &raw.name)?;
+        let fact = table(SCHEMA, &table_name(name, &columns))?;
+        let Some(raw_version) = resolver.version(&raw_table).await? else {
+            return Ok(None);
+        };
+        let lake = &self.options.lake;
+        let landed = lake.slices(&raw_table, Some(raw_version)).await;
+        let Some(landed) = landed.map_err(|error| unread(&raw_table, error))? else {
+            return Ok(None);
+        };
+        let landed = landed_by_key(&raw_table, landed.slices)?;
+        let wanted = self
+            .wanted(resolver, inputs, name, &sources, landed)
+            .await?;
+        Ok(Some(Aim {
+            raw: raw.clone(),
+            raw_table,
+            columns,
+            fact,
+            wanted,
+        }))
     }
 
     async fn refresh(
@@ -158,37 +282,19 @@ impl Engine {
         name: &RelationName,
         relation: &Relation,
         report: &mut FactReport,
-    ) -> Result<()> {
-        let sources = self.warehouse.models.sources([name]);
-        let Some(raw) = sources.iter().find(|source| source.schema == "raw") else {
-            return Ok(());
+    ) -> Result<Option<Fact>> {
+        let Some(aim) = self.aim(resolver, inputs, name, relation).await? else {
+            return Ok(None);
         };
-        let columns = self.fact_columns(resolver, name, relation).await?;
-        let raw_table = table("raw", &raw.name)?;
-        let fact = table(SCHEMA, &table_name(name, &columns))?;
-        let unread =
-            |error| EngineError::lake(format!("the table `{fact}` could not be read"), error);
+        let Aim {
+            columns,
+            fact,
+            wanted,
+            ..
+        } = aim;
+        let unread = |error| unread(&fact, error);
         let lake = &self.options.lake;
         lake.sweep_coded(&fact).await.map_err(unread)?;
-        let Some(raw_version) = resolver.version(&raw_table).await? else {
-            return Ok(());
-        };
-        let Some(landed) = lake
-            .slices(&raw_table, Some(raw_version))
-            .await
-            .map_err(unread)?
-        else {
-            return Ok(());
-        };
-        let wanted = self
-            .wanted(
-                resolver,
-                inputs,
-                name,
-                &sources,
-                landed_by_key(&raw_table, landed.slices)?,
-            )
-            .await?;
         report.slices = wanted.len();
         let present = lake.slices(&fact, None).await.map_err(unread)?;
         let (known, present) = match present {
@@ -211,14 +317,14 @@ impl Engine {
             .collect();
         let version = match known {
             Some(version) if stale.is_empty() && gone.is_empty() => version,
-            None if wanted.is_empty() => return Ok(()),
+            None if wanted.is_empty() => return Ok(None),
             _ => {
                 report.stored = stale.len();
                 report.removed = gone.len();
                 let job = Job {
                     resolver: Arc::clone(resolver),
-                    raw: raw.clone(),
-                    raw_table,
+                    raw: aim.raw,
+                    raw_table: aim.raw_table,
                     fact: fact.clone(),
                     sql: sorted_sql(name, relation),
                     of: name.clone(),
@@ -242,10 +348,21 @@ impl Engine {
         }
         let plain = lake.provider(&fact, Some(version)).await.map_err(unread)?;
         let coded = lake.coded_provider(&fact, version).await.map_err(unread)?;
-        resolver.put_instead(name.clone(), as_relation(name, &columns, plain)?);
-        resolver.put_coded(name.clone(), as_relation(name, &columns, coded)?);
-        resolver.pin(fact, version);
-        Ok(())
+        let whole =
+            |table: &Arc<dyn TableProvider>| as_relation(name, &columns, Arc::clone(table), None);
+        resolver.put_instead(name.clone(), whole(&plain)?);
+        resolver.put_coded(name.clone(), whole(&coded)?);
+        resolver.pin(fact.clone(), version);
+        Ok(Some(Fact {
+            relation: name.clone(),
+            table: fact.to_string(),
+            slices: wanted,
+            stored: Some(StoredFact {
+                columns,
+                plain,
+                coded,
+            }),
+        }))
     }
 
     /// The slices that there should be, each with its mark.
@@ -488,21 +605,45 @@ fn table_schema(columns: &Schema) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-/// The facts with the columns of the relation, in its order.
+/// The facts with the columns of the relation, in its order: all of them, or some slices.
 fn as_relation(
     name: &RelationName,
     columns: &Schema,
     facts: Arc<dyn TableProvider>,
+    slices: Option<&BTreeSet<Key>>,
 ) -> Result<Arc<dyn TableProvider>> {
     let columns: Vec<Expr> = columns
         .fields()
         .iter()
         .map(|field| Expr::Column(Column::from_name(field.name())))
         .collect();
-    let plan = LogicalPlanBuilder::scan(name.to_string(), provider_as_source(facts), None)?
-        .project(columns)?
-        .build()?;
+    let mut plan = LogicalPlanBuilder::scan(name.to_string(), provider_as_source(facts), None)?;
+    if let Some(slices) = slices {
+        plan = plan.filter(in_slices(slices))?;
+    }
+    let plan = plan.project(columns)?.build()?;
     Ok(Arc::new(ViewTable::new(plan, None)))
+}
+
+/// Whether a row of facts is of one of these slices: a term for each organiser.
+fn in_slices(slices: &BTreeSet<Key>) -> Expr {
+    let [of_county, of_year] = PARTITIONS;
+    let mut years: BTreeMap<i32, Vec<Expr>> = BTreeMap::new();
+    for (county, year) in slices {
+        years.entry(*county).or_default().push(lit(*year));
+    }
+    years
+        .into_iter()
+        .map(|(county, years)| {
+            let of_years = col(of_year).in_list(years, false);
+            col(of_county).eq(lit(county)).and(of_years)
+        })
+        .reduce(Expr::or)
+        .unwrap_or(lit(false))
+}
+
+fn unread(table: &TableName, error: LakeError) -> EngineError {
+    EngineError::lake(format!("the table `{table}` could not be read"), error)
 }
 
 /// Some slices of a raw table.

@@ -14,7 +14,7 @@ use crate::model::{RelationName, reads_of};
 use crate::plain::{conform, plain_schema};
 
 /// Raised when the same queries over the same rows would be stored differently.
-const FORMAT: &str = "tietopohja-calculation/1";
+pub(super) const FORMAT: &str = "tietopohja-calculation/1";
 
 /// What was delivered and loaded, read once for a run.
 pub(crate) struct Inputs {

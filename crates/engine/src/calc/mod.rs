@@ -8,13 +8,15 @@
 //! Components are merged to values by the kernels, and only the formula is a query ([`rollup`]).
 //! What components of several indicators can be taken from one pass over a relation is ([`scan`]);
 //! those over spells meet the delivered months there ([`spells`]).
-//! Relations that are kept in coded form for that are brought up to date before ([`facts`]).
+//! Relations that are kept in coded form for that are brought up to date before ([`facts`]), and cells
+//! of what has not changed of them since are kept ([`kept`]).
 //!
 //! [`CalcRequest`] in, [`CalcReport`] out; the rows are built in [`rows`].
 
 mod coded;
 mod facts;
 mod fingerprint;
+mod kept;
 mod rollup;
 mod rows;
 mod run;
@@ -22,6 +24,7 @@ mod scan;
 mod spells;
 
 pub use facts::FactReport;
+pub use kept::SlicesRead;
 pub use scan::{AloneReport, ScanReport};
 use serde::Serialize;
 use tietopohja_domain::Problem;
@@ -37,7 +40,7 @@ pub(crate) mod run_parts {
 pub struct CalcRequest {
     /// Indicators by id; none means all.
     pub ids: Vec<String>,
-    /// Compute also what has not changed.
+    /// Compute also what has not changed, and keep no cells.
     pub full: bool,
     /// Compute each component by a query of its own instead of sharing scans, from the views instead
     /// of what is stored of them, and values by their query: slower, with the same numbers. For
@@ -74,6 +77,8 @@ pub struct IndicatorResult {
     pub outcome: IndicatorOutcome,
     /// Rows of components.
     pub component_rows: u64,
+    /// Of those, rows that are kept from an earlier calculation.
+    pub kept_rows: u64,
     /// Rows of values.
     pub value_rows: u64,
     /// Values that protection hides.

@@ -17,10 +17,12 @@ use tietopohja_domain::{Problem, Timestamp};
 use tietopohja_indicators::{Catalogue, Compiled, Indicator, Language};
 use tietopohja_lake::{CommitInfo, LakeError, Slice, SliceRows, StoredSlice, TableName};
 
+use super::facts::Fact;
 use super::fingerprint::Inputs;
+use super::kept::{Kept, KeptCells, Record};
 use super::rollup::Shared;
 use super::rows::{Stamp, component_rows, stamp_of, value_rows};
-use super::scan::{AloneReport, Prepared, PreparedCells, ScanReport, SharedScan, scans_of};
+use super::scan::{AloneReport, Prepared, PreparedCells, ScanReport, scans_of};
 use super::{
     CalcProgress, CalcReport, CalcRequest, IndicatorOutcome, IndicatorResult, PlannedStep,
     StaleReason, of_definition,
@@ -70,6 +72,8 @@ struct Calculation {
     value_rows: i64,
     suppressed: i64,
     seconds: f64,
+    /// From what the stored cells were computed.
+    record: Record,
 }
 
 /// Everything that one run shares.
@@ -109,13 +113,15 @@ struct Job {
     fingerprint: Option<String>,
     /// Component rows that a shared scan has found, by component.
     prepared: BTreeMap<String, PreparedCells>,
+    /// What is kept of earlier runs.
+    kept: Arc<Kept>,
     /// Whether values come from the value query too.
     by_query: bool,
 }
 
 impl Job {
     /// Takes what is prepared for the indicator.
-    fn of(todo: Todo<'_>, prepared: &mut Prepared, by_query: bool) -> Self {
+    fn of(todo: Todo<'_>, prepared: &mut Prepared, kept: &Arc<Kept>, by_query: bool) -> Self {
         let id = todo.indicator.id().to_owned();
         let components = todo.compiled.components.iter();
         let own = components.filter_map(|component| {
@@ -124,6 +130,7 @@ impl Job {
         });
         Self {
             prepared: own.collect(),
+            kept: Arc::clone(kept),
             version: todo.indicator.version().to_owned(),
             id,
             compiled: todo.compiled,
@@ -141,6 +148,7 @@ impl Job {
             version: self.version.clone(),
             outcome: IndicatorOutcome::Computed,
             component_rows: 0,
+            kept_rows: 0,
             value_rows: 0,
             suppressed: 0,
             seconds: 0.0,
@@ -160,6 +168,7 @@ impl IndicatorResult {
 /// What the computation of a batch is told.
 struct Lane<'a> {
     run: &'a Arc<Run>,
+    kept: &'a Arc<Kept>,
     by_query: bool,
     progress: &'a dyn CalcProgress,
     total: usize,
@@ -208,7 +217,9 @@ struct Computed {
     components: StoredSlice,
     restricted: StoredSlice,
     published: StoredSlice,
+    record: Record,
     component_rows: u64,
+    kept_rows: u64,
     value_rows: u64,
     suppressed: u64,
 }
@@ -263,15 +274,39 @@ impl Engine {
         let run = self.begin().await?;
         let mut stale = self.todo(&run, ids).await?;
         stale.retain(|todo| todo.is_stale(&run));
-        let (scans, alone) = scans_of(stale.iter().map(|todo| (todo.indicator, &todo.compiled)));
+        let reads = read_by(&stale);
+        let facts = self.planned_facts(&run.resolver, &run.inputs, &reads).await;
+        let kept = self.kept_of(&run, facts, &stale, false).await?;
+        let stale = stale.iter().map(|todo| (todo.indicator, &todo.compiled));
+        let (scans, alone) = scans_of(stale, &kept);
         let alone = alone.into_iter().map(|(component, why)| AloneReport {
             component,
             why: why.to_string(),
         });
         Ok((
-            scans.iter().map(SharedScan::report).collect(),
+            scans.iter().map(|scan| scan.report(&kept)).collect(),
             alone.collect(),
         ))
+    }
+
+    /// What can be kept of stale indicators' cells; nothing when all is to be computed.
+    async fn kept_of(
+        &self,
+        run: &Run,
+        facts: BTreeMap<String, Fact>,
+        stale: &[Todo<'_>],
+        full: bool,
+    ) -> Result<Kept> {
+        let cells = match full {
+            true => None,
+            false => self.cell_slices(&run.resolver).await,
+        };
+        let stale = stale.iter().map(|todo| {
+            let id = todo.indicator.id();
+            let before = run.before.get(id).map(|before| &before.record);
+            (id, &todo.compiled, before)
+        });
+        self.kept(&run.resolver, facts, stale, cells.as_ref()).await
     }
 
     async fn todo<'a>(self: &Arc<Self>, run: &'a Run, ids: &[String]) -> Result<Vec<Todo<'a>>> {
@@ -316,13 +351,17 @@ impl Engine {
                 results.push(before.unchanged());
             }
         }
-        let facts = if request.one_by_one {
-            Vec::new()
+        let (facts, kept) = if request.one_by_one {
+            (Vec::new(), Kept::nothing())
         } else {
             let reads = read_by(&stale);
-            self.refresh_facts(&run.resolver, &run.inputs, &reads, progress)
-                .await
+            let (reports, facts) = self
+                .refresh_facts(&run.resolver, &run.inputs, &reads, progress)
+                .await;
+            let kept = self.kept_of(&run, facts, &stale, request.full).await?;
+            (reports, kept)
         };
+        let kept = Arc::new(kept);
         let total = stale.len();
         if total > 0 {
             self.ensure_results(&run.catalogue).await?;
@@ -331,7 +370,7 @@ impl Engine {
         let mut number = 0;
         let mut coming = batches(stale).into_iter();
         let mut batch = coming.next().unwrap_or_default();
-        let mut ready = self.prepare(&run, &batch, request, progress).await;
+        let mut ready = self.prepare(&run, &batch, &kept, request, progress).await;
         while !batch.is_empty() {
             // What one pass leaves undone on one core, the next begins on the other.
             let next = coming.next().unwrap_or_default();
@@ -341,6 +380,7 @@ impl Engine {
             number += batch.len();
             let lane = Lane {
                 run: &run,
+                kept: &kept,
                 by_query: request.one_by_one,
                 progress,
                 total,
@@ -348,7 +388,7 @@ impl Engine {
             let of_batch = self.finish_batch(lane, batch, prepared, first);
             let (ended, prepared) = tokio::join!(
                 Box::pin(of_batch),
-                Box::pin(self.prepare(&run, &next, request, progress))
+                Box::pin(self.prepare(&run, &next, &kept, request, progress))
             );
             for (result, computed) in ended {
                 if let Some((calculation, computed)) = computed {
@@ -395,12 +435,13 @@ impl Engine {
         &self,
         run: &Run,
         batch: &[Todo<'_>],
+        kept: &Kept,
         request: &CalcRequest,
         progress: &dyn CalcProgress,
     ) -> (Prepared, Vec<ScanReport>) {
         match request.one_by_one {
             true => (Prepared::new(), Vec::new()),
-            false => self.shared(run, batch, progress).await,
+            false => self.shared(run, batch, kept, progress).await,
         }
     }
 
@@ -423,7 +464,7 @@ impl Engine {
             {
                 let id = todo.indicator.id();
                 lane.progress.started(id, number, lane.total);
-                let job = Job::of(todo, &mut prepared, lane.by_query);
+                let job = Job::of(todo, &mut prepared, lane.kept, lane.by_query);
                 running.push_back((job.unfinished(), self.spawn(lane.run, job)));
             }
             let Some((mut unfinished, first)) = running.pop_front() else {
@@ -496,15 +537,17 @@ impl Engine {
         &self,
         run: &Run,
         batch: &[Todo<'_>],
+        kept: &Kept,
         progress: &dyn CalcProgress,
     ) -> (Prepared, Vec<ScanReport>) {
-        let (scans, _) = scans_of(batch.iter().map(|todo| (todo.indicator, &todo.compiled)));
+        let batch = batch.iter().map(|todo| (todo.indicator, &todo.compiled));
+        let (scans, _) = scans_of(batch, kept);
         let mut prepared = Prepared::new();
         let mut reports = Vec::new();
         for scan in scans {
-            progress.scanning(&scan.report().table);
+            progress.scanning(&scan.table);
             let (rows, report) = self
-                .run_scan(&run.resolver, &scan, run.catalogue.breakdowns())
+                .run_scan(&run.resolver, &scan, kept, run.catalogue.breakdowns())
                 .await;
             prepared.extend(rows);
             reports.push(report);
@@ -526,9 +569,11 @@ impl Engine {
         match ended {
             Ok((fingerprint, computed)) => {
                 result.component_rows = computed.component_rows;
+                result.kept_rows = computed.kept_rows;
                 result.value_rows = computed.value_rows;
                 result.suppressed = computed.suppressed;
-                let calculation = Calculation::of(&run, &job, fingerprint, &result);
+                let record = computed.record.clone();
+                let calculation = Calculation::of(&run, &job, fingerprint, &result, record);
                 (result, Some((calculation, computed)))
             }
             Err(error) => {
@@ -570,15 +615,35 @@ impl Engine {
     ) -> Result<Computed> {
         let breakdowns = run.catalogue.breakdowns();
         let resolver = run.resolver.fork();
+        let mut kept = self.kept_for(indicator, job, breakdowns).await;
         let mut components = Vec::new();
         let mut cells = BTreeMap::new();
+        let mut kept_rows = 0;
         for component in &job.compiled.components {
-            let prepared = job.prepared.get(&component.name);
-            let (batches, sets) = match prepared {
-                Some(cells) => (vec![cells.rows.clone()], cells.sets.as_deref()),
-                None => (self.run(&resolver, &component.sql).await?, None),
-            };
             let name = &component.name;
+            let mut prepared = job.prepared.get(name);
+            let mut joined = None;
+            if job.kept.read_for(&job.id, name).is_some() {
+                // What a pass found of changed slices is not the component.
+                let found = kept.as_mut().map(|kept| {
+                    let of = (job.id.as_str(), name.as_str());
+                    job.kept.joined(of, kept, prepared)
+                });
+                prepared = None;
+                match found {
+                    Some(Ok(found)) => joined = Some(found),
+                    Some(Err(error)) => not_kept(&job.id, &error),
+                    None => {}
+                }
+            }
+            let (batches, sets) = match (joined, prepared) {
+                (Some((batches, rows)), _) => {
+                    kept_rows += rows;
+                    (batches, None)
+                }
+                (None, Some(cells)) => (vec![cells.rows.clone()], cells.sets.as_deref()),
+                (None, None) => (self.run(&resolver, &component.sql).await?, None),
+            };
             let rows = component_rows(indicator, name, breakdowns, &batches, sets)?;
             let own = prepared.cloned().unwrap_or_else(|| PreparedCells {
                 rows: rows.clone(),
@@ -605,19 +670,38 @@ impl Engine {
         let value_rows = values.restricted.num_rows();
         let number = indicator.number();
         // Encoding is the work of one core for each.
-        let components = self.store(COMPONENTS, number, components)?;
+        let storing = self.store(COMPONENTS, number, components.clone())?;
         let restricted = self.store(RESTRICTED, number, vec![values.restricted])?;
         let published = self.store(PUBLISHED, number, vec![values.published])?;
         let stored = |ended: std::result::Result<Result<StoredSlice>, _>| {
             ended.map_err(|error| EngineError::internal_because("storing rows died", error))?
         };
+        let stored_cells = stored(storing.await)?;
         Ok(Computed {
-            components: stored(components.await)?,
+            record: job.kept.record(&job.compiled, &components, &stored_cells),
+            components: stored_cells,
             restricted: stored(restricted.await)?,
             published: stored(published.await)?,
             component_rows: component_rows as u64,
+            kept_rows: kept_rows as u64,
             value_rows: value_rows as u64,
             suppressed: values.suppressed,
+        })
+    }
+
+    /// The stored cells of an indicator that are kept; `None` when there are none, or they cannot be
+    /// had.
+    async fn kept_for(
+        &self,
+        indicator: &Indicator,
+        job: &Job,
+        breakdowns: &[String],
+    ) -> Option<KeptCells> {
+        let of = (job.id.as_str(), indicator.number());
+        let kept = Box::pin(self.kept_cells(&job.kept, of, breakdowns)).await;
+        kept.unwrap_or_else(|error| {
+            not_kept(&job.id, &error);
+            None
         })
     }
 
@@ -728,10 +812,16 @@ impl Engine {
                 return Ok(BTreeMap::new());
             }
         }
+        // Columns came later than the table.
+        let Some(known) = resolver.table("meta", "calculation").await? else {
+            return Ok(BTreeMap::new());
+        };
+        let known = known.schema();
         let columns = calculation_schema()
             .fields()
             .iter()
             .map(|field| field.name().clone())
+            .filter(|column| known.field_with_name(column).is_ok())
             .collect::<Vec<_>>();
         let sql = format!("SELECT {} FROM meta.calculation", columns.join(", "));
         let mut found = BTreeMap::new();
@@ -746,7 +836,13 @@ impl Engine {
 }
 
 impl Calculation {
-    fn of(run: &Run, job: &Job, fingerprint: String, result: &IndicatorResult) -> Self {
+    fn of(
+        run: &Run,
+        job: &Job,
+        fingerprint: String,
+        result: &IndicatorResult,
+        record: Record,
+    ) -> Self {
         let count = |rows: u64| i64::try_from(rows).unwrap_or(i64::MAX);
         Self {
             indicator: job.id.clone(),
@@ -759,6 +855,7 @@ impl Calculation {
             value_rows: count(result.value_rows),
             suppressed: count(result.suppressed),
             seconds: result.seconds,
+            record,
         }
     }
 
@@ -770,6 +867,7 @@ impl Calculation {
             version: self.version.clone(),
             outcome: IndicatorOutcome::Unchanged,
             component_rows: count(self.component_rows),
+            kept_rows: count(self.component_rows),
             value_rows: count(self.value_rows),
             suppressed: count(self.suppressed),
             seconds: 0.0,
@@ -796,6 +894,10 @@ fn retire(run: &Run, after: &mut BTreeMap<String, Calculation>, pending: &mut Pe
         }
     }
     !gone.is_empty()
+}
+
+fn not_kept(indicator: &str, error: &EngineError) {
+    tracing::debug!(indicator, %error, "a component is computed whole after all");
 }
 
 fn not_written(name: &TableName, error: LakeError) -> EngineError {
@@ -874,6 +976,11 @@ fn calculations_of(batch: &RecordBatch) -> Vec<Calculation> {
                 value_rows: long("value_rows", row),
                 suppressed: long("suppressed", row),
                 seconds: seconds.value(row),
+                record: Record {
+                    digests: text("component_digests", row),
+                    slices: text("component_slices", row),
+                    files: text("component_files", row),
+                },
             })
         })
         .collect()
@@ -896,6 +1003,9 @@ fn calculation_rows(calculations: &[Calculation]) -> Result<RecordBatch> {
                 .collect::<Int64Array>(),
         ) as ArrayRef
     };
+    let recorded = |of: fn(&Calculation) -> Option<&str>| {
+        Arc::new(calculations.iter().map(of).collect::<StringArray>()) as ArrayRef
+    };
     let moments: Vec<i64> = calculations.iter().map(|row| row.calculated_at).collect();
     let seconds: Float64Array = calculations.iter().map(|row| Some(row.seconds)).collect();
     rows(
@@ -916,6 +1026,9 @@ fn calculation_rows(calculations: &[Calculation]) -> Result<RecordBatch> {
             long(|row| row.value_rows),
             long(|row| row.suppressed),
             Arc::new(seconds),
+            recorded(|row| row.record.digests.as_deref()),
+            recorded(|row| row.record.slices.as_deref()),
+            recorded(|row| row.record.files.as_deref()),
         ],
     )
 }

@@ -33,6 +33,7 @@ use tietopohja_kernels::{
 use tokio::task::{JoinSet, spawn_blocking};
 
 use super::coded::Coded;
+use super::kept::{Kept, Slices, SlicesRead};
 use super::spells::{Expansion, OfMonth, SpellKey, SpellScan, delivered_months};
 use crate::catalog::Resolver;
 use crate::engine::Engine;
@@ -66,6 +67,8 @@ pub struct ScanReport {
     pub expressions: usize,
     /// Groupings that it keeps: components with the same filter and breakdowns share one.
     pub groupings: usize,
+    /// How much of the relation it reads, where that is stored; cells of the rest are kept.
+    pub slices: Option<SlicesRead>,
     /// How long it took; zero when it was only planned.
     pub seconds: f64,
     /// Why the components were computed one by one after all.
@@ -84,7 +87,9 @@ pub struct AloneReport {
 /// A pass over one relation that is ready to run.
 #[derive(Debug)]
 pub(crate) struct SharedScan {
-    table: String,
+    pub(super) table: String,
+    /// The slices of the stored relation that it reads, unless it reads them all.
+    pub(super) slices: Option<Slices>,
     spells: Option<SpellScan>,
     columns: Vec<(Source, CellColumn)>,
     keys: Vec<Vec<usize>>,
@@ -126,19 +131,24 @@ enum Number {
     Nothing,
 }
 
-/// The scans of some indicators' components, by relation, and the components that share none.
+/// The scans of some indicators' components, by relation and by what of it must be read, and the
+/// components that share none.
 pub(crate) fn scans_of<'a>(
     indicators: impl IntoIterator<Item = (&'a Indicator, &'a Compiled)>,
+    kept: &Kept,
 ) -> (Vec<SharedScan>, Vec<(String, Alone)>) {
-    let mut scans: BTreeMap<(String, Option<SpellKey>), SharedScan> = BTreeMap::new();
+    let mut scans: BTreeMap<(String, Option<SpellKey>, Option<Slices>), SharedScan> =
+        BTreeMap::new();
     let mut alone = Vec::new();
     for (indicator, compiled) in indicators {
         for component in &compiled.components {
             match &component.row {
                 Ok(row) => {
                     let spells = row.spell.as_ref().map(SpellKey::of);
-                    let scan = SharedScan::of(&row.table, spells.as_ref());
-                    let scan = scans.entry((row.table.clone(), spells)).or_insert(scan);
+                    let slices = kept.read_for(indicator.id(), &component.name).cloned();
+                    let scan = SharedScan::of(&row.table, spells.as_ref(), slices.clone());
+                    let key = (row.table.clone(), spells, slices);
+                    let scan = scans.entry(key).or_insert(scan);
                     if let Err(why) = scan.add(indicator.id(), &component.name, row) {
                         alone.push((format!("{}/{}", indicator.id(), component.name), why));
                     }
@@ -151,9 +161,10 @@ pub(crate) fn scans_of<'a>(
 }
 
 impl SharedScan {
-    fn of(table: &str, spells: Option<&SpellKey>) -> Self {
+    fn of(table: &str, spells: Option<&SpellKey>, slices: Option<Slices>) -> Self {
         Self {
             table: table.to_owned(),
+            slices,
             spells: spells.map(SpellScan::of),
             columns: Vec::new(),
             keys: Vec::new(),
@@ -346,7 +357,7 @@ impl SharedScan {
     }
 
     /// The pass in words.
-    pub(crate) fn report(&self) -> ScanReport {
+    pub(crate) fn report(&self, kept: &Kept) -> ScanReport {
         let components = self
             .parts
             .iter()
@@ -358,6 +369,7 @@ impl SharedScan {
             components: components.collect(),
             expressions: self.columns.len() + inputs,
             groupings: self.groups.len(),
+            slices: kept.slices_of(&self.table, self.slices.as_ref()),
             seconds: 0.0,
             gave_way: None,
         }
@@ -571,16 +583,23 @@ impl Engine {
         &self,
         resolver: &Arc<Resolver>,
         scan: &SharedScan,
+        kept: &Kept,
         breakdowns: &[String],
     ) -> (Prepared, ScanReport) {
         let started = Instant::now();
-        let ended = Box::pin(self.cells_of(resolver, scan)).await;
+        let mut report = scan.report(kept);
+        if scan.slices.as_ref().is_some_and(Slices::is_empty) {
+            return (Prepared::new(), report);
+        }
+        let ended = match kept.session_of(resolver, scan) {
+            Ok(session) => Box::pin(self.cells_of(&session, scan)).await,
+            Err(error) => Err(error),
+        };
         let lanes = self.options.target_partitions;
         let ended = match ended {
             Ok(cells) => scan.rows(cells, breakdowns, lanes).await,
             Err(error) => Err(error),
         };
-        let mut report = scan.report();
         report.seconds = started.elapsed().as_secs_f64();
         match ended {
             Ok(prepared) => (prepared, report),

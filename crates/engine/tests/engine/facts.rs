@@ -17,9 +17,9 @@ use tietopohja_lake::{CommitInfo, Slice, SliceRows, TableName};
 use crate::fixture::{Warehouse, contract_schema, day, refused, session, shown};
 
 /// The year and month of a delivery.
-type Month = (i16, i8);
+pub(crate) type Month = (i16, i8);
 
-const MONTHS: [Month; 2] = [(2024, 2), (2025, 3)];
+pub(crate) const MONTHS: [Month; 2] = [(2024, 2), (2025, 3)];
 
 /// An indicator on a relation that no shipped indicator reads.
 const VISITS: &str = r#"schema = "tietopohja-indicator/1"
@@ -66,7 +66,7 @@ fn visit_spells() -> String {
 }
 
 /// Rows of any contract: every type, some nulls, few words in most texts.
-fn rows(contract: &str, county: i32, (year, month): Month, count: usize) -> RecordBatch {
+pub(crate) fn rows(contract: &str, county: i32, (year, month): Month, count: usize) -> RecordBatch {
     let numbers = |of: &dyn Fn(usize) -> Option<i64>| -> ArrayRef {
         Arc::new((0..count).map(of).collect::<Int64Array>())
     };
@@ -111,7 +111,13 @@ fn rows(contract: &str, county: i32, (year, month): Month, count: usize) -> Reco
     RecordBatch::try_from_iter_with_nullable(columns).unwrap()
 }
 
-async fn land(warehouse: &Warehouse, contract: &str, county: i32, of: Month, count: usize) {
+pub(crate) async fn land(
+    warehouse: &Warehouse,
+    contract: &str,
+    county: i32,
+    of: Month,
+    count: usize,
+) {
     let (year, month) = of;
     let covers = (day(year, month, 1), day(year, month + 1, 1) - 1);
     warehouse
@@ -126,9 +132,9 @@ async fn land(warehouse: &Warehouse, contract: &str, county: i32, of: Month, cou
 }
 
 /// A stored relation of the product.
-struct Stored {
+pub(crate) struct Stored {
     name: String,
-    contract: String,
+    pub(crate) contract: String,
     order: String,
 }
 
@@ -165,7 +171,7 @@ fn stored_relations(warehouse: &Warehouse) -> Vec<Stored> {
 
 /// A warehouse where each contract of a stored relation has two counties and two months, each of
 /// another year.
-async fn landed() -> (Warehouse, Vec<Stored>) {
+pub(crate) async fn landed() -> (Warehouse, Vec<Stored>) {
     let warehouse = Warehouse::product();
     warehouse.write("definitions/indicators/test.visits.toml", VISITS);
     warehouse.write(

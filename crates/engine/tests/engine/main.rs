@@ -10,6 +10,7 @@
 mod calculation;
 mod facts;
 mod fixture;
+mod kept;
 mod kernels;
 mod limits;
 mod reference;
