@@ -23,7 +23,11 @@ HERE = Path(__file__).parent
 
 
 class Failed(Exception):
-    """A run that gave no answer, with what it said."""
+    """A run that gave no answer, with what it said, and what it wrote all the same."""
+
+    def __init__(self, message, output=""):
+        super().__init__(message)
+        self.output = output
 
 
 class Ours:
@@ -71,7 +75,8 @@ class Ours:
             )
         output, errors = (done.stdout or b"").decode(), done.stderr.decode()
         if done.returncode != 0:
-            raise Failed(f"{' '.join(arguments[:3])} gave {done.returncode}: {errors.strip() or output}"[:2000])
+            message = f"{' '.join(arguments[:3])} gave {done.returncode}: {errors.strip() or output}"
+            raise Failed(message[:2000], output)
         return output, json.loads(measured.read_text(encoding="utf-8"))
 
     def store(self, works):
@@ -80,7 +85,13 @@ class Ours:
         known = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
         ids = sorted({id_ for work in works for id_ in self.ids(work)})
         if ids:
-            output, _ = self.spawn("calc", "--full", "--json", *ids)
+            try:
+                output, _ = self.spawn("calc", "--full", "--json", *ids)
+            except Failed as failure:
+                # One indicator that fails, such as for want of memory, is told when its turn comes.
+                output = failure.output
+                if not output.startswith("{"):
+                    raise
             for fact in json.loads(output)["facts"]:
                 if fact["gave_way"]:
                     raise Failed(f"{fact['relation']} was not stored: {fact['gave_way']}")
