@@ -782,10 +782,7 @@ impl<'a> Classes<'a> {
         let mut classes = vec![0u32; rows];
         let mut masks = vec![0u128];
         for (bit, filter) in filters {
-            let met = match filter.nulls() {
-                None => filter.values().clone(),
-                Some(valid) => filter.values() & valid.inner(),
-            };
+            let met = met(filter);
             let own = 1u128 << bit;
             // Nearly always all rows pass, as where something is not null.
             match met.count_set_bits() {
@@ -830,6 +827,14 @@ impl<'a> Classes<'a> {
     }
 }
 
+/// Where a condition is true and not null.
+fn met(condition: &BooleanArray) -> BooleanBuffer {
+    match condition.nulls() {
+        None => condition.values().clone(),
+        Some(valid) => condition.values() & valid.inner(),
+    }
+}
+
 /// Filters without codes.
 fn plainly(filters: &[&ArrayRef]) -> Result<Vec<ArrayRef>> {
     let filters = filters.iter().map(|filter| {
@@ -842,15 +847,11 @@ fn plainly(filters: &[&ArrayRef]) -> Result<Vec<ArrayRef>> {
 /// The rows that pass a filter ([`CellColumn::Filter`]), coded or not; null does not pass. `None` when
 /// the column is no filter.
 pub fn passing(filter: &ArrayRef) -> Option<BooleanBuffer> {
-    let of = |values: &BooleanArray| match values.nulls() {
-        None => values.values().clone(),
-        Some(valid) => values.values() & valid.inner(),
-    };
     if let Some(filter) = filter.as_boolean_opt() {
-        return Some(of(filter));
+        return Some(met(filter));
     }
     let filter = filter.as_dictionary_opt::<Int32Type>()?;
-    let values: Vec<bool> = of(filter.values().as_boolean_opt()?).iter().collect();
+    let values: Vec<bool> = met(filter.values().as_boolean_opt()?).iter().collect();
     let keys = filter.keys();
     Some(BooleanBuffer::collect_bool(keys.len(), |row| {
         keys.is_valid(row) && at(&values, keys.value(row) as u32)

@@ -493,7 +493,7 @@ fn select(
     selected.clear();
     let mut passed: Option<BooleanBuffer> = None;
     for column in filters {
-        let filter = columns.get(*column).and_then(|column| passing(column));
+        let filter = columns.get(*column).and_then(passing);
         let Some(filter) = filter else {
             return exec_err!("a filter of a scan has another type than agreed");
         };

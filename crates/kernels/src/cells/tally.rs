@@ -147,7 +147,6 @@ impl Tally {
     /// As [`Tally::add`], where amounts are so large that they do not fit the bound.
     #[cold]
     fn add_wide(&mut self, cells: &[u32], selected: Option<&[u32]>, amounts: &[Cow<'_, [i64]>]) {
-        self.widen();
         let mut add = |row: usize| {
             let Some(cell) = cells.get(row).copied() else {
                 return;
