@@ -2,7 +2,7 @@
 //!
 //! `door` answers the calls of the protocol; `wire` and `stream` decide what rows look like outside;
 //! `ticket` and `parameters` carry statements between calls; `catalogue`, `sql_type` and `sql_info`
-//! tell tools what there is; `running` stops what must stop. Nothing is kept between calls that a
+//! tell tools what there is; `running` stops what must stop, and `linger` closes connections. Nothing is kept between calls that a
 //! client could lose: handles and tickets carry their own state under a seal.
 //!
 //! To answer another command of the protocol, add it to the `match` in `door.rs` that resolves
@@ -11,6 +11,7 @@
 mod catalogue;
 mod door;
 mod like;
+mod linger;
 mod message;
 mod parameters;
 mod running;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
+use futures::TryStreamExt;
 use tietopohja_domain::Clock;
 use tietopohja_engine::Engine;
 use tietopohja_policy::{InvalidPrincipal, Principal, Role};
@@ -37,6 +39,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
 use door::Door;
+use linger::Lingering;
 
 /// The largest message that a client may send: bound parameters, mostly.
 const MOST_RECEIVED: usize = 16 * 1024 * 1024;
@@ -162,7 +165,8 @@ where
     let listening = listener.local_addr().map_err(bound)?;
     let incoming = TcpIncoming::from(listener)
         .with_nodelay(Some(true))
-        .with_keepalive(Some(Duration::from_secs(60)));
+        .with_keepalive(Some(Duration::from_secs(60)))
+        .map_ok(Lingering::new);
     let (drain, draining) = oneshot::channel::<()>();
     let service =
         FlightServiceServer::from_arc(Arc::clone(&door)).max_decoding_message_size(MOST_RECEIVED);
