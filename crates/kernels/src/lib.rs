@@ -47,7 +47,7 @@ pub use distinct_cube::{
 };
 pub use intervals::{byar, poisson_exact, rate_limits, wilson};
 pub use kaplan_meier::{SurvivalCurve, SurvivalStep, WaitQuantile};
-pub use person_set::PersonSet;
+pub use person_set::list_of_sets;
 pub use person_time::{PeriodTime, Periods, PersonTime, SpellTally, Spells};
 pub use rollup::{CellKeys, CellTargets, Lists, MemberNumbers};
 pub use running_sum::{PeriodSums, Restarts, running_sum};

@@ -1,34 +1,153 @@
 //! Exact sets of persons: `person_set(pid)`, `person_set_union(state)`, `person_set_count(state)`.
 //!
-//! A person is a 16-byte pseudonym. The state is the sorted list of the distinct pseudonyms, 16
-//! bytes each, so that equal sets have equal bytes, a union is a merge, and the number of persons
-//! at any roll-up is exact without reading the rows again. Nulls are nobody; the set of no rows is
-//! empty (zero bytes). Time n log n, memory 16 bytes a person and group. A state is personal data:
-//! it stays in the restricted component table, and only counts leave it.
+//! A person is a 16-byte pseudonym, or its number in a list of pseudonyms. Equal sets of one form have
+//! equal bytes, a union is a merge, and the number of persons at any roll-up is exact without reading
+//! the rows again. Nulls are nobody; the set of no rows is empty (zero bytes, in both forms). Time
+//! n log n, memory 16 bytes a person and group. A state is personal data: it stays in the restricted
+//! component table, and only counts leave it.
+//!
+//! - *Pseudonyms*: the sorted list of the distinct pseudonyms, 16 bytes each. `person_set` makes it.
+//! - *Numbers*: a byte 1, the id of the list (8 bytes, lowest first), how many numbers there are, the
+//!   first of them, and how many numbers lie between each and the next, all of these as in `varint`;
+//!   then a zero byte, if the length would be a multiple of 16 without it: so the length tells the
+//!   form. [`Cells`](crate::Cells) makes it where persons come as numbers. It takes about two bytes a
+//!   person. Numbers of different lists, or numbers and pseudonyms, cannot be united: that is an error.
 
+use arrow::array::BinaryArray;
 use datafusion_common::{Result, exec_err};
 use datafusion_expr::{AggregateUDF, ScalarUDF};
 
 use crate::aggregate::{CellAggregate, Takes};
 use crate::cell::{Cell, Finish, InputType, Value};
 use crate::scalar::{Body, PlainFunction};
+use crate::varint;
 
 const WIDTH: usize = 16;
 /// Unsorted arrivals are folded in when they outnumber this and the sorted part.
 const FOLD_AT: usize = 64;
 
+/// The first byte of a set of numbers.
+const NUMBERED: u8 = 1;
+
+/// An encoded set.
+#[derive(Debug)]
+pub(crate) enum State<'a> {
+    Pseudonyms(&'a [[u8; WIDTH]]),
+    Numbers(Numbers<'a>),
+}
+
+/// An encoded set of numbers.
+#[derive(Debug)]
+pub(crate) struct Numbers<'a> {
+    /// The list that they are numbers of.
+    pub(crate) list: u64,
+    pub(crate) count: usize,
+    gaps: &'a [u8],
+}
+
+impl<'a> State<'a> {
+    /// What the bytes are; the numbers themselves are looked at by [`Numbers::put_into`].
+    pub(crate) fn of(bytes: &'a [u8]) -> Result<Self> {
+        let (members, rest) = bytes.as_chunks::<WIDTH>();
+        if rest.is_empty() {
+            return Ok(State::Pseudonyms(members));
+        }
+        let numbers = bytes.strip_prefix(&[NUMBERED]).and_then(|bytes| {
+            let (list, mut gaps) = bytes.split_first_chunk::<8>()?;
+            let count = varint::take_short(&mut gaps)? as usize;
+            // Each takes a byte at least.
+            (0 < count && count <= gaps.len()).then_some(Numbers {
+                list: u64::from_le_bytes(*list),
+                count,
+                gaps,
+            })
+        });
+        match numbers {
+            Some(numbers) => Ok(State::Numbers(numbers)),
+            None => broken(),
+        }
+    }
+
+    /// How many persons there are.
+    pub(crate) fn count(&self) -> usize {
+        match self {
+            State::Pseudonyms(members) => members.len(),
+            State::Numbers(numbers) => numbers.count,
+        }
+    }
+}
+
+/// The list that the members of the first set that is not empty are numbers of, `Some(None)` where they
+/// are pseudonyms; `None` when all sets are empty.
+///
+/// # Errors
+/// When it is not a set.
+pub fn list_of_sets(sets: &BinaryArray) -> Result<Option<Option<u64>>> {
+    match sets.iter().flatten().find(|set| !set.is_empty()) {
+        None => Ok(None),
+        Some(set) => Ok(Some(match State::of(set)? {
+            State::Pseudonyms(_) => None,
+            State::Numbers(numbers) => Some(numbers.list),
+        })),
+    }
+}
+
+impl Numbers<'_> {
+    /// Gives every number, in order.
+    pub(crate) fn each(&self, mut with: impl FnMut(u32)) -> Result<()> {
+        let mut gaps = self.gaps;
+        let mut next = Some(0u32);
+        for _ in 0..self.count {
+            let number = next.zip(varint::take_short(&mut gaps));
+            let number = number.and_then(|(next, gap)| next.checked_add(gap));
+            let Some(number) = number else {
+                return broken();
+            };
+            with(number);
+            next = number.checked_add(1);
+        }
+        match gaps {
+            [] | [0] => Ok(()),
+            _ => broken(),
+        }
+    }
+}
+
+/// Writes a set of numbers of a list. They are in order, each once.
+pub(crate) fn put_numbers(list: u64, numbers: &[u32], out: &mut Vec<u8>) {
+    if numbers.is_empty() {
+        return;
+    }
+    let start = out.len();
+    out.push(NUMBERED);
+    out.extend_from_slice(&list.to_le_bytes());
+    varint::put_short(out, u32::try_from(numbers.len()).unwrap_or(u32::MAX));
+    let mut next = 0u32;
+    for number in numbers {
+        varint::put_short(out, number.saturating_sub(next));
+        next = number.saturating_add(1);
+    }
+    if (out.len() - start).is_multiple_of(WIDTH) {
+        out.push(0);
+    }
+}
+
+fn broken<T>() -> Result<T> {
+    exec_err!("a set of persons has a broken state")
+}
+
 /// A set of persons being built.
 #[derive(Debug, Default, Clone)]
-pub struct PersonSet {
+pub(crate) struct PersonSet {
+    /// The list that members are numbers of; without one they are pseudonyms.
+    list: Option<u64>,
     /// Sorted and distinct up to `sorted`; later entries are in order of arrival.
     members: Vec<u128>,
     sorted: usize,
 }
 
 impl PersonSet {
-    /// Puts in one person.
-    pub fn insert(&mut self, pseudonym: [u8; WIDTH]) {
-        let member = u128::from_be_bytes(pseudonym);
+    fn insert(&mut self, member: u128) {
         if self.members.last() == Some(&member) {
             return;
         }
@@ -38,8 +157,21 @@ impl PersonSet {
         }
     }
 
+    /// Members are numbers of this list, or pseudonyms, from the first on.
+    fn is_of(&mut self, list: Option<u64>) -> Result<()> {
+        if self.members.is_empty() {
+            self.list = list;
+        }
+        if self.list == list {
+            Ok(())
+        } else {
+            exec_err!("sets of persons of different lists cannot be united")
+        }
+    }
+
     /// The number of distinct persons.
-    pub fn count(&mut self) -> usize {
+    #[cfg(test)]
+    fn count(&mut self) -> usize {
         self.fold();
         self.members.len()
     }
@@ -53,22 +185,13 @@ impl PersonSet {
     }
 }
 
-/// The pseudonyms of an encoded set; an error when the bytes are not one.
-fn decode(state: &[u8]) -> Result<impl Iterator<Item = [u8; WIDTH]> + '_> {
-    let (members, rest) = state.as_chunks::<WIDTH>();
-    if rest.is_empty() {
-        Ok(members.iter().copied())
-    } else {
-        exec_err!("a set of persons has a broken state")
-    }
-}
-
 impl Cell for PersonSet {
     fn add(&mut self, value: Value<'_>) -> Result<()> {
         match value {
             Value::Bytes(bytes) => match <[u8; WIDTH]>::try_from(bytes) {
                 Ok(pseudonym) => {
-                    self.insert(pseudonym);
+                    self.is_of(None)?;
+                    self.insert(u128::from_be_bytes(pseudonym));
                     Ok(())
                 }
                 Err(_) => exec_err!("person_set takes pseudonyms of 16 bytes"),
@@ -78,27 +201,48 @@ impl Cell for PersonSet {
     }
 
     fn merge(&mut self, state: &[u8]) -> Result<()> {
-        let members = decode(state)?;
-        if self.members.is_empty() {
-            self.members.extend(members.map(u128::from_be_bytes));
-            // An encoded set is sorted and distinct; bytes from elsewhere may not be.
-            self.sorted = if self.members.is_sorted_by(|a, b| a < b) {
-                self.members.len()
-            } else {
-                0
-            };
-        } else {
-            members.for_each(|member| self.insert(member));
+        match State::of(state)? {
+            State::Pseudonyms([]) => Ok(()),
+            State::Pseudonyms(members) => {
+                self.is_of(None)?;
+                let members = members.iter().map(|member| u128::from_be_bytes(*member));
+                if self.members.is_empty() {
+                    self.members.extend(members);
+                    // An encoded set is sorted and distinct; bytes from elsewhere may not be.
+                    let is_in_order = self.members.is_sorted_by(|a, b| a < b);
+                    self.sorted = if is_in_order { self.members.len() } else { 0 };
+                } else {
+                    members.for_each(|member| self.insert(member));
+                }
+                Ok(())
+            }
+            State::Numbers(numbers) => {
+                self.is_of(Some(numbers.list))?;
+                if !self.members.is_empty() {
+                    return numbers.each(|number| self.insert(u128::from(number)));
+                }
+                self.members.reserve(numbers.count);
+                numbers.each(|number| self.members.push(u128::from(number)))?;
+                self.sorted = self.members.len();
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     fn encode(&mut self, out: &mut Vec<u8>) {
         self.fold();
-        out.reserve(self.members.len() * WIDTH);
-        self.members
-            .iter()
-            .for_each(|member| out.extend_from_slice(&member.to_be_bytes()));
+        match self.list {
+            None => {
+                out.reserve(self.members.len() * WIDTH);
+                self.members
+                    .iter()
+                    .for_each(|member| out.extend_from_slice(&member.to_be_bytes()));
+            }
+            Some(list) => {
+                let numbers = self.members.iter().map(|member| *member as u32);
+                put_numbers(list, &numbers.collect::<Vec<_>>(), out);
+            }
+        }
     }
 
     fn heap_bytes(&self) -> usize {
@@ -127,9 +271,7 @@ pub(crate) fn scalars() -> Vec<ScalarUDF> {
 
 fn count(values: &[Value<'_>]) -> Result<Option<i64>> {
     match values {
-        [Value::Bytes(state)] if state.len().is_multiple_of(WIDTH) => {
-            Ok(Some((state.len() / WIDTH) as i64))
-        }
+        [Value::Bytes(state)] => Ok(i64::try_from(State::of(state)?.count()).ok()),
         _ => exec_err!("person_set_count takes the state of a person_set"),
     }
 }
@@ -158,10 +300,114 @@ mod tests {
         assert_eq!(count(&[Value::Bytes(&[])]).ok().flatten(), Some(0));
     }
 
+    fn numbered(list: u64, numbers: &[u32]) -> Vec<u8> {
+        let mut state = Vec::new();
+        put_numbers(list, numbers, &mut state);
+        state
+    }
+
+    #[test]
+    fn numbers_are_written_and_read_back() {
+        let many: Vec<u32> = (0..5_000).map(|n| n * n % 9_973 + n * 20_000).collect();
+        for numbers in [
+            &[][..],
+            &[0],
+            &[u32::MAX],
+            &[0, 1, 2],
+            &[5, u32::MAX],
+            &many,
+        ] {
+            for length in 0..=numbers.len().min(40) {
+                let numbers = &numbers[numbers.len() - length..];
+                let state = numbered(7, numbers);
+                assert_eq!(state.is_empty(), numbers.is_empty());
+                if numbers.is_empty() {
+                    continue;
+                }
+                assert!(!state.len().is_multiple_of(WIDTH));
+                let State::Numbers(found) = State::of(&state).unwrap() else {
+                    panic!("a set of numbers is taken for another");
+                };
+                let mut back = Vec::new();
+                found.each(|number| back.push(number)).unwrap();
+                assert_eq!(
+                    (found.list, found.count, back.as_slice()),
+                    (7, length, numbers)
+                );
+                assert_eq!(count(&[Value::Bytes(&state)]).unwrap(), Some(length as i64));
+            }
+        }
+        let state = numbered(7, &many);
+        assert!(state.len() < many.len() * 3 + 20, "{}", state.len());
+    }
+
+    #[test]
+    fn numbers_of_one_list_unite_as_sets() {
+        let parts: [&[u32]; 4] = [&[3, 9, 200_000], &[], &[0, 9], &[9, 4_000_000_000]];
+        let states: Vec<Vec<u8>> = parts.iter().map(|part| numbered(1, part)).collect();
+        let whole = numbered(1, &[0, 3, 9, 200_000, 4_000_000_000]);
+        for order in [[0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2]] {
+            let mut set = PersonSet::default();
+            for part in order {
+                set.merge(&states[part]).unwrap();
+            }
+            assert_eq!(set.count(), 5);
+            let mut state = Vec::new();
+            set.encode(&mut state);
+            assert_eq!(state, whole);
+        }
+    }
+
+    #[test]
+    fn the_list_of_sets_is_that_of_the_first() {
+        let (one, other) = (numbered(1, &[4]), numbered(2, &[4]));
+        for (sets, list) in [
+            (vec![], None),
+            (vec![&[][..]], None),
+            (vec![&[], &one[..], &other], Some(Some(1))),
+            (vec![&[3; WIDTH][..]], Some(None)),
+        ] {
+            let sets = BinaryArray::from_vec(sets);
+            assert_eq!(list_of_sets(&sets).unwrap(), list);
+        }
+        assert!(list_of_sets(&BinaryArray::from_vec(vec![&[7]])).is_err());
+    }
+
+    #[test]
+    fn different_lists_do_not_unite() {
+        let pseudonym = [1u8; WIDTH];
+        let (one, other) = (numbered(1, &[4]), numbered(2, &[4]));
+        for (first, second) in [
+            (&one[..], &other[..]),
+            (&one, &pseudonym),
+            (&pseudonym, &one),
+        ] {
+            let mut set = PersonSet::default();
+            set.merge(first).unwrap();
+            assert!(set.merge(second).is_err());
+            assert!(set.merge(&[]).is_ok());
+        }
+        let mut set = PersonSet::default();
+        set.merge(&one).unwrap();
+        assert!(set.add(Value::Bytes(&pseudonym)).is_err());
+    }
+
     #[test]
     fn other_bytes_are_refused() {
         assert!(PersonSet::default().add(Value::Bytes(b"short")).is_err());
-        assert!(PersonSet::default().merge(&[0; 17]).is_err());
         assert!(count(&[Value::Bytes(&[0; 3])]).is_err());
+        let good = numbered(1, &[3, 300]);
+        let mut beyond = numbered(1, &[u32::MAX]);
+        beyond[9] = 2;
+        beyond.extend([0x85, 1]);
+        for bad in [
+            &[0; 17][..],
+            &[1; 5],
+            &good[..good.len() - 1],
+            &[good.as_slice(), &[1]].concat(),
+            &beyond,
+        ] {
+            assert!(PersonSet::default().merge(bad).is_err(), "{bad:?}");
+        }
     }
 }

@@ -9,14 +9,15 @@
 //!
 //! - *Sum*: kept in 128 bits; must fit 64 bits in the end, or it is an error. Nulls count for nothing;
 //!   a value without cells is 0.
-//! - *Distinct*: members of 16 bytes are numbered once ([`MemberNumbers`]); a value takes one mark for
+//! - *Distinct*: members that are not numbers are numbered once ([`MemberNumbers`]); a value takes one mark for
 //!   each member of each of its cells, and counts the marks that are new. A value of one cell is the
 //!   size of its set. No set is united, so nothing is kept for each value but its count.
 //! - *Histogram*: counts of days added; a value of one cell is that cell's own; without cells null.
 //! - *Time*: c cells, v values that a cell counts in, m members in a set: sums O(c·v), sets and
 //!   histograms O(c·v·m).
 //! - *Memory*: 16 bytes a value for sums; 8 a value, 4 a cell and value (at most 64 MiB at a time), 4
-//!   a member of a set, about 28 a distinct member, for distinct counts.
+//!   a member of a set, 4 a number that there may be, about 24 a distinct member that is no number, for
+//!   distinct counts.
 //! - *Laws*: the order of cells does not matter, and cells may be merged with others of their place
 //!   and members before.
 //!
@@ -30,6 +31,7 @@ use datafusion_common::{Result, exec_err};
 use hashbrown::HashTable;
 
 use crate::day_histogram::DayHistogram;
+use crate::person_set::{State, put_numbers};
 
 /// Bytes of a member of a set.
 const WIDTH: usize = 16;
@@ -226,7 +228,7 @@ impl CellTargets {
     pub fn distinct(&self, cells: CellKeys<'_>, sets: &MemberNumbers) -> Result<Int64Array> {
         same_length(cells, sets.sets.len())?;
         let mut found = vec![0i64; self.values()];
-        let mut marks = vec![0u32; sets.members.len()];
+        let mut marks = vec![0u32; sets.names.bound()];
         let mut mark = 0u32;
         self.by_value(
             cells,
@@ -303,29 +305,69 @@ fn same_length(cells: CellKeys<'_>, states: usize) -> Result<()> {
 #[derive(Debug, Default)]
 pub struct MemberNumbers {
     sets: Lists,
-    /// The member of each number.
-    members: Arc<Vec<u128>>,
+    names: MemberNames,
+}
+
+/// What the numbers of members stand for.
+#[derive(Debug, Clone)]
+pub(crate) enum MemberNames {
+    /// The members themselves, by number.
+    Known(Arc<Vec<u128>>),
+    /// Members of a list that is kept elsewhere.
+    OfList {
+        /// The id of the list.
+        list: u64,
+        /// No number is as large as this.
+        bound: usize,
+    },
+}
+
+impl Default for MemberNames {
+    fn default() -> Self {
+        MemberNames::Known(Arc::default())
+    }
+}
+
+impl MemberNames {
+    /// No number is as large as this.
+    pub(crate) fn bound(&self) -> usize {
+        match self {
+            MemberNames::Known(members) => members.len(),
+            MemberNames::OfList { bound, .. } => *bound,
+        }
+    }
 }
 
 impl MemberNumbers {
-    /// Numbers the members of sets, as `person_set` gives them; a null is an empty set.
+    /// Takes sets apart, as `person_set` and [`MemberNumbers::states`] give them; a null is an empty
+    /// set. Members that are not numbers get some.
     ///
     /// # Errors
-    /// When a state is not a set, or members are too many.
+    /// When a state is not a set, sets are of different lists, or members are too many.
     pub fn of(sets: &BinaryArray) -> Result<Self> {
-        let bytes: usize = sets.value_data().len();
         let mut numbered = Lists {
             ends: Vec::with_capacity(sets.len()),
-            items: Vec::with_capacity(bytes / WIDTH),
+            items: Vec::with_capacity(entries_of(sets)),
         };
         // The numbers of members by their last bytes, which are as good as random.
         let mut table: HashTable<u32> = HashTable::new();
         let mut members: Vec<u128> = Vec::new();
+        let mut of_list: Option<u64> = None;
+        let mut highest = 0;
         for set in sets {
-            let (own, rest) = set.unwrap_or_default().as_chunks::<WIDTH>();
-            if !rest.is_empty() {
-                return exec_err!("a set of persons has a broken state");
-            }
+            let own = match State::of(set.unwrap_or_default())? {
+                State::Pseudonyms(own) => own,
+                State::Numbers(numbers) => {
+                    if *of_list.get_or_insert(numbers.list) != numbers.list {
+                        return different_lists();
+                    }
+                    numbers.each(|number| {
+                        highest = number.max(highest);
+                        numbered.items.push(number);
+                    })?;
+                    &[]
+                }
+            };
             for member in own {
                 let member = u128::from_be_bytes(*member);
                 let is = |number: &u32| members.get(*number as usize) == Some(&member);
@@ -348,15 +390,23 @@ impl MemberNumbers {
             }
             numbered.ends.push(numbered.items.len());
         }
+        let names = match of_list {
+            None => MemberNames::Known(Arc::new(members)),
+            Some(_) if !members.is_empty() => return different_lists(),
+            Some(list) => MemberNames::OfList {
+                list,
+                bound: highest as usize + 1,
+            },
+        };
         Ok(Self {
             sets: numbered,
-            members: Arc::new(members),
+            names,
         })
     }
 
-    /// Sets of numbers whose members are known, each in the order of the members' bytes.
-    pub(crate) fn of_numbers(sets: Lists, members: Arc<Vec<u128>>) -> Self {
-        Self { sets, members }
+    /// Sets of numbers, each in the order in which its members are written.
+    pub(crate) fn of_numbers(sets: Lists, names: MemberNames) -> Self {
+        Self { sets, names }
     }
 
     /// How many sets there are.
@@ -378,33 +428,65 @@ impl MemberNumbers {
     pub fn chosen(&self, sets: impl Iterator<Item = u32>) -> Self {
         let mut chosen = Lists::default();
         sets.for_each(|set| chosen.push(self.sets.get(set).iter().copied()));
-        Self::of_numbers(chosen, Arc::clone(&self.members))
+        Self::of_numbers(chosen, self.names.clone())
     }
 
-    /// The sets as `person_set` gives them, in this order of their numbers.
+    /// The sets as `person_set` gives them, in this order of their numbers. Members of a list that is
+    /// kept elsewhere are written as their numbers.
     ///
     /// # Errors
     /// When they do not fit one column (2 GiB).
     pub fn states(&self, order: impl Iterator<Item = u32> + Clone) -> Result<BinaryArray> {
         let lists = order.map(|set| self.sets.get(set));
         let total: usize = lists.clone().map(<[u32]>::len).sum();
-        if i32::try_from(total.saturating_mul(WIDTH)).is_err() {
+        let mut bytes: Vec<u8> = Vec::new();
+        let mut ends: Vec<usize> = vec![0];
+        match &self.names {
+            MemberNames::Known(members) => {
+                bytes.reserve(total * WIDTH);
+                for list in lists {
+                    for member in list {
+                        let member = members.get(*member as usize).copied();
+                        bytes.extend_from_slice(&member.unwrap_or_default().to_be_bytes());
+                    }
+                    ends.push(bytes.len());
+                }
+            }
+            MemberNames::OfList { list: of, .. } => {
+                bytes.reserve(total * 2);
+                for list in lists {
+                    put_numbers(*of, list, &mut bytes);
+                    ends.push(bytes.len());
+                }
+            }
+        }
+        let ends = ends.into_iter().map(i32::try_from);
+        let Ok(ends) = ends.collect::<Result<Vec<i32>, _>>() else {
             return exec_err!("the sets of one component are beyond 2 GiB");
-        }
-        let sizes = lists.clone().map(|members| members.len() * WIDTH);
-        let offsets = OffsetBuffer::<i32>::from_lengths(sizes);
-        let mut bytes: Vec<u8> = Vec::with_capacity(total * WIDTH);
-        for member in lists.flatten() {
-            let member = self.members.get(*member as usize).copied();
-            bytes.extend_from_slice(&member.unwrap_or_default().to_be_bytes());
-        }
+        };
+        let offsets = OffsetBuffer::new(ends.into());
         Ok(BinaryArray::new(offsets, Buffer::from_vec(bytes), None))
     }
 
-    /// Bytes that numbering sets of so many bytes may take at most.
-    pub fn heap_bytes(set_bytes: usize) -> usize {
-        set_bytes / WIDTH * 4 + set_bytes.saturating_mul(28) / WIDTH
+    /// Bytes that taking these sets apart may take at most.
+    pub fn heap_bytes(sets: &BinaryArray) -> usize {
+        let pseudonyms = match sets.iter().flatten().find(|set| !set.is_empty()) {
+            Some(set) if set.len().is_multiple_of(WIDTH) => sets.value_data().len() / WIDTH,
+            _ => 0,
+        };
+        entries_of(sets) * 4 + pseudonyms.saturating_mul(28)
     }
+}
+
+/// Members of all sets, each as often as it is in one; of what is no set, none.
+fn entries_of(sets: &BinaryArray) -> usize {
+    let counts = sets.iter().flatten();
+    let counts = counts.map(|set| State::of(set).map_or(0, |state| state.count()));
+    counts.sum()
+}
+
+fn different_lists<T>() -> Result<T> {
+    exec_err!("sets of persons of different lists cannot be united")
 }
 
 #[cfg(test)]
@@ -583,6 +665,53 @@ mod tests {
         let some = numbered.chosen([7, 3, 7].into_iter());
         let same = numbered.states([7, 3, 7].into_iter()).unwrap();
         assert_eq!(some.states(0..3).unwrap(), same);
+    }
+
+    #[test]
+    fn sets_of_a_list_count_as_those_of_its_members() {
+        let (targets, made) = (targets(), made(120));
+        let keys = CellKeys {
+            places: &made.places,
+            members: &made.members,
+        };
+        let known = MemberNumbers::of(&made.sets).unwrap();
+        let mut sorted = Lists::default();
+        for set in 0..120 {
+            let mut numbers: Vec<u32> = known.sets.get(set).iter().map(|n| n * 3 + 5).collect();
+            numbers.sort_unstable();
+            sorted.push(numbers);
+        }
+        let names = MemberNames::OfList {
+            list: 9,
+            bound: 3 * known.names.bound() + 5,
+        };
+        let of_list = MemberNumbers::of_numbers(sorted, names);
+        let states = of_list.states(0..120).unwrap();
+        let back = MemberNumbers::of(&states).unwrap();
+        assert_eq!(back.sets, of_list.sets);
+        assert_eq!(back.states(0..120).unwrap(), states);
+        assert!(MemberNumbers::heap_bytes(&states) == of_list.entries() * 4);
+        let counted = targets.distinct(keys, &known).unwrap();
+        assert_eq!(targets.distinct(keys, &of_list).unwrap(), counted);
+        assert_eq!(targets.distinct(keys, &back).unwrap(), counted);
+    }
+
+    #[test]
+    fn sets_of_different_lists_are_an_error() {
+        let state = |list: u64| {
+            let mut state = Vec::new();
+            put_numbers(list, &[1, 2], &mut state);
+            state
+        };
+        let pseudonym = vec![3u8; WIDTH];
+        for (a, b) in [
+            (state(1), state(2)),
+            (state(1), pseudonym.clone()),
+            (pseudonym, state(1)),
+        ] {
+            let sets = BinaryArray::from_iter_values([&a[..], &[], &b[..]]);
+            assert!(MemberNumbers::of(&sets).is_err());
+        }
     }
 
     #[test]

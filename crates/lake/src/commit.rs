@@ -243,6 +243,30 @@ impl Lake {
             .await
     }
 
+    /// Appends rows in the commit that follows this version; `None`, and nothing is appended, when there
+    /// is such a commit already. For rows that are right only behind what the caller read.
+    ///
+    /// # Errors
+    /// When storage fails: then the rows may have been appended.
+    pub async fn append_after(
+        &self,
+        name: &TableName,
+        batches: Vec<RecordBatch>,
+        version: i64,
+    ) -> Result<Option<i64>, LakeError> {
+        let state = self.state_at(name, Some(version)).await?;
+        let adds = self
+            .store_rows(name, &state, &Slice::whole(), batches)
+            .await?;
+        let _turn = self.turn(name).await;
+        let info = CommitInfo::default();
+        match self.try_commit(name, &state, &adds, &[], &info).await? {
+            Attempt::Done(version) => Ok(Some(version)),
+            Attempt::Overtaken => Ok(None),
+            Attempt::Unknown(error) => Err(LakeError::storage("write a commit")(error)),
+        }
+    }
+
     /// Commits files that are stored already, in the place of what the slices hold.
     pub(crate) async fn commit_adds(
         &self,

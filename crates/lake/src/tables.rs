@@ -296,6 +296,15 @@ impl Lake {
         Ok(self.newest(name).await?.map(|state| state.version()))
     }
 
+    /// The id that a table got when it was made; `None` when it does not exist. One that is made in its
+    /// place has another.
+    pub async fn table_id(&self, name: &TableName) -> Result<Option<String>, LakeError> {
+        match self.newest(name).await? {
+            None => Ok(None),
+            Some(state) => Ok(Some(state.snapshot()?.metadata().id().to_owned())),
+        }
+    }
+
     /// The columns of a table at its newest version, partition columns included.
     pub async fn schema(&self, name: &TableName) -> Result<Option<SchemaRef>, LakeError> {
         match self.newest(name).await? {

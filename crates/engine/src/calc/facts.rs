@@ -18,6 +18,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::catalog::view::ViewTable;
 use datafusion::common::Column;
 use datafusion::datasource::provider_as_source;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::{LogicalPlanBuilder, col, lit};
 use datafusion::physical_plan::execute_stream;
@@ -32,6 +33,7 @@ use tokio::task::JoinSet;
 
 use super::CalcProgress;
 use super::fingerprint::Inputs;
+use super::persons::{ListId, Met, PersonList, number_column, person_columns, with_number_columns};
 use crate::catalog::Resolver;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
@@ -41,7 +43,7 @@ use crate::statement;
 use crate::tables::table;
 
 /// Raised when the same relation over the same rows would be stored differently.
-const FORMAT: &str = "tietopohja-fact/2";
+const FORMAT: &str = "tietopohja-fact/3";
 
 /// The schema of facts.
 const SCHEMA: &str = "fact";
@@ -103,6 +105,8 @@ struct Aim {
     raw: RelationName,
     raw_table: TableName,
     columns: SchemaRef,
+    /// The list that its persons are numbered by, if it has any.
+    list: Option<ListId>,
     fact: TableName,
     wanted: BTreeMap<Key, Wanted>,
 }
@@ -122,6 +126,8 @@ pub(crate) struct Fact {
 #[derive(Debug)]
 struct StoredFact {
     columns: SchemaRef,
+    /// The columns with those of the numbers of persons.
+    numbered: SchemaRef,
     plain: Arc<dyn TableProvider>,
     coded: Arc<dyn TableProvider>,
 }
@@ -140,12 +146,12 @@ impl Fact {
             return Err(EngineError::internal("a relation is not stored yet"));
         };
         let name = &self.relation;
-        let some = |table: &Arc<dyn TableProvider>| {
-            as_relation(name, &stored.columns, Arc::clone(table), Some(slices))
+        let some = |table: &Arc<dyn TableProvider>, columns: &Schema| {
+            as_relation(name, columns, Arc::clone(table), Some(slices))
         };
         let session = resolver.fork();
-        session.put_instead(name.clone(), some(&stored.plain)?);
-        session.put_coded(name.clone(), some(&stored.coded)?);
+        session.put_instead(name.clone(), some(&stored.plain, &stored.columns)?);
+        session.put_coded(name.clone(), some(&stored.coded, &stored.numbered)?);
         Ok(session)
     }
 }
@@ -165,6 +171,8 @@ struct Job {
     fact: TableName,
     sql: String,
     of: RelationName,
+    /// The numbers of its persons, and the list that they are of.
+    persons: Option<(ListId, PersonList)>,
 }
 
 impl Engine {
@@ -225,7 +233,7 @@ impl Engine {
             let Some(relation) = self.warehouse.models.get(&name) else {
                 continue;
             };
-            let aim = Box::pin(self.aim(resolver, inputs, &name, relation)).await;
+            let aim = Box::pin(self.aim(resolver, inputs, &name, relation, false)).await;
             if let Ok(Some(aim)) = aim {
                 let fact = Fact {
                     relation: name.clone(),
@@ -239,13 +247,15 @@ impl Engine {
         facts
     }
 
-    /// What a stored relation should be; `None` when nothing of it has landed.
+    /// What a stored relation should be; `None` when nothing of it has landed. The list of persons that
+    /// it needs is made when `make` is said.
     async fn aim(
         &self,
         resolver: &Arc<Resolver>,
         inputs: &Inputs,
         name: &RelationName,
         relation: &Relation,
+        make: bool,
     ) -> Result<Option<Aim>> {
         let sources = self.warehouse.models.sources([name]);
         let Some(raw) = sources.iter().find(|source| source.schema == "raw") else {
@@ -253,10 +263,15 @@ impl Engine {
         };
         let columns = self.fact_columns(resolver, name, relation).await?;
         let raw_table = table("raw", &raw.name)?;
-        let fact = table(SCHEMA, &table_name(name, &columns))?;
         let Some(raw_version) = resolver.version(&raw_table).await? else {
             return Ok(None);
         };
+        let list = match person_columns(&columns).is_empty() {
+            true => None,
+            // While there is no list there are no facts that name it.
+            false => Some(self.person_list(make).await?.unwrap_or_default()),
+        };
+        let fact = table(SCHEMA, &table_name(name, &columns, list))?;
         let lake = &self.options.lake;
         let landed = lake.slices(&raw_table, Some(raw_version)).await;
         let Some(landed) = landed.map_err(|error| unread(&raw_table, error))? else {
@@ -270,6 +285,7 @@ impl Engine {
             raw: raw.clone(),
             raw_table,
             columns,
+            list,
             fact,
             wanted,
         }))
@@ -283,15 +299,20 @@ impl Engine {
         relation: &Relation,
         report: &mut FactReport,
     ) -> Result<Option<Fact>> {
-        let Some(aim) = self.aim(resolver, inputs, name, relation).await? else {
+        let Some(aim) = self.aim(resolver, inputs, name, relation, true).await? else {
             return Ok(None);
         };
         let Aim {
             columns,
+            list,
             fact,
             wanted,
             ..
         } = aim;
+        let numbered = match list {
+            None => Arc::clone(&columns),
+            Some(list) => with_number_columns(&columns, list),
+        };
         let unread = |error| unread(&fact, error);
         let lake = &self.options.lake;
         lake.sweep_coded(&fact).await.map_err(unread)?;
@@ -328,8 +349,9 @@ impl Engine {
                     fact: fact.clone(),
                     sql: sorted_sql(name, relation),
                     of: name.clone(),
+                    persons: None,
                 };
-                self.store_slices(job, &columns, stale, &gone, report)
+                self.store_slices(job, (&columns, list), stale, &gone, report)
                     .await?
             }
         };
@@ -348,10 +370,11 @@ impl Engine {
         }
         let plain = lake.provider(&fact, Some(version)).await.map_err(unread)?;
         let coded = lake.coded_provider(&fact, version).await.map_err(unread)?;
-        let whole =
-            |table: &Arc<dyn TableProvider>| as_relation(name, &columns, Arc::clone(table), None);
-        resolver.put_instead(name.clone(), whole(&plain)?);
-        resolver.put_coded(name.clone(), whole(&coded)?);
+        let whole = |table: &Arc<dyn TableProvider>, columns: &Schema| {
+            as_relation(name, columns, Arc::clone(table), None)
+        };
+        resolver.put_instead(name.clone(), whole(&plain, &columns)?);
+        resolver.put_coded(name.clone(), whole(&coded, &numbered)?);
         resolver.pin(fact.clone(), version);
         Ok(Some(Fact {
             relation: name.clone(),
@@ -359,6 +382,7 @@ impl Engine {
             slices: wanted,
             stored: Some(StoredFact {
                 columns,
+                numbered,
                 plain,
                 coded,
             }),
@@ -444,8 +468,8 @@ impl Engine {
     /// Computes slices and commits them; gives the version that holds them.
     async fn store_slices(
         self: &Arc<Self>,
-        job: Job,
-        columns: &Schema,
+        mut job: Job,
+        (columns, list): (&SchemaRef, Option<ListId>),
         stale: Vec<(Key, &Wanted)>,
         gone: &[Key],
         report: &mut FactReport,
@@ -454,11 +478,23 @@ impl Engine {
         let failed =
             |error| EngineError::lake(format!("the table `{fact}` could not be written"), error);
         let lake = &self.options.lake;
-        lake.ensure_table(&fact, table_schema(columns), &PARTITIONS)
+        let stored = match list {
+            None => Arc::clone(columns),
+            Some(list) => with_number_columns(columns, list),
+        };
+        lake.ensure_table(&fact, table_schema(&stored), &PARTITIONS)
             .await
             .map_err(failed)?;
+        let groups = groups(stale);
+        if let Some(list) = list {
+            let mut met = Met::new(self);
+            for group in &groups {
+                Box::pin(self.meet(&job, columns, group, &mut met)).await?;
+            }
+            job.persons = Some((list, self.number_persons(list, met).await?));
+        }
         let job = Arc::new(job);
-        let mut groups = groups(stale).into_iter();
+        let mut groups = groups.into_iter();
         let mut running = JoinSet::new();
         let mut stored = CodedSlices::default();
         loop {
@@ -491,6 +527,54 @@ impl Engine {
         Ok(version)
     }
 
+    /// Gathers the persons in the rows of a group of slices.
+    async fn meet(&self, job: &Job, columns: &Schema, group: &Group, met: &mut Met) -> Result<()> {
+        let lost = || EngineError::internal("the persons of a stored relation");
+        for column in person_columns(columns) {
+            let sql = format!(
+                "SELECT DISTINCT CAST(county_code AS INT) AS county, \"{column}\" AS member FROM {} \
+                 WHERE \"{column}\" IS NOT NULL",
+                job.of
+            );
+            let mut stream = self
+                .rows_of(job, group, &sql, self.target_partitions())
+                .await?;
+            while let Some(batch) = stream.try_next().await? {
+                let [county, members] = batch.columns() else {
+                    return Err(lost());
+                };
+                let county = county.as_primitive_opt::<Int32Type>().ok_or_else(lost)?;
+                met.add(county, members)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows that a query over a relation gives, when it sees a group of slices and no more.
+    async fn rows_of(
+        &self,
+        job: &Job,
+        group: &Group,
+        sql: &str,
+        partitions: usize,
+    ) -> Result<SendableRecordBatchStream> {
+        let resolver = job.resolver.afresh();
+        let Some(raw) = resolver.stored(&job.raw_table).await? else {
+            return Err(EngineError::internal("a raw table has gone"));
+        };
+        resolver.put_instead(job.raw.clone(), only(&job.raw, raw, group.slices.keys())?);
+        let state = resolver.inner_state();
+        let config = state.config().clone().with_target_partitions(partitions);
+        let mut state = SessionStateBuilder::new_from_existing(state)
+            .with_config(config)
+            .build();
+        state.mark_start_execution();
+        let parsed = statement::parse(sql, RECURSION_LIMIT)?;
+        let plan = state.statement_to_plan(parsed.tree).await?;
+        let physical = state.create_physical_plan(&plan).await?;
+        Ok(execute_stream(physical, state.task_ctx())?)
+    }
+
     /// Computes a group of slices.
     async fn store_group(self: Arc<Self>, job: &Job, group: Group) -> Result<CodedSlices> {
         let failed = |error| {
@@ -499,26 +583,12 @@ impl Engine {
                 error,
             )
         };
-        let resolver = job.resolver.afresh();
-        let Some(raw) = resolver.stored(&job.raw_table).await? else {
-            return Err(EngineError::internal("a raw table has gone"));
-        };
-        resolver.put_instead(job.raw.clone(), only(&job.raw, raw, group.slices.keys())?);
-        let state = resolver.inner_state();
         // Other groups use the other cores, unless this is one large slice.
         let partitions = match group.rows > GROUP_ROWS {
             true => self.target_partitions(),
             false => 1,
         };
-        let config = state.config().clone().with_target_partitions(partitions);
-        let mut state = SessionStateBuilder::new_from_existing(state)
-            .with_config(config)
-            .build();
-        state.mark_start_execution();
-        let parsed = statement::parse(&job.sql, RECURSION_LIMIT)?;
-        let plan = state.statement_to_plan(parsed.tree).await?;
-        let physical = state.create_physical_plan(&plan).await?;
-        let mut stream = execute_stream(physical, state.task_ctx())?;
+        let mut stream = self.rows_of(job, &group, &job.sql, partitions).await?;
         let mut writer = self
             .options
             .lake
@@ -527,7 +597,10 @@ impl Engine {
             .map_err(failed)?;
         let mut left = group.slices;
         let mut open: Option<Key> = None;
-        while let Some(batch) = stream.try_next().await? {
+        while let Some(mut batch) = stream.try_next().await? {
+            if let Some((list, persons)) = &job.persons {
+                batch = persons.numbered(&batch, *list)?;
+            }
             for (key, rows) in runs(&batch)? {
                 if open != Some(key) {
                     // A slice comes once, and only if it was asked for.
@@ -574,14 +647,17 @@ fn sorted_sql(name: &RelationName, relation: &Relation) -> String {
     )
 }
 
-/// The name of the table of a relation's facts. Other columns, or another way of storing, are another
-/// table: neither can be changed in place.
-fn table_name(name: &RelationName, columns: &Schema) -> String {
+/// The name of the table of a relation's facts. Other columns, another way of storing, or another list
+/// of persons are another table: none of them can be changed in place.
+fn table_name(name: &RelationName, columns: &Schema, list: Option<ListId>) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(FORMAT.as_bytes()).update(b"\n");
     for field in columns.fields() {
         let line = format!("{} {}\n", field.name(), field.data_type());
         hasher.update(line.as_bytes());
+    }
+    if let Some(list) = list {
+        hasher.update(number_column("", list).as_bytes());
     }
     let digest = hasher.finalize().to_hex();
     let short: String = digest.as_str().chars().take(COLUMNS_DIGITS).collect();
@@ -791,8 +867,14 @@ mod tests {
     fn a_table_is_named_by_relation_and_columns() {
         let columns = |of: DataType| Schema::new(vec![Field::new("a", of, true)]);
         let name = RelationName::new("conformed", "home_care_visit");
-        let long = table_name(&name, &columns(DataType::Int64));
-        assert_ne!(long, table_name(&name, &columns(DataType::Int32)));
+        let long = table_name(&name, &columns(DataType::Int64), None);
+        let others = [
+            table_name(&name, &columns(DataType::Int32), None),
+            table_name(&name, &columns(DataType::Int64), Some(1)),
+            table_name(&name, &columns(DataType::Int64), Some(2)),
+        ];
+        let all: BTreeSet<&String> = others.iter().chain([&long]).collect();
+        assert_eq!(all.len(), 4);
         assert_eq!(relation_of(&long), Some("home_care_visit"));
         for other in ["home_care_visit", "home_care_visit_3f2A91c0", "3f2a91c0"] {
             assert_eq!(relation_of(other), None);

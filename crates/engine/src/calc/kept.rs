@@ -24,6 +24,7 @@ use arrow::datatypes::{DataType, Int32Type};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use serde::Serialize;
 use tietopohja_indicators::{Compiled, ComponentSql};
+use tietopohja_kernels::list_of_sets;
 use tietopohja_lake::{Slice, StoredSlice, TableSlices};
 
 use super::facts::{Fact, Key, Wanted};
@@ -342,8 +343,27 @@ impl Kept {
                 batches.push(with_sets(scanned)?);
             }
         }
+        are_of_one_list(&batches)?;
         Ok((batches, rows))
     }
+}
+
+/// Sets of a pass may be numbers where those of a query of its own are pseudonyms; within one of the
+/// two they are all of one form.
+fn are_of_one_list(batches: &[RecordBatch]) -> Result<()> {
+    let mut lists = BTreeSet::new();
+    for batch in batches {
+        if let Some(persons) = batch.column_by_name("persons") {
+            let persons = to_type(persons, &DataType::Binary)?;
+            lists.extend(list_of_sets(persons.as_binary::<i32>())?);
+        }
+    }
+    if lists.len() > 1 {
+        return Err(EngineError::internal(
+            "sets of persons that are kept are of another form than those of a pass",
+        ));
+    }
+    Ok(())
 }
 
 /// Cells of a pass with their sets among the columns.

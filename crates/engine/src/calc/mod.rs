@@ -8,8 +8,8 @@
 //! Components are merged to values by the kernels, and only the formula is a query ([`rollup`]).
 //! What components of several indicators can be taken from one pass over a relation is ([`scan`]);
 //! those over spells meet the delivered months there ([`spells`]).
-//! Relations that are kept in coded form for that are brought up to date before ([`facts`]), and cells
-//! of what has not changed of them since are kept ([`kept`]).
+//! Relations that are kept in coded form for that are brought up to date before ([`facts`]), persons in
+//! them have numbers ([`persons`]), and cells of what has not changed of them since are kept ([`kept`]).
 //!
 //! [`CalcRequest`] in, [`CalcReport`] out; the rows are built in [`rows`].
 
@@ -17,6 +17,7 @@ mod coded;
 mod facts;
 mod fingerprint;
 mod kept;
+mod persons;
 mod rollup;
 mod rows;
 mod run;

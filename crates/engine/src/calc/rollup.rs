@@ -1041,7 +1041,7 @@ fn distinct<'a>(
             let numbers = match (&cells.sets, &states) {
                 (Some(sets), _) => Arc::clone(sets),
                 (None, Some(states)) => {
-                    memory.try_grow(MemberNumbers::heap_bytes(states.value_data().len()))?;
+                    memory.try_grow(MemberNumbers::heap_bytes(states))?;
                     Arc::new(MemberNumbers::of(states)?)
                 }
                 (None, None) => return Err(EngineError::internal("a roll-up lost a set")),

@@ -34,6 +34,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 
 use super::coded::Coded;
 use super::kept::{Kept, Slices, SlicesRead};
+use super::persons::{ListId, numbers_of};
 use super::spells::{Expansion, OfMonth, SpellKey, SpellScan, delivered_months};
 use crate::catalog::Resolver;
 use crate::engine::Engine;
@@ -302,6 +303,11 @@ impl SharedScan {
                     continue;
                 }
             };
+            if let (CellColumn::Member, Some((numbers, list))) = (of, numbers_of(columns, sql)) {
+                let place = found_or_added(&mut selected, format!("\"{numbers}\""));
+                from.push(Origin::Number(place, list));
+                continue;
+            }
             let coded = match of {
                 CellColumn::Filter => Coded::of(state, sql, columns, true),
                 CellColumn::Text | CellColumn::TextOr(_) => Coded::of(state, sql, columns, false),
@@ -348,9 +354,15 @@ impl SharedScan {
         Ok(numbers)
     }
 
-    fn spec(&self) -> CellSpec {
+    /// What the cells are; `from` tells where their columns come from.
+    fn spec(&self, from: &[Origin]) -> CellSpec {
+        let columns = self.columns.iter().zip(from);
+        let columns = columns.map(|((_, of), from)| match from {
+            Origin::Number(_, list) => CellColumn::Number(*list),
+            Origin::Query(_) | Origin::Codes(..) | Origin::Month(_) => *of,
+        });
         CellSpec {
-            columns: self.columns.iter().map(|(_, of)| *of).collect(),
+            columns: columns.collect(),
             keys: self.keys.clone(),
             groups: self.groups.clone(),
         }
@@ -409,6 +421,8 @@ enum Origin {
     Query(usize),
     /// An expression over a coded column of the query.
     Codes(usize, Box<Coded>),
+    /// A column of the query: numbers of persons, in a list.
+    Number(usize, ListId),
     /// The month of a spell.
     Month(OfMonth),
 }
@@ -646,7 +660,7 @@ impl Engine {
                 let months = Arc::new(delivered_months(&months)?);
                 let of_month = from.iter().map(|from| matches!(from, Origin::Month(_)));
                 let of_month: Vec<bool> = of_month.collect();
-                let spec = scan.spec();
+                let spec = scan.spec(&from);
                 Some(Expansion::new(spells, months, inputs, &spec, &of_month))
             }
         };
@@ -661,7 +675,7 @@ impl Engine {
             let stream = physical.execute(partition, Arc::clone(&context))?;
             let memory = MemoryConsumer::new(format!("scan of {}", scan.table))
                 .register(context.memory_pool());
-            let (spec, from, expansion) = (scan.spec(), from.clone(), expansion.clone());
+            let (spec, from, expansion) = (scan.spec(&from), from.clone(), expansion.clone());
             tasks.spawn(async move {
                 let part = part_of(stream, spec, from, expansion, memory).await;
                 (partition, part)
@@ -674,7 +688,7 @@ impl Engine {
             parts.push((partition, part?));
         }
         parts.sort_by_key(|(partition, _)| *partition);
-        let mut whole = Cells::new(scan.spec())?;
+        let mut whole = Cells::new(scan.spec(&from))?;
         let mut held: Option<MemoryReservation> = None;
         for (_, (cells, memory)) in parts {
             match &mut held {
@@ -705,7 +719,7 @@ async fn part_of(
     let mut cells = Cells::new(spec)?;
     let of_month = from.iter().map(|from| match from {
         Origin::Month(of_month) => Some(of_month.clone()),
-        Origin::Query(_) | Origin::Codes(..) => None,
+        Origin::Query(_) | Origin::Codes(..) | Origin::Number(..) => None,
     });
     let of_month: Vec<Option<OfMonth>> = of_month.collect();
     let grow = |cells: &Cells| Ok(memory.try_resize(cells.heap_bytes())?);
@@ -716,7 +730,9 @@ async fn part_of(
                 .zip(&uses)
                 .map(|(from, of)| match from {
                     Origin::Month(_) => Ok(None),
-                    Origin::Query(_) | Origin::Codes(..) => taken(&batch, from, *of).map(Some),
+                    Origin::Query(_) | Origin::Codes(..) | Origin::Number(..) => {
+                        taken(&batch, from, *of).map(Some)
+                    }
                 })
                 .collect::<Result<Vec<_>>>()?;
             expansion.update(&mut cells, &batch, &given, &of_month, grow)?;
@@ -738,7 +754,7 @@ async fn part_of(
 fn taken(batch: &RecordBatch, from: &mut Origin, of: CellColumn) -> Result<ArrayRef> {
     let column = |place: usize| batch.columns().get(place).ok_or_else(lost);
     let column = match from {
-        Origin::Query(place) => column(*place)?,
+        Origin::Query(place) | Origin::Number(place, _) => column(*place)?,
         Origin::Month(_) => return Err(lost()),
         Origin::Codes(place, coded) => {
             let codes = column(*place)?;

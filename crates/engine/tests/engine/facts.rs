@@ -1,20 +1,23 @@
 //! Stored relations are what their views are, row for row, whatever lands; and only what has changed
 //! is stored again.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Date32Array, Int64Array, RecordBatch, StringArray,
+    ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Int64Array, RecordBatch, StringArray,
 };
 use arrow::compute::cast;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Int32Type};
 use arrow::util::pretty::pretty_format_batches;
 use tietopohja_engine::calc::FactReport;
 use tietopohja_engine::{CalcReport, CalcRequest, Engine, NoProgress, Role};
 use tietopohja_lake::{CommitInfo, Slice, SliceRows, TableName};
 
-use crate::fixture::{Warehouse, contract_schema, day, refused, session, shown};
+use crate::fixture::{
+    Warehouse, contract_schema, day, members, refused, session, shown, shown_cells,
+};
 
 /// The year and month of a delivery.
 pub(crate) type Month = (i16, i8);
@@ -86,11 +89,13 @@ pub(crate) fn rows(contract: &str, county: i32, (year, month): Month, count: usi
                 let texts = (0..count).map(|n| (!is_null(n)).then(|| text(n)));
                 Arc::new(texts.collect::<StringArray>())
             }
-            DataType::Binary => Arc::new(
-                (0..count)
-                    .map(|n| Some((mixed(n) as u128 % 40 + 1).to_be_bytes().to_vec()))
-                    .collect::<BinaryArray>(),
-            ),
+            DataType::Binary => {
+                // A large delivery has persons that no other has.
+                let persons = count.max(80) as u128 / 2;
+                let person = |n: usize| mixed(n) as u128 % persons + 1;
+                let members = (0..count).map(|n| Some(person(n).to_be_bytes().to_vec()));
+                Arc::new(members.collect::<BinaryArray>())
+            }
             DataType::Date32 => Arc::new(
                 (0..count)
                     .map(|n| (!is_null(n)).then(|| day(year, month, 1 + (mixed(n) % 28) as i8)))
@@ -236,11 +241,30 @@ async fn fact_table(warehouse: &Warehouse, relation: &str) -> TableName {
     found
 }
 
+/// Beside every column of pseudonyms stands one with their numbers in the list.
+fn assert_numbers_are_of_persons(rows: &RecordBatch, members: &BTreeMap<i32, Vec<u8>>) {
+    let schema = rows.schema();
+    for (field, column) in schema.fields().iter().zip(rows.columns()) {
+        if *field.data_type() != DataType::Binary {
+            continue;
+        }
+        let stem = format!("{}#", field.name());
+        let mut beside = schema.fields().iter();
+        let beside = beside.find(|other| other.name().starts_with(&stem));
+        let numbers = rows.column_by_name(beside.unwrap().name()).unwrap();
+        let numbers = numbers.as_primitive::<Int32Type>().iter();
+        for (number, member) in numbers.zip(column.as_binary::<i32>()) {
+            assert_eq!(number.map(|number| members[&number].as_slice()), member);
+        }
+    }
+}
+
 /// The stored rows of every slice are those of the view, in the order of the header.
 async fn assert_stored_is_view(warehouse: &Warehouse, engine: &Arc<Engine>, relation: &Stored) {
     let admin = session(engine, Role::Admin).await;
     let name = &relation.name;
     let table = fact_table(warehouse, name).await;
+    let members = members(warehouse).await;
     let slices = warehouse.lake.slices(&table, None).await.unwrap().unwrap();
     let total: u64 = slices.slices.values().map(|s| s.rows.unwrap()).sum();
     let count = shown(
@@ -266,6 +290,18 @@ async fn assert_stored_is_view(warehouse: &Warehouse, engine: &Arc<Engine>, rela
             })
             .await
             .unwrap();
+        let numbered = batches;
+        for batch in &numbered {
+            assert_numbers_are_of_persons(batch, &members);
+        }
+        let schema = numbered[0].schema();
+        let own = (0..schema.fields().len()).filter(|place| {
+            let name = schema.field(*place).name();
+            !name.contains('#')
+        });
+        let own: Vec<usize> = own.collect();
+        let batches = numbered.iter().map(|batch| batch.project(&own).unwrap());
+        let batches: Vec<RecordBatch> = batches.collect();
         let columns: Vec<String> = batches[0]
             .schema()
             .fields()
@@ -449,7 +485,7 @@ async fn stored_relations_change_no_component() {
         }
         counts(&report);
         let admin = session(&engine, Role::Admin).await;
-        answers.push(shown(&admin, cells).await.unwrap());
+        answers.push(shown_cells(&warehouse, &admin, cells).await.unwrap());
     }
     for id in ["test.visits ", "test.visit_spells ", "lasu."] {
         assert!(answers[0].contains(id), "{id}: {}", answers[0]);
@@ -546,4 +582,79 @@ async fn a_slice_without_rows_is_stored_once_as_empty() {
     let report = calc(&engine).await;
     let fact = fact_of(&report, "home_care_visit");
     assert_eq!((fact.stored, &fact.gave_way), (0, &None));
+}
+
+/// How many cells hold persons by number, and how many by pseudonym.
+async fn forms(engine: &Arc<Engine>) -> String {
+    let admin = session(engine, Role::Admin).await;
+    let forms = "SELECT length(encode(persons, 'hex')) % 32 > 0 AS are_numbers, count(*) AS cells \
+                 FROM component.cell WHERE length(encode(persons, 'hex')) > 0 GROUP BY 1 ORDER BY 1";
+    shown(&admin, forms).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_person_keeps_the_number_for_as_long_as_there_is_the_list() {
+    let (warehouse, relations) = landed().await;
+    let engine = warehouse.product_engine().await;
+    calc(&engine).await;
+    let before = members(&warehouse).await;
+    assert!(before.len() > 20);
+    assert!(
+        (0..)
+            .zip(before.keys())
+            .all(|(place, number)| place == *number)
+    );
+    let numbered = forms(&engine).await;
+    assert!(numbered.contains("| true "), "{numbered}");
+
+    // Others come behind them.
+    for relation in &relations {
+        land(&warehouse, &relation.contract, 9, MONTHS[0], 90).await;
+    }
+    calc(&engine).await;
+    let after = members(&warehouse).await;
+    assert!(after.len() > before.len(), "{}", after.len());
+    for (number, member) in &before {
+        assert_eq!(after[number], *member);
+    }
+    let once: BTreeSet<&Vec<u8>> = after.values().collect();
+    assert_eq!(once.len(), after.len());
+
+    // A list that is gone is made anew, and so is what was numbered by it.
+    let list = TableName::new("fact", "person").unwrap();
+    let id = warehouse.lake.table_id(&list).await.unwrap();
+    std::fs::remove_dir_all(warehouse.folder.path().join("lake/fact/person")).unwrap();
+    for relation in &relations {
+        land(&warehouse, &relation.contract, 7, MONTHS[1], 61).await;
+    }
+    let warehouse = warehouse.reopened();
+    let engine = warehouse.product_engine().await;
+    let report = calc(&engine).await;
+    let anew = report.facts.iter();
+    let anew = anew.filter(|fact| fact.stored == fact.slices).count();
+    assert!(anew >= 3 && anew < relations.len(), "{report:#?}");
+    assert_ne!(warehouse.lake.table_id(&list).await.unwrap(), id);
+    assert_eq!(forms(&engine).await.matches("| true ").count(), 1);
+    let admin = session(&engine, Role::Admin).await;
+    let cells = "SELECT indicator, component, area, period_start, delivery_id, n, \
+                 encode(persons, 'hex') AS persons FROM component.cell";
+    let stored = shown_cells(&warehouse, &admin, cells).await.unwrap();
+    let request = CalcRequest {
+        full: true,
+        one_by_one: true,
+        ..CalcRequest::default()
+    };
+    engine.calc(&request, &NoProgress).await.unwrap();
+    let admin = session(&engine, Role::Admin).await;
+    let mut lines: Vec<Vec<String>> = Vec::new();
+    for text in [
+        stored,
+        shown_cells(&warehouse, &admin, cells).await.unwrap(),
+    ] {
+        let mut own: Vec<String> = text.lines().map(str::to_owned).collect();
+        own.sort();
+        lines.push(own);
+    }
+    assert!(lines[0].len() > 50);
+    assert!(lines[0] == lines[1], "{lines:#?}");
 }

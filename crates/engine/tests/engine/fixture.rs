@@ -1,10 +1,13 @@
 //! A warehouse in a temporary folder.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{ArrayRef, BinaryArray, Date32Array, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::{
+    ArrayRef, AsArray, BinaryArray, Date32Array, Int64Array, RecordBatch, StringArray,
+};
+use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use arrow::util::pretty::pretty_format_batches;
 use tietopohja_contract::{CodeLists, Contract};
 use tietopohja_domain::{Clock, ContentHash, Date, FixedClock, Timestamp};
@@ -32,6 +35,15 @@ impl Warehouse {
         Self {
             folder,
             lake: Arc::new(lake),
+        }
+    }
+
+    /// The same folder as another process sees it.
+    pub(crate) fn reopened(self) -> Self {
+        let lake = Lake::open(&self.folder.path().join("lake"), clock()).unwrap();
+        Self {
+            lake: Arc::new(lake),
+            ..self
         }
     }
 
@@ -373,6 +385,94 @@ pub(crate) async fn session(engine: &Arc<Engine>, role: Role) -> Session {
 pub(crate) async fn shown(session: &Session, sql: &str) -> Result<String, EngineError> {
     let batches = session.collect(sql).await?;
     Ok(pretty_format_batches(&batches).unwrap().to_string())
+}
+
+/// The pseudonyms of the list of persons, by number.
+pub(crate) async fn members(warehouse: &Warehouse) -> BTreeMap<i32, Vec<u8>> {
+    let list = TableName::new("fact", "person").unwrap();
+    let mut members: BTreeMap<i32, Vec<u8>> = BTreeMap::new();
+    let mut each = |batch: &RecordBatch| {
+        let numbers = batch.column_by_name("number").unwrap();
+        let pseudonyms = batch.column_by_name("member").unwrap();
+        let rows = numbers.as_primitive::<Int32Type>().iter();
+        for (number, member) in rows.zip(pseudonyms.as_binary::<i32>()) {
+            members.insert(number.unwrap(), member.unwrap().to_vec());
+        }
+    };
+    let whole = Slice::whole();
+    let read = warehouse.lake.read(&list, &whole, None, None, &mut each);
+    read.await.unwrap();
+    members
+}
+
+/// The same of cells, with sets of persons as pseudonyms where they are stored as numbers.
+pub(crate) async fn shown_cells(
+    warehouse: &Warehouse,
+    session: &Session,
+    sql: &str,
+) -> Result<String, EngineError> {
+    let members = members(warehouse).await;
+    let list = TableName::new("fact", "person").unwrap();
+    let id = warehouse.lake.table_id(&list).await.unwrap();
+    let id: Option<String> = id.map(|id| id.replace('-', "")[..16].to_owned());
+    let text = shown(session, sql).await?;
+    let cells = |line: &str| -> Vec<String> {
+        let cells = line.split('|').map(str::trim);
+        cells.map(str::to_owned).collect()
+    };
+    let place = text
+        .lines()
+        .map(cells)
+        .find_map(|cells| cells.iter().position(|cell| cell == "persons"));
+    let lines = text.lines().map(|line| {
+        let mut cells = cells(line);
+        if let Some(set) = place.and_then(|place| cells.get_mut(place))
+            && set.len() % 32 != 0
+            && set.starts_with("01")
+        {
+            let bytes = hex(set);
+            let list = u64::from_le_bytes(bytes[1..9].try_into().unwrap());
+            assert_eq!(Some(format!("{list:016x}")), id, "a set of another list");
+            let numbers = numbers_of(&bytes[9..]);
+            let mut known: Vec<&Vec<u8>> = numbers.iter().map(|n| &members[n]).collect();
+            known.sort();
+            let digits = known.into_iter().flatten();
+            *set = digits.map(|byte| format!("{byte:02x}")).collect();
+        }
+        cells.join(" | ").trim().to_owned()
+    });
+    let lines = lines.filter(|line| !line.starts_with('+'));
+    Ok(lines.collect::<Vec<_>>().join("\n"))
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    let digits = text.as_bytes().chunks(2);
+    digits
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect()
+}
+
+/// How many there are, then each number less the one before it and one.
+fn numbers_of(bytes: &[u8]) -> Vec<i32> {
+    let mut read = Vec::new();
+    let (mut number, mut shift) = (0i64, 0);
+    for byte in bytes {
+        number |= i64::from(byte & 0x7f) << shift;
+        shift += 7;
+        if byte & 0x80 == 0 {
+            read.push(number);
+            (number, shift) = (0, 0);
+        }
+    }
+    let count = read[0] as usize;
+    let mut next = 0;
+    let gaps = read[1..=count].iter();
+    gaps.map(|gap| {
+        let number = next + gap;
+        next = number + 1;
+        i32::try_from(number).unwrap()
+    })
+    .collect()
 }
 
 /// The error of a query that must fail.

@@ -8,10 +8,10 @@ use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use tietopohja_engine::{
     CalcReport, CalcRequest, Engine, IndicatorOutcome, NoProgress, Role, ScanReport,
 };
-use tietopohja_lake::{CommitInfo, Lake, Slice, SliceRows, TableName};
+use tietopohja_lake::{CommitInfo, Slice, SliceRows, TableName};
 
 use crate::facts::{MONTHS, Stored, land, landed, rows};
-use crate::fixture::{Warehouse, clock, session, shown};
+use crate::fixture::{Warehouse, session, shown, shown_cells};
 
 const VISITS: &str = "test.visits";
 /// The same again, in one test.
@@ -103,25 +103,16 @@ async fn calc(engine: &Arc<Engine>, full: bool) -> CalcReport {
     report
 }
 
-/// The same folder as another process sees it.
-fn reopened(warehouse: Warehouse) -> Warehouse {
-    let lake = Lake::open(&warehouse.folder.path().join("lake"), clock()).unwrap();
-    Warehouse {
-        lake: Arc::new(lake),
-        ..warehouse
-    }
-}
-
 fn copied(warehouse: &Warehouse) -> Warehouse {
     let twin = Warehouse::new();
     twin.copy(warehouse.folder.path(), ".");
-    reopened(twin)
+    twin.reopened()
 }
 
-async fn answers(engine: &Arc<Engine>) -> [String; 2] {
+async fn answers(warehouse: &Warehouse, engine: &Arc<Engine>) -> [String; 2] {
     let admin = session(engine, Role::Admin).await;
     [
-        shown(&admin, CELLS).await.unwrap(),
+        shown_cells(warehouse, &admin, CELLS).await.unwrap(),
         shown(&admin, VALUES).await.unwrap(),
     ]
 }
@@ -132,7 +123,10 @@ async fn assert_as_full(warehouse: &Warehouse, engine: &Arc<Engine>) {
     let whole = twin.product_engine().await;
     let report = calc(&whole, true).await;
     assert!(report.indicators.iter().all(|result| result.kept_rows == 0));
-    let (own, full) = (answers(engine).await, answers(&whole).await);
+    let (own, full) = (
+        answers(warehouse, engine).await,
+        answers(&twin, &whole).await,
+    );
     assert!(own[0].lines().count() > 40, "{}", own[0]);
     for (own, full) in own.iter().zip(&full) {
         let differs = own
@@ -224,7 +218,7 @@ async fn a_delivery_costs_its_slice_whatever_lands() {
     assert_eq!(kept_rows(&report, "test.visit_spells").0, 0);
     assert_as_full(&warehouse, &engine).await;
     // A month that comes late, by a process that did not compute what is kept.
-    let warehouse = reopened(warehouse);
+    let warehouse = warehouse.reopened();
     let engine = warehouse.product_engine().await;
     for relation in &relations {
         land(&warehouse, &relation.contract, 8, (2024, 1), 50).await;
@@ -359,7 +353,7 @@ async fn cells_that_are_newer_than_what_is_said_of_them_are_not_kept() {
     // The run ended after its components were there and before it could say from what.
     std::fs::remove_dir_all(warehouse.folder.path().join(told)).unwrap();
     warehouse.copy(&before.folder.path().join(told), told);
-    let warehouse = reopened(warehouse);
+    let warehouse = warehouse.reopened();
     let engine = warehouse.product_engine().await;
     let report = calc(&engine, false).await;
     assert!(report.indicators.iter().all(|result| result.kept_rows == 0));
@@ -395,7 +389,7 @@ async fn a_table_of_calculations_without_the_marks_is_read_and_keeps_nothing() {
                FROM meta.calculation AS c";
     let rows = admin.collect(old).await.unwrap();
     std::fs::remove_dir_all(warehouse.folder.path().join("lake/meta/calculation")).unwrap();
-    let warehouse = reopened(warehouse);
+    let warehouse = warehouse.reopened();
     let name = TableName::new("meta", "calculation").unwrap();
     let lake = &warehouse.lake;
     lake.ensure_table(&name, rows[0].schema(), &[])

@@ -8,7 +8,7 @@ use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use tietopohja_engine::{CalcReport, CalcRequest, Engine, NoProgress, Role};
 
-use crate::fixture::{Warehouse, contract_schema, day, session, shown};
+use crate::fixture::{Warehouse, contract_schema, day, session, shown, shown_cells};
 
 /// Spells of the product with days that a delivery would not have, and weights that none has.
 const RELATION: &str = "\
@@ -348,7 +348,7 @@ async fn spells_in_shared_scans_are_those_of_their_own_queries() {
         let shared: usize = report.scans.iter().map(|scan| scan.components.len()).sum();
         assert!(one_by_one || shared == CASES.len() - 1, "{report:#?}");
         let admin = session(&engine, Role::Admin).await;
-        answers.push(shown(&admin, cells).await.unwrap());
+        answers.push(shown_cells(&warehouse, &admin, cells).await.unwrap());
     }
     for case in &CASES {
         let cells = answers[0].matches(&format!("| test.{} ", case.0)).count();
@@ -447,7 +447,7 @@ async fn days_that_are_moments_are_left_to_their_own_query() {
         let gave_way = report.scans.iter().all(|scan| scan.gave_way.is_some());
         assert!(gave_way, "{report:#?}");
         let admin = session(&engine, Role::Admin).await;
-        answers.push(shown(&admin, cells).await.unwrap());
+        answers.push(shown_cells(&warehouse, &admin, cells).await.unwrap());
     }
     assert!(answers[0].lines().count() > 20, "{}", answers[0]);
     assert_eq!(answers[0], answers[1]);

@@ -13,7 +13,7 @@ use super::days::CellDays;
 use super::keys::{MemberCodes, NOBODY};
 use super::tally::Tally;
 use super::{GroupSpec, at, highest, mapped, slot};
-use crate::rollup::{Lists, MemberNumbers};
+use crate::rollup::{Lists, MemberNames, MemberNumbers};
 
 /// Pairs of cell and member are folded when this many have come, and when they have multiplied.
 const FOLD_AT: usize = 1 << 16;
@@ -256,9 +256,12 @@ impl SetState {
     /// The pairs as rank and cell, rank after rank: ranks number the members in the order of their
     /// bytes. Those of one rank are in no order, and may be there twice.
     pub(super) fn by_rank(&self, order: &MemberOrder) -> Vec<u64> {
-        let rank_of = |pair: &u64| at(&order.ranks, *pair as u32);
+        let rank_of = |pair: &u64| match &order.ranks {
+            Some(ranks) => at(ranks, *pair as u32),
+            None => *pair as u32,
+        };
         // Where the next pair of each rank goes.
-        let mut next = vec![0usize; order.ranks.len() + 1];
+        let mut next = vec![0usize; order.names.bound() + 1];
         for pair in &self.pairs {
             if let Some(count) = next.get_mut(rank_of(pair) as usize + 1) {
                 *count += 1;
@@ -287,11 +290,12 @@ impl SetState {
     }
 }
 
-/// Members in the order of their bytes.
+/// Members in the order in which they are written: by their bytes, or by their numbers in a list.
 #[derive(Debug, Default)]
 pub(super) struct MemberOrder {
-    by_rank: Arc<Vec<u128>>,
-    ranks: Vec<u32>,
+    names: MemberNames,
+    /// By code; without them the codes are ranks.
+    ranks: Option<Vec<u32>>,
 }
 
 impl MemberOrder {
@@ -314,8 +318,16 @@ impl MemberOrder {
         }
         let by_rank = codes.iter().map(|code| at(&members.values, *code));
         Self {
-            by_rank: Arc::new(by_rank.collect()),
-            ranks,
+            names: MemberNames::Known(Arc::new(by_rank.collect())),
+            ranks: Some(ranks),
+        }
+    }
+
+    /// Members that are numbers of a list.
+    pub(super) fn of_list(list: u64, bound: usize) -> Self {
+        Self {
+            names: MemberNames::OfList { list, bound },
+            ranks: None,
         }
     }
 }
@@ -369,5 +381,5 @@ pub(super) fn sets_of(
         }
     }
     let sets = Lists::of(lengths.into_iter(), members);
-    MemberNumbers::of_numbers(sets, Arc::clone(&order.by_rank))
+    MemberNumbers::of_numbers(sets, order.names.clone())
 }

@@ -9,8 +9,8 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, DictionaryArray, Int64Array,
-    StringArray, StringViewArray,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, DictionaryArray, Int32Array,
+    Int64Array, StringArray, StringViewArray,
 };
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{Date32Type, Int32Type, Int64Type};
@@ -127,6 +127,7 @@ pub(super) enum Codes {
     Text(TextCodes),
     Day(DayCodes),
     Member(MemberCodes),
+    Number(NumberCodes),
     /// Which filters a row passes.
     Mask(MaskCodes),
     /// Filters and amounts are used as they are.
@@ -151,6 +152,7 @@ impl Codes {
                 ..DayCodes::default()
             }),
             CellColumn::Member => Codes::Member(MemberCodes::default()),
+            CellColumn::Number(list) => Codes::Number(NumberCodes { list, bound: 0 }),
             CellColumn::Filter | CellColumn::Whole => Codes::Plain,
         }
     }
@@ -180,6 +182,10 @@ impl Codes {
                 let members = column.as_binary_opt::<i32>().ok_or_else(wrong_type)?;
                 codes.codes(members, &mut out)?;
             }
+            Codes::Number(codes) => {
+                let numbers = column.as_primitive_opt::<Int32Type>();
+                codes.codes(numbers.ok_or_else(wrong_type)?, &mut out)?;
+            }
         }
         Ok(out)
     }
@@ -201,6 +207,11 @@ impl Codes {
                 .iter()
                 .map(|member| own.code(*member))
                 .collect()),
+            (Codes::Number(own), Codes::Number(other)) if own.list == other.list => {
+                own.bound = own.bound.max(other.bound);
+                // They are the same numbers everywhere.
+                Ok(Vec::new())
+            }
             (Codes::Mask(own), Codes::Mask(other)) => {
                 Ok(other.values.iter().map(|mask| own.code(*mask)).collect())
             }
@@ -222,7 +233,7 @@ impl Codes {
                     .map(|code| at(&days.values, *code))
                     .collect::<Date32Array>(),
             ),
-            Codes::Member(_) | Codes::Mask(_) | Codes::Plain => {
+            Codes::Member(_) | Codes::Number(_) | Codes::Mask(_) | Codes::Plain => {
                 Arc::new(StringArray::new_null(codes.len()))
             }
         }
@@ -230,7 +241,7 @@ impl Codes {
 
     pub(super) fn heap_bytes(&self) -> usize {
         match self {
-            Codes::Plain => 0,
+            Codes::Plain | Codes::Number(_) => 0,
             Codes::Mask(codes) => codes.values.capacity() * 16 + codes.table.capacity() * 5,
             Codes::Text(codes) => codes.bytes + codes.table.capacity() * 5,
             Codes::Day(codes) => codes.dense.capacity() * 4 + codes.values.capacity() * 16,
@@ -583,6 +594,37 @@ impl MemberCodes {
 
     fn heap_bytes(&self) -> usize {
         (self.values.capacity() + self.members.capacity()) * 16 + self.codes.capacity() * 4
+    }
+}
+
+/// Members that come as numbers of a list: the number is the code.
+#[derive(Debug)]
+pub(super) struct NumberCodes {
+    pub(super) list: u64,
+    /// No number so far is as large as this.
+    pub(super) bound: usize,
+}
+
+impl NumberCodes {
+    fn codes(&mut self, numbers: &Int32Array, out: &mut Vec<u32>) -> Result<()> {
+        // Below zero is above half of the numbers without a sign; what a null hides may be anything.
+        let mut highest = 0;
+        match numbers.nulls().filter(|nulls| nulls.null_count() > 0) {
+            None => out.extend(numbers.values().iter().map(|number| {
+                highest = highest.max(*number as u32);
+                *number as u32
+            })),
+            Some(nulls) => out.extend(numbers.values().iter().zip(nulls).map(|(number, valid)| {
+                let number = if valid { *number as u32 } else { return NOBODY };
+                highest = highest.max(number);
+                number
+            })),
+        }
+        if highest > i32::MAX as u32 {
+            return exec_err!("a member of a set has a number below zero");
+        }
+        self.bound = self.bound.max(highest as usize + 1);
+        Ok(())
     }
 }
 

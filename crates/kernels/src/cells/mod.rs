@@ -74,6 +74,8 @@ pub enum CellColumn {
     Whole,
     /// Members of a set: 16 bytes each (`Binary`).
     Member,
+    /// Members of a set by their numbers in the list with this id (`Int32`, from zero).
+    Number(u64),
 }
 
 impl CellColumn {
@@ -85,6 +87,7 @@ impl CellColumn {
             CellColumn::Filter => DataType::Boolean,
             CellColumn::Whole => DataType::Int64,
             CellColumn::Member => DataType::Binary,
+            CellColumn::Number(_) => DataType::Int32,
         }
     }
 }
@@ -211,8 +214,8 @@ impl Cells {
     /// Takes in a batch: its columns in the order and types of the specification.
     ///
     /// # Errors
-    /// When the columns are not those of the specification, a member has not 16 bytes, or a number
-    /// of days is out of range.
+    /// When the columns are not those of the specification, a member has not 16 bytes or a number
+    /// below zero, or a number of days is out of range.
     pub fn update(&mut self, columns: &[ArrayRef]) -> Result<()> {
         let rows = columns.first().map_or(0, |column| column.len());
         if columns.len() != self.spec.columns.len()
@@ -335,6 +338,7 @@ impl Cells {
     pub fn finish(mut self) -> Result<FinishedCells> {
         let orders = self.codes.iter().map(|codes| match codes {
             Codes::Member(members) => MemberOrder::of(members),
+            Codes::Number(numbers) => MemberOrder::of_list(numbers.list, numbers.bound),
             _ => MemberOrder::default(),
         });
         let orders: Vec<MemberOrder> = orders.collect();
@@ -436,6 +440,12 @@ fn check(spec: &CellSpec) -> Result<()> {
             )
         })
     };
+    let is_set = |column: &usize| {
+        matches!(
+            spec.columns.get(*column),
+            Some(CellColumn::Member | CellColumn::Number(_))
+        )
+    };
     let keys_fit = spec
         .keys
         .iter()
@@ -445,7 +455,7 @@ fn check(spec: &CellSpec) -> Result<()> {
             && group.filters.iter().all(|c| is(c, CellColumn::Filter))
             && group.sums.iter().all(|c| is(c, CellColumn::Whole))
             && group.histograms.iter().all(|c| is(c, CellColumn::Whole))
-            && group.sets.iter().all(|c| is(c, CellColumn::Member))
+            && group.sets.iter().all(is_set)
     });
     if keys_fit && groups_fit {
         Ok(())
@@ -525,6 +535,7 @@ mod tests {
     use crate::calendar::{first_of_month, first_of_year};
     use crate::cell::{Cell as _, Value};
     use crate::day_histogram::DayHistogram;
+    use crate::person_set::put_numbers;
     use crate::testing::numbers;
 
     /// One row of the test relation.
@@ -688,7 +699,11 @@ mod tests {
     const WAYS: [Way; 4] = [Way::Fine, Way::Direct, Way::Tight, Way::Trial];
 
     fn cells(way: Way) -> Cells {
-        let mut cells = Cells::new(spec()).unwrap();
+        cells_of(spec(), way)
+    }
+
+    fn cells_of(spec: CellSpec, way: Way) -> Cells {
+        let mut cells = Cells::new(spec).unwrap();
         match (way, &mut cells.fine) {
             (Way::Fine, _) => {}
             (Way::Direct, fine) => *fine = None,
@@ -821,6 +836,62 @@ mod tests {
             let found = computed(&split, 31);
             assert_eq!(found, whole, "{parts} parts, the last first");
         }
+    }
+
+    /// The persons of the test relation by number, in a column that hides more under its nulls.
+    fn with_numbers(rows: &[Row]) -> Vec<ArrayRef> {
+        let mut columns = columns(rows);
+        let number = |row: &Row| row.person.map_or(-1, |person| (person >> 90) as i32);
+        let valid: Vec<bool> = rows.iter().map(|row| row.person.is_some()).collect();
+        let numbers = Int32Array::new(rows.iter().map(number).collect(), Some(valid.into()));
+        columns[6] = Arc::new(numbers);
+        columns
+    }
+
+    #[test]
+    fn members_that_come_as_numbers_are_the_same_members() {
+        const LIST: u64 = 5;
+        let rows = rows(3_000);
+        let mut numbered = spec();
+        numbered.columns[6] = CellColumn::Number(LIST);
+        let mut expected = naive(&rows);
+        for (_, _, _, sets) in expected.iter_mut().flat_map(BTreeMap::values_mut) {
+            for set in sets {
+                let (members, _) = set.as_chunks::<WIDTH>();
+                let members = members.iter();
+                let numbers = members.map(|member| (u128::from_be_bytes(*member) >> 90) as u32);
+                let mut state = Vec::new();
+                put_numbers(LIST, &numbers.collect::<Vec<_>>(), &mut state);
+                *set = state;
+            }
+        }
+        for way in WAYS {
+            for parts in [1, 3] {
+                let mut merged = cells_of(numbered.clone(), way);
+                for part in rows.chunks(rows.len().div_ceil(parts)) {
+                    let mut cells = cells_of(numbered.clone(), way);
+                    for rows in part.chunks(97) {
+                        cells.update(&with_numbers(rows)).unwrap();
+                    }
+                    merged.merge(cells).unwrap();
+                }
+                assert!(shown(merged) == expected, "{parts} parts, {way:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_below_zero_and_of_another_list_are_refused() {
+        let of_list = |list: u64| {
+            let mut spec = spec();
+            spec.columns[6] = CellColumn::Number(list);
+            Cells::new(spec).unwrap()
+        };
+        let mut batch = with_numbers(&rows(3));
+        batch[6] = Arc::new(Int32Array::from(vec![1, -1, 0]));
+        assert!(of_list(1).update(&batch).is_err());
+        assert!(of_list(1).merge(of_list(2)).is_err());
+        assert!(of_list(1).merge(of_list(1)).is_ok());
     }
 
     #[test]

@@ -210,3 +210,56 @@ async fn a_version_tells_the_slices_it_had() {
             .is_none()
     );
 }
+
+#[tokio::test]
+async fn rows_that_are_right_behind_a_version_only_come_behind_it_or_not_at_all() {
+    let place = Place::new();
+    let (one, other) = (place.sound(0), place.sound(0));
+    let list = TableName::new("fact", "list").expect("a name");
+    one.ensure_table(&list, schema(), &[])
+        .await
+        .expect("a table");
+    let count = async |lake: &Lake| {
+        let mut found = 0;
+        let (whole, mut each) = (Slice::whole(), |batch: &RecordBatch| {
+            found += batch.num_rows()
+        });
+        let read = lake.read(&list, &whole, None, None, &mut each);
+        read.await.expect("it is read");
+        found
+    };
+    let seen = one.version(&list).await.expect("a version");
+    let seen = seen.expect("a table");
+    assert_eq!(other.version(&list).await.expect("a version"), Some(seen));
+    let next = one.append_after(&list, vec![rows(3)], seen).await;
+    assert_eq!(next.expect("it is written"), Some(seen + 1));
+    // Whoever read the version before is too late, also when it saw no commit since.
+    for lake in [&other, &one] {
+        let late = lake.append_after(&list, vec![rows(5)], seen).await;
+        assert_eq!(late.expect("an answer"), None);
+        assert_eq!(count(lake).await, 3);
+    }
+    let next = other.append_after(&list, vec![rows(5)], seen + 1).await;
+    assert_eq!(next.expect("it is written"), Some(seen + 2));
+    assert_eq!(count(&one).await, 8);
+}
+
+#[tokio::test]
+async fn a_table_that_is_made_anew_has_another_id() {
+    let place = Place::new();
+    let lake = place.sound(0);
+    assert_eq!(lake.table_id(&name()).await.expect("an answer"), None);
+    let made = async |lake: &Lake| {
+        lake.ensure_table(&name(), schema(), &["county"])
+            .await
+            .expect("a table");
+        lake.table_id(&name()).await.expect("an answer")
+    };
+    let first = made(&lake).await;
+    assert!(first.is_some());
+    assert_eq!(made(&place.sound(0)).await, first);
+    let is_it = |table: &str| table == "thing";
+    lake.drop_tables("fact", &is_it).await.expect("it is gone");
+    let second = made(&lake).await;
+    assert!(second.is_some() && second != first);
+}
