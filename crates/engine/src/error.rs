@@ -13,6 +13,7 @@ use std::fmt;
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use tietopohja_domain::{Problem, render_problems};
+use tietopohja_kernels::Refusal;
 
 /// Why the engine did not answer.
 #[derive(Debug)]
@@ -205,6 +206,9 @@ impl EngineError {
             Ok(inner) => return Self::from_datafusion(*inner),
             Err(other) => other,
         };
+        if let Some(refusal) = source.downcast_ref::<Refusal>() {
+            return Self::user(refusal.text());
+        }
         match source.downcast::<ArrowError>() {
             Ok(inner) => Self::from_arrow(*inner),
             Err(other) => Self::lake(CANNOT_READ, other),
@@ -253,10 +257,16 @@ impl EngineError {
                 ArrowError::MemoryError(detail) => Self::exhausted(detail),
                 _ => Self::user(ROW_FAILED),
             },
-            DataFusionError::External(source) => match source.downcast_ref::<EngineError>() {
-                Some(ours) => ours.retold(),
-                None => Self::lake(CANNOT_READ, source.to_string()),
-            },
+            DataFusionError::External(source) => {
+                match (
+                    source.downcast_ref::<EngineError>(),
+                    source.downcast_ref::<Refusal>(),
+                ) {
+                    (Some(ours), _) => ours.retold(),
+                    (None, Some(refusal)) => Self::user(refusal.text()),
+                    (None, None) => Self::lake(CANNOT_READ, source.to_string()),
+                }
+            }
             other => Self::internal_because(UNEXPECTED, other.to_string()),
         }
     }

@@ -47,6 +47,7 @@ use crate::aggregate::only;
 use crate::cells::member_hash;
 use crate::episodes::{Boundaries, LastDay, OPEN, mark, sums};
 use crate::person_time::{boundary_days, listed_days, lists_days};
+use crate::refusal::refused;
 
 const NAME: &str = "care_days";
 /// Bytes of a pseudonym.
@@ -344,13 +345,13 @@ impl Rows<'_> {
                 _ => *last,
             };
             let Some(free_from) = LastDay::Counts.free_from(*first, last) else {
-                return exec_err!(
-                    "{NAME}: a spell ends before it begins; leave such spells out with FILTER \
-                     (WHERE the last day is null or not before the first)"
+                return refused(
+                    "care_days: a spell ends before it begins; leave such spells out with FILTER \
+                     (WHERE the last day is null or not before the first)",
                 );
             };
             let Ok(person) = <[u8; WIDTH]>::try_from(person(row)) else {
-                return exec_err!("{NAME}: a pseudonym has not {WIDTH} bytes");
+                return refused("care_days: a pseudonym has not 16 bytes");
             };
             if let Some((from, free_from)) = self.boundaries.within(*first, free_from) {
                 take(row, &Spell::write(person, from, free_from))?;

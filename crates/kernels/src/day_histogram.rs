@@ -33,6 +33,7 @@ use datafusion_expr::{AggregateUDF, ScalarUDF};
 
 use crate::aggregate::{CellAggregate, Takes};
 use crate::cell::{Cell, Finish, InputType, Value};
+use crate::refusal::refused;
 use crate::scalar::{Body, PlainFunction};
 
 /// Days counted in a plain array; rarer ones go to a map.
@@ -165,9 +166,10 @@ impl Cell for DayHistogram {
             [None, _] | [_, None] => Ok(()),
             [Some(Value::Whole(day)), Some(Value::Whole(weight))] => match u64::try_from(*weight) {
                 Ok(times) => self.add_times(whole_day(*day)?, times),
-                Err(_) => {
-                    exec_err!("a weight is negative: a row cannot count less than zero times")
-                }
+                Err(_) => refused(
+                    "day_histogram_weighted: a weight is negative, but a row cannot count less than \
+                     zero times",
+                ),
             },
             _ => exec_err!("day_histogram_weighted takes whole days and a whole weight"),
         }
@@ -190,7 +192,7 @@ impl Cell for DayHistogram {
 fn whole_day(day: i64) -> Result<i32> {
     match i32::try_from(day) {
         Ok(day) => Ok(day),
-        Err(_) => exec_err!("a number of days is out of range"),
+        Err(_) => refused("a number of days is out of range"),
     }
 }
 

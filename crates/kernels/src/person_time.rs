@@ -52,6 +52,7 @@ use crate::aggregate::only;
 use crate::cell::InputType;
 use crate::codes::{Codes, check_codes, check_length, with_codes};
 use crate::dense_cube::check_parents;
+use crate::refusal::refused;
 use crate::sum_table::SumTable;
 use crate::varint;
 
@@ -538,9 +539,9 @@ impl PersonTime {
             selection: selection.as_ref(),
         })?;
         if self.tally.reversed > 0 {
-            return exec_err!(
+            return refused(
                 "person_days: a spell ends before it begins; leave such spells out with FILTER \
-                 (WHERE the last day is null or not before the first)"
+                 (WHERE the last day is null or not before the first)",
             );
         }
         Ok(())

@@ -36,6 +36,7 @@ use datafusion_expr::{AggregateUDF, ScalarUDF};
 use crate::aggregate::{CellAggregate, Takes};
 use crate::cell::{Cell, Finish, InputType, Value};
 use crate::intervals::byar;
+use crate::refusal::refused;
 use crate::scalar::{Body, PlainFunction};
 
 /// Below this number of events the rate is missing.
@@ -82,7 +83,7 @@ pub fn standardised_rate(
     level: f64,
 ) -> Result<StandardisedRate> {
     if !(per > 0.0 && per.is_finite()) {
-        return exec_err!("a rate is per a positive number of residents");
+        return refused("a rate is per a positive number of residents");
     }
     let (mut rate, mut variance, mut weights) = (0.0, 0.0, 0.0);
     let mut events = 0i64;
@@ -102,7 +103,7 @@ pub fn standardised_rate(
         return Ok(StandardisedRate::TooFew { events });
     }
     let Some((lower, upper)) = byar(events, level) else {
-        return exec_err!("a level lies between 0 and 1, such as 0.95");
+        return refused("a level lies between 0 and 1, such as 0.95");
     };
     let value = rate / weights;
     let observed = events as f64;
@@ -123,13 +124,13 @@ fn check_stratum(stratum: &Stratum) -> Result<()> {
         weight,
     } = *stratum;
     if population <= 0 {
-        return exec_err!("stratum {number} has no residents: join it with another band");
+        return refused("a stratum has no residents: join it with another band");
     }
     if weight <= 0 {
-        return exec_err!("stratum {number} has no weight: leave it out together with its events");
+        return refused("a stratum has no weight: leave it out together with its events");
     }
     if events < 0 {
-        return exec_err!("stratum {number} has fewer than zero events");
+        return refused("a stratum has fewer than zero events");
     }
     Ok(())
 }
@@ -272,7 +273,7 @@ impl StratumCounts {
                     events.iter().zip(population).zip(weights).enumerate()
                 {
                     let Some(population) = *population else {
-                        return exec_err!("stratum {number} has no population");
+                        return refused("a stratum has no population");
                     };
                     strata.push(Stratum {
                         number: number as u32,
@@ -327,9 +328,9 @@ impl Strata {
                 place.insert((events, population, weight));
                 Ok(())
             }
-            Entry::Occupied(_) => exec_err!(
-                "stratum {number} comes twice in a group: sum events and population by stratum \
-                 first, each on its own, so that the population counts once"
+            Entry::Occupied(_) => refused(
+                "a stratum comes twice in a group: sum events and population by stratum first, \
+                 each on its own, so that the population counts once",
             ),
         }
     }
@@ -374,7 +375,7 @@ impl Cell for Strata {
             return exec_err!("strata takes whole numbers");
         };
         let Ok(number) = u32::try_from(*number) else {
-            return exec_err!("a stratum has a number from 0 to 2^32 - 1");
+            return refused("a stratum has a number from 0 to 2^32 - 1");
         };
         match counts {
             [
@@ -387,12 +388,11 @@ impl Cell for Strata {
                 population: *population,
                 weight: *weight,
             }),
-            [None, _, _] => exec_err!(
-                "stratum {number} has a null for its events: write coalesce(events, 0) where \
-                 nothing happened"
+            [None, _, _] => refused(
+                "a stratum has a null for its events: write coalesce(events, 0) where nothing happened",
             ),
-            [_, None, _] => exec_err!("stratum {number} has no population"),
-            _ => exec_err!("stratum {number} has no weight: leave it out together with its events"),
+            [_, None, _] => refused("a stratum has no population"),
+            _ => refused("a stratum has no weight: leave it out together with its events"),
         }
     }
 
@@ -583,10 +583,10 @@ mod tests {
     #[test]
     fn a_stratum_that_cannot_be_used_is_named() {
         for (stratum, message) in [
-            ((20, 0, 5), "stratum 1 has no residents"),
-            ((20, -4, 5), "stratum 1 has no residents"),
-            ((20, 7, 0), "stratum 1 has no weight"),
-            ((-1, 7, 5), "stratum 1 has fewer than zero events"),
+            ((20, 0, 5), "a stratum has no residents"),
+            ((20, -4, 5), "a stratum has no residents"),
+            ((20, 7, 0), "a stratum has no weight"),
+            ((-1, 7, 5), "a stratum has fewer than zero events"),
         ] {
             let (events, population, weight) = stratum;
             let both = strata(&[30, events], &[9, population], &[3, weight]);
@@ -640,7 +640,7 @@ mod tests {
         }
         for counts in [counts.clone(), counts.roll_up(&[0, 0], 1).unwrap()] {
             let error = counts.rates(&[1, 1], 1e3, 0.95).unwrap_err().to_string();
-            assert!(error.contains("stratum 1 has no population"), "{error}");
+            assert!(error.contains("a stratum has no population"), "{error}");
         }
     }
 
@@ -683,11 +683,17 @@ mod tests {
         assert!((value - 1043.0247991469425).abs() < 1e-6);
 
         for (bad, message) in [
-            (row(3, [Some(1); 3]), "stratum 3 comes twice"),
+            (row(3, [Some(1); 3]), "a stratum comes twice"),
             (row(77, [None, Some(1), Some(1)]), "coalesce(events, 0)"),
-            (row(77, [Some(1), None, Some(1)]), "77 has no population"),
-            (row(77, [Some(1), Some(1), None]), "77 has no weight"),
-            (row(77, [Some(1), Some(0), Some(1)]), "77 has no residents"),
+            (
+                row(77, [Some(1), None, Some(1)]),
+                "a stratum has no population",
+            ),
+            (row(77, [Some(1), Some(1), None]), "a stratum has no weight"),
+            (
+                row(77, [Some(1), Some(0), Some(1)]),
+                "a stratum has no residents",
+            ),
             (row(-1, [Some(1); 3]), "a stratum has a number"),
         ] {
             let mut cell = Strata::default();

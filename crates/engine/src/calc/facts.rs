@@ -54,6 +54,9 @@ const PARTITIONS: [&str; 2] = ["county", "delivery_year"];
 /// Slices are computed together up to this many rows, so that small ones share the planning.
 const GROUP_ROWS: u64 = 256 * 1024;
 
+/// Bytes of memory that sorting takes for each row, at most nearly always.
+const ROW_BYTES: usize = 512;
+
 /// And up to this many slices: each is a term of a condition.
 const GROUP_SLICES: usize = 64;
 
@@ -171,6 +174,8 @@ struct Job {
     fact: TableName,
     sql: String,
     of: RelationName,
+    /// Whether one group is all that is stored.
+    is_alone: bool,
     /// The numbers of its persons, and the list that they are of.
     persons: Option<(ListId, PersonList)>,
 }
@@ -349,6 +354,7 @@ impl Engine {
                     fact: fact.clone(),
                     sql: sorted_sql(name, relation),
                     of: name.clone(),
+                    is_alone: false,
                     persons: None,
                 };
                 self.store_slices(job, (&columns, list), stale, &gone, report)
@@ -486,6 +492,7 @@ impl Engine {
             .await
             .map_err(failed)?;
         let groups = groups(stale);
+        job.is_alone = groups.len() == 1;
         if let Some(list) = list {
             let mut met = Met::new(self);
             for group in &groups {
@@ -583,8 +590,11 @@ impl Engine {
                 error,
             )
         };
-        // Other groups use the other cores, unless this is one large slice.
-        let partitions = match group.rows > GROUP_ROWS {
+        // Other groups use the other cores. One that is alone uses them all, where it need not spill:
+        // sorts that do, and what merges them, want more memory together than there is.
+        let bytes =
+            usize::try_from(group.rows).map_or(usize::MAX, |rows| rows.saturating_mul(ROW_BYTES));
+        let partitions = match job.is_alone && bytes <= self.options.memory_bytes {
             true => self.target_partitions(),
             false => 1,
         };

@@ -30,8 +30,11 @@ const MEMBER: &str = "member";
 /// Bytes of a pseudonym.
 const WIDTH: usize = 16;
 
-/// Bytes that an entry of the list takes in memory, at most.
-const ENTRY_BYTES: usize = 80;
+/// Bytes that a table of persons takes for each one it has room for.
+const ENTRY_BYTES: usize = 24;
+
+/// Bytes that a person takes who is being added: beside the others, and in the rows of the list.
+const NEW_BYTES: usize = 48;
 
 /// How often the list is read again because another calculation added to it.
 const ATTEMPTS: usize = 5;
@@ -199,6 +202,12 @@ impl Engine {
         let failed = |error| unusable(&name, error);
         let lake = &self.options.lake;
         let memory = self.memory_for("numbers of persons");
+        memory.try_resize(met.of.len() * NEW_BYTES)?;
+        let new = met.of.into_iter();
+        let mut new: Vec<(i32, [u8; WIDTH])> =
+            new.map(|(member, organiser)| (organiser, member)).collect();
+        drop(met.memory);
+        new.sort_unstable();
         for _ in 0..ATTEMPTS {
             let version = lake.version(&name).await.map_err(failed)?;
             if self.person_list(false).await? != Some(list) {
@@ -208,20 +217,16 @@ impl Engine {
                 break;
             };
             let mut numbers = self.numbers_at(&name, version).await?;
-            let mut new: Vec<(i32, [u8; WIDTH])> = met
-                .of
-                .iter()
-                .filter(|(member, _)| !numbers.contains_key(*member))
-                .map(|(member, organiser)| (*organiser, *member))
-                .collect();
-            memory.try_resize((numbers.len() + new.len()) * ENTRY_BYTES)?;
+            // Whoever is in the list stays in it.
+            new.retain(|(_, member)| !numbers.contains_key(member));
+            numbers.reserve(new.len());
+            memory.try_resize(numbers.capacity() * ENTRY_BYTES + new.len() * NEW_BYTES)?;
             if new.is_empty() {
                 return Ok(PersonList {
                     numbers,
                     _memory: memory,
                 });
             }
-            new.sort_unstable();
             let first = numbers.len();
             let own = (first..first + new.len()).map(i32::try_from);
             let Ok(own) = own.collect::<Result<Vec<i32>, _>>() else {
@@ -240,6 +245,7 @@ impl Engine {
                 lake.maintain(&name).await.map_err(failed)?;
                 let members = new.into_iter().map(|(_, member)| member);
                 numbers.extend(members.zip(own));
+                memory.try_resize(numbers.capacity() * ENTRY_BYTES)?;
                 return Ok(PersonList {
                     numbers,
                     _memory: memory,

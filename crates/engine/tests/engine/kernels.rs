@@ -191,19 +191,19 @@ async fn what_would_give_a_wrong_number_is_refused() {
         (
             // The population joined to every row of events.
             "SELECT strata(band, n, 50000, 1) FROM (VALUES (0, 4), (0, 6)) AS e(band, n)",
-            ON_ROWS,
+            "a stratum comes twice in a group",
         ),
         (
             "SELECT strata(band, n, 0, 1) FROM (VALUES (3, 4)) AS e(band, n)",
-            ON_ROWS,
+            "a stratum has no residents",
         ),
         (
             "SELECT strata(band, n, 5, NULL) FROM (VALUES (3, 4)) AS e(band, n)",
-            ON_ROWS,
+            "a stratum has no weight",
         ),
         (
             "SELECT day_histogram_weighted(minutes, -1) FROM raw.visit",
-            ON_ROWS,
+            "a weight is negative",
         ),
         (
             "SELECT contributors(minutes) FROM raw.visit",
@@ -224,7 +224,7 @@ async fn what_would_give_a_wrong_number_is_refused() {
         (
             "SELECT care_days(decode(lpad('7', 32, '0'), 'hex'), visit_on, visit_on - 1, \
              [DATE '2024-01-01', DATE '2024-02-01']) FROM raw.visit",
-            ON_ROWS,
+            "care_days: a spell ends before it begins",
         ),
         (
             "SELECT care_days(town, visit_on, visit_on, [DATE '2024-01-01']) FROM raw.visit",

@@ -244,6 +244,24 @@ async fn mistakes_in_queries_are_told_plainly() {
         ("SELECT FROM", "could not be read"),
         ("SELECT town, count(*) FROM staging.visit", "town"),
         ("SELECT sum(town) FROM staging.visit", "sum"),
+        (
+            "SELECT care_days(arrow_cast('0123456789abcdef', 'Binary'), DATE '2024-02-02', \
+             DATE '2024-02-01', [DATE '2024-01-01', DATE '2025-01-01'])",
+            "care_days: a spell ends before it begins; leave such spells out with FILTER",
+        ),
+        (
+            "SELECT person_days(DATE '2024-02-02', DATE '2024-02-01', 1, \
+             [DATE '2024-01-01', DATE '2025-01-01'])",
+            "person_days: a spell ends before it begins",
+        ),
+        (
+            "SELECT day_histogram_weighted(3, -1)",
+            "day_histogram_weighted: a weight is negative",
+        ),
+        (
+            "SELECT standardised_rate(strata(1, 5, 0, 10), 1000)",
+            "a stratum has no residents: join it with another band",
+        ),
     ] {
         let told = refused(&analyst, sql).await;
         assert!(told.contains(wanted), "{sql}: {told}");

@@ -293,7 +293,8 @@ impl Cells {
         };
         let masks = self.unpack(&fine);
         self.absorb(&fine, &masks)?;
-        let sets = fine.spec.sets.iter().zip(&fine.group.sets);
+        let sets = fine.spec.sets.iter().zip(fine.group.sets);
+        // Each set is gone when its pairs are in order.
         let pairs = sets.map(|(column, set)| {
             let order = orders.get(*column);
             order.map_or_else(Vec::new, |order| set.by_rank(order))

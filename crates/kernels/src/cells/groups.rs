@@ -246,6 +246,7 @@ impl SetState {
     }
 
     fn merge(&mut self, other: &SetState, cells: &[u32], members: &[u32]) {
+        self.pairs.reserve_exact(other.pairs.len());
         for pair in &other.pairs {
             let (cell, member) = ((pair >> 32) as u32, *pair as u32);
             self.put(mapped(cells, cell), mapped(members, member));
@@ -335,7 +336,8 @@ impl MemberOrder {
 /// The set of each present cell, members in order. `pairs` are rank and finer cell, rank after rank,
 /// and `cell_of` gives the cell of a finer one, or [`NOBODY`] where it does not count.
 ///
-/// One look at a stamp for each pair: a cell's stamp is the member that was put into it last.
+/// Two looks at a stamp for each pair, one to count and one to put: a cell's stamp is the member that
+/// was put into it last.
 pub(super) fn sets_of(
     order: &MemberOrder,
     pairs: &[u64],
@@ -345,23 +347,11 @@ pub(super) fn sets_of(
     let cells = present.last().map_or(0, |cell| *cell as usize + 1);
     let mut stamps = vec![NOBODY; cells];
     let mut sizes = vec![0u32; cells];
-    let mut kept: Vec<u64> = Vec::new();
-    for pair in pairs {
-        let rank = (pair >> 32) as u32;
-        let cell = cell_of
-            .get(*pair as u32 as usize)
-            .copied()
-            .unwrap_or(NOBODY);
-        if let Some(stamp) = stamps.get_mut(cell as usize)
-            && *stamp != rank
-        {
-            *stamp = rank;
-            kept.push((u64::from(cell) << 32) | u64::from(rank));
-            if let Some(size) = sizes.get_mut(cell as usize) {
-                *size += 1;
-            }
+    each_member(pairs, cell_of, &mut stamps, |cell, _| {
+        if let Some(size) = sizes.get_mut(cell as usize) {
+            *size += 1;
         }
-    }
+    });
     let lengths = present.iter().map(|cell| at(&sizes, *cell) as usize);
     let lengths: Vec<usize> = lengths.collect();
     // From here on a cell's size is where its next member goes.
@@ -371,15 +361,31 @@ pub(super) fn sets_of(
             next += std::mem::replace(size, next);
         }
     }
-    let mut members = vec![0u32; kept.len()];
-    for pair in kept {
-        if let Some(place) = sizes.get_mut((pair >> 32) as usize)
+    let mut members = vec![0u32; next as usize];
+    stamps.fill(NOBODY);
+    each_member(pairs, cell_of, &mut stamps, |cell, rank| {
+        if let Some(place) = sizes.get_mut(cell as usize)
             && let Some(member) = members.get_mut(*place as usize)
         {
-            *member = pair as u32;
+            *member = rank;
             *place += 1;
         }
-    }
+    });
     let sets = Lists::of(lengths.into_iter(), members);
     MemberNumbers::of_numbers(sets, order.names.clone())
+}
+
+/// Calls with the cell and the rank of every member of a cell, once.
+fn each_member(pairs: &[u64], cell_of: &[u32], stamps: &mut [u32], mut with: impl FnMut(u32, u32)) {
+    for pair in pairs {
+        let rank = (pair >> 32) as u32;
+        let cell = cell_of.get(*pair as u32 as usize);
+        let cell = cell.copied().unwrap_or(NOBODY);
+        if let Some(stamp) = stamps.get_mut(cell as usize)
+            && *stamp != rank
+        {
+            *stamp = rank;
+            with(cell, rank);
+        }
+    }
 }
