@@ -258,13 +258,12 @@ impl EngineError {
                 _ => Self::user(ROW_FAILED),
             },
             DataFusionError::External(source) => {
-                match (
-                    source.downcast_ref::<EngineError>(),
-                    source.downcast_ref::<Refusal>(),
-                ) {
-                    (Some(ours), _) => ours.retold(),
-                    (None, Some(refusal)) => Self::user(refusal.text()),
-                    (None, None) => Self::lake(CANNOT_READ, source.to_string()),
+                if let Some(ours) = source.downcast_ref::<EngineError>() {
+                    ours.retold()
+                } else if let Some(refusal) = source.downcast_ref::<Refusal>() {
+                    Self::user(refusal.text())
+                } else {
+                    Self::lake(CANNOT_READ, source.to_string())
                 }
             }
             other => Self::internal_because(UNEXPECTED, other.to_string()),

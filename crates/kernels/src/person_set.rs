@@ -54,7 +54,7 @@ impl<'a> State<'a> {
         }
         let numbers = bytes.strip_prefix(&[NUMBERED]).and_then(|bytes| {
             let (list, mut gaps) = bytes.split_first_chunk::<8>()?;
-            let count = varint::take_short(&mut gaps)? as usize;
+            let count = usize::try_from(varint::take(&mut gaps)?).ok()?;
             // Each takes a byte at least.
             (0 < count && count <= gaps.len()).then_some(Numbers {
                 list: u64::from_le_bytes(*list),
@@ -98,7 +98,8 @@ impl Numbers<'_> {
         let mut gaps = self.gaps;
         let mut next = Some(0u32);
         for _ in 0..self.count {
-            let number = next.zip(varint::take_short(&mut gaps));
+            let gap = varint::take(&mut gaps).and_then(|gap| u32::try_from(gap).ok());
+            let number = next.zip(gap);
             let number = number.and_then(|(next, gap)| next.checked_add(gap));
             let Some(number) = number else {
                 return broken();
@@ -121,10 +122,10 @@ pub(crate) fn put_numbers(list: u64, numbers: &[u32], out: &mut Vec<u8>) {
     let start = out.len();
     out.push(NUMBERED);
     out.extend_from_slice(&list.to_le_bytes());
-    varint::put_short(out, u32::try_from(numbers.len()).unwrap_or(u32::MAX));
+    varint::put(out, numbers.len() as u128);
     let mut next = 0u32;
     for number in numbers {
-        varint::put_short(out, number.saturating_sub(next));
+        varint::put(out, u128::from(number.saturating_sub(next)));
         next = number.saturating_add(1);
     }
     if (out.len() - start).is_multiple_of(WIDTH) {

@@ -17,7 +17,7 @@
 //! error, [`StratumCounts::merge`] of parts of the same rows refuses a population set in both, and
 //! [`StratumCounts::roll_up`] to larger areas is the only way that populations add.
 //!
-//! Errors name the stratum by its number: a population that is not positive, a weight that is
+//! Errors name the stratum by its number, in SQL without it: a population that is not positive, a weight that is
 //! missing or not positive (leave such a stratum out, with its events), negative events, a stratum
 //! without population. A row without a stratum is left out; no rows give an empty state, of which the
 //! rate is null and the events are 0.
@@ -36,7 +36,7 @@ use datafusion_expr::{AggregateUDF, ScalarUDF};
 use crate::aggregate::{CellAggregate, Takes};
 use crate::cell::{Cell, Finish, InputType, Value};
 use crate::intervals::byar;
-use crate::refusal::refused;
+use crate::refusal::{refused, refused_of};
 use crate::scalar::{Body, PlainFunction};
 
 /// Below this number of events the rate is missing.
@@ -116,6 +116,11 @@ pub fn standardised_rate(
     })
 }
 
+/// How messages name it.
+fn named(number: impl std::fmt::Display) -> String {
+    format!("stratum {number}")
+}
+
 fn check_stratum(stratum: &Stratum) -> Result<()> {
     let Stratum {
         number,
@@ -124,13 +129,19 @@ fn check_stratum(stratum: &Stratum) -> Result<()> {
         weight,
     } = *stratum;
     if population <= 0 {
-        return refused("a stratum has no residents: join it with another band");
+        return refused_of(
+            named(number),
+            "a stratum has no residents: join it with another band",
+        );
     }
     if weight <= 0 {
-        return refused("a stratum has no weight: leave it out together with its events");
+        return refused_of(
+            named(number),
+            "a stratum has no weight: leave it out together with its events",
+        );
     }
     if events < 0 {
-        return refused("a stratum has fewer than zero events");
+        return refused_of(named(number), "a stratum has fewer than zero events");
     }
     Ok(())
 }
@@ -273,7 +284,7 @@ impl StratumCounts {
                     events.iter().zip(population).zip(weights).enumerate()
                 {
                     let Some(population) = *population else {
-                        return refused("a stratum has no population");
+                        return refused_of(named(number), "a stratum has no population");
                     };
                     strata.push(Stratum {
                         number: number as u32,
@@ -328,7 +339,8 @@ impl Strata {
                 place.insert((events, population, weight));
                 Ok(())
             }
-            Entry::Occupied(_) => refused(
+            Entry::Occupied(_) => refused_of(
+                named(number),
                 "a stratum comes twice in a group: sum events and population by stratum first, \
                  each on its own, so that the population counts once",
             ),
@@ -388,11 +400,15 @@ impl Cell for Strata {
                 population: *population,
                 weight: *weight,
             }),
-            [None, _, _] => refused(
+            [None, _, _] => refused_of(
+                named(number),
                 "a stratum has a null for its events: write coalesce(events, 0) where nothing happened",
             ),
-            [_, None, _] => refused("a stratum has no population"),
-            _ => refused("a stratum has no weight: leave it out together with its events"),
+            [_, None, _] => refused_of(named(number), "a stratum has no population"),
+            _ => refused_of(
+                named(number),
+                "a stratum has no weight: leave it out together with its events",
+            ),
         }
     }
 
@@ -583,10 +599,13 @@ mod tests {
     #[test]
     fn a_stratum_that_cannot_be_used_is_named() {
         for (stratum, message) in [
-            ((20, 0, 5), "a stratum has no residents"),
-            ((20, -4, 5), "a stratum has no residents"),
-            ((20, 7, 0), "a stratum has no weight"),
-            ((-1, 7, 5), "a stratum has fewer than zero events"),
+            ((20, 0, 5), "stratum 1: a stratum has no residents"),
+            ((20, -4, 5), "stratum 1: a stratum has no residents"),
+            ((20, 7, 0), "stratum 1: a stratum has no weight"),
+            (
+                (-1, 7, 5),
+                "stratum 1: a stratum has fewer than zero events",
+            ),
         ] {
             let (events, population, weight) = stratum;
             let both = strata(&[30, events], &[9, population], &[3, weight]);
@@ -640,7 +659,10 @@ mod tests {
         }
         for counts in [counts.clone(), counts.roll_up(&[0, 0], 1).unwrap()] {
             let error = counts.rates(&[1, 1], 1e3, 0.95).unwrap_err().to_string();
-            assert!(error.contains("a stratum has no population"), "{error}");
+            assert!(
+                error.contains("stratum 1: a stratum has no population"),
+                "{error}"
+            );
         }
     }
 
@@ -683,16 +705,19 @@ mod tests {
         assert!((value - 1043.0247991469425).abs() < 1e-6);
 
         for (bad, message) in [
-            (row(3, [Some(1); 3]), "a stratum comes twice"),
+            (row(3, [Some(1); 3]), "stratum 3: a stratum comes twice"),
             (row(77, [None, Some(1), Some(1)]), "coalesce(events, 0)"),
             (
                 row(77, [Some(1), None, Some(1)]),
-                "a stratum has no population",
+                "stratum 77: a stratum has no population",
             ),
-            (row(77, [Some(1), Some(1), None]), "a stratum has no weight"),
+            (
+                row(77, [Some(1), Some(1), None]),
+                "stratum 77: a stratum has no weight",
+            ),
             (
                 row(77, [Some(1), Some(0), Some(1)]),
-                "a stratum has no residents",
+                "stratum 77: a stratum has no residents",
             ),
             (row(-1, [Some(1); 3]), "a stratum has a number"),
         ] {

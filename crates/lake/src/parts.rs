@@ -102,9 +102,10 @@ impl PartEncoder {
     }
 }
 
-/// Person pseudonyms and component states carry no statistics: a minimum is a person.
+/// Person pseudonyms, their numbers (`person_pid#…`) and component states carry no statistics: a minimum
+/// is a person.
 fn is_private(name: &str, data_type: &DataType) -> bool {
-    name.ends_with("_pid") || matches!(data_type, DataType::Binary)
+    name.ends_with("_pid") || name.contains('#') || matches!(data_type, DataType::Binary)
 }
 
 /// A file that begins with fewer rows is written plainly: what compression and dictionaries cost a

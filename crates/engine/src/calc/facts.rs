@@ -54,11 +54,11 @@ const PARTITIONS: [&str; 2] = ["county", "delivery_year"];
 /// Slices are computed together up to this many rows, so that small ones share the planning.
 const GROUP_ROWS: u64 = 256 * 1024;
 
-/// Bytes of memory that sorting takes for each row, at most nearly always.
-const ROW_BYTES: usize = 512;
-
 /// And up to this many slices: each is a term of a condition.
 const GROUP_SLICES: usize = 64;
+
+/// Bytes of memory that sorting takes for each row, at most nearly always.
+const ROW_BYTES: usize = 512;
 
 /// Digits of a table's name that tell its columns.
 const COLUMNS_DIGITS: usize = 8;
@@ -174,10 +174,13 @@ struct Job {
     fact: TableName,
     sql: String,
     of: RelationName,
+    /// The columns of the relation, and with those of the numbers of persons.
+    columns: SchemaRef,
+    numbered: SchemaRef,
     /// Whether one group is all that is stored.
     is_alone: bool,
-    /// The numbers of its persons, and the list that they are of.
-    persons: Option<(ListId, PersonList)>,
+    /// The numbers of its persons, if it has any.
+    persons: Option<PersonList>,
 }
 
 impl Engine {
@@ -354,11 +357,12 @@ impl Engine {
                     fact: fact.clone(),
                     sql: sorted_sql(name, relation),
                     of: name.clone(),
+                    columns: Arc::clone(&columns),
+                    numbered: Arc::clone(&numbered),
                     is_alone: false,
                     persons: None,
                 };
-                self.store_slices(job, (&columns, list), stale, &gone, report)
-                    .await?
+                self.store_slices(job, list, stale, &gone, report).await?
             }
         };
         // Another calculation may have stored slices of other deliveries meanwhile.
@@ -475,7 +479,7 @@ impl Engine {
     async fn store_slices(
         self: &Arc<Self>,
         mut job: Job,
-        (columns, list): (&SchemaRef, Option<ListId>),
+        list: Option<ListId>,
         stale: Vec<(Key, &Wanted)>,
         gone: &[Key],
         report: &mut FactReport,
@@ -484,11 +488,7 @@ impl Engine {
         let failed =
             |error| EngineError::lake(format!("the table `{fact}` could not be written"), error);
         let lake = &self.options.lake;
-        let stored = match list {
-            None => Arc::clone(columns),
-            Some(list) => with_number_columns(columns, list),
-        };
-        lake.ensure_table(&fact, table_schema(&stored), &PARTITIONS)
+        lake.ensure_table(&fact, table_schema(&job.numbered), &PARTITIONS)
             .await
             .map_err(failed)?;
         let groups = groups(stale);
@@ -496,9 +496,9 @@ impl Engine {
         if let Some(list) = list {
             let mut met = Met::new(self);
             for group in &groups {
-                Box::pin(self.meet(&job, columns, group, &mut met)).await?;
+                Box::pin(self.meet(&job, group, &mut met)).await?;
             }
-            job.persons = Some((list, self.number_persons(list, met).await?));
+            job.persons = Some(self.number_persons(list, met).await?);
         }
         let job = Arc::new(job);
         let mut groups = groups.into_iter();
@@ -535,9 +535,9 @@ impl Engine {
     }
 
     /// Gathers the persons in the rows of a group of slices.
-    async fn meet(&self, job: &Job, columns: &Schema, group: &Group, met: &mut Met) -> Result<()> {
+    async fn meet(&self, job: &Job, group: &Group, met: &mut Met) -> Result<()> {
         let lost = || EngineError::internal("the persons of a stored relation");
-        for column in person_columns(columns) {
+        for column in person_columns(&job.columns) {
             let sql = format!(
                 "SELECT DISTINCT CAST(county_code AS INT) AS county, \"{column}\" AS member FROM {} \
                  WHERE \"{column}\" IS NOT NULL",
@@ -608,8 +608,8 @@ impl Engine {
         let mut left = group.slices;
         let mut open: Option<Key> = None;
         while let Some(mut batch) = stream.try_next().await? {
-            if let Some((list, persons)) = &job.persons {
-                batch = persons.numbered(&batch, *list)?;
+            if let Some(persons) = &job.persons {
+                batch = persons.numbered(&batch)?;
             }
             for (key, rows) in runs(&batch)? {
                 if open != Some(key) {

@@ -45,6 +45,7 @@ pub(super) type ListId = u64;
 /// The list in memory.
 #[derive(Debug)]
 pub(super) struct PersonList {
+    list: ListId,
     numbers: HashMap<[u8; WIDTH], i32>,
     _memory: MemoryReservation,
 }
@@ -127,7 +128,7 @@ impl PersonList {
     ///
     /// # Errors
     /// [`EngineError::Internal`] when a pseudonym is not in the list.
-    pub(super) fn numbered(&self, rows: &RecordBatch, list: ListId) -> Result<RecordBatch> {
+    pub(super) fn numbered(&self, rows: &RecordBatch) -> Result<RecordBatch> {
         let schema = rows.schema();
         let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
         let mut columns = rows.columns().to_vec();
@@ -151,7 +152,7 @@ impl PersonList {
             });
             let numbers: Int32Array = numbers.collect::<Result<_>>()?;
             fields.push(Arc::new(Field::new(
-                number_column(field.name(), list),
+                number_column(field.name(), self.list),
                 DataType::Int32,
                 true,
             )));
@@ -221,36 +222,29 @@ impl Engine {
             new.retain(|(_, member)| !numbers.contains_key(member));
             numbers.reserve(new.len());
             memory.try_resize(numbers.capacity() * ENTRY_BYTES + new.len() * NEW_BYTES)?;
-            if new.is_empty() {
-                return Ok(PersonList {
-                    numbers,
-                    _memory: memory,
-                });
-            }
-            let first = numbers.len();
-            let own = (first..first + new.len()).map(i32::try_from);
-            let Ok(own) = own.collect::<Result<Vec<i32>, _>>() else {
-                return Err(EngineError::internal(
-                    "there are too many persons to number",
-                ));
-            };
-            let members = BinaryArray::from_iter_values(new.iter().map(|(_, member)| member));
-            let columns: Vec<ArrayRef> =
-                vec![Arc::new(Int32Array::from(own.clone())), Arc::new(members)];
-            let rows = RecordBatch::try_new(list_schema(), columns)
-                .map_err(|error| EngineError::internal_because("the list of persons", error))?;
-            // The numbers are right only behind the list that was read.
-            let added = lake.append_after(&name, vec![rows], version).await;
-            if added.map_err(failed)?.is_some() {
+            if !new.is_empty() {
+                let (first, last) = (numbers.len(), numbers.len() + new.len());
+                let (Ok(first), Ok(_)) = (i32::try_from(first), i32::try_from(last)) else {
+                    return Err(EngineError::internal(
+                        "there are too many persons to number",
+                    ));
+                };
+                let rows = rows_of_list(first, &new)?;
+                // The numbers are right only behind the list that was read.
+                let added = lake.append_after(&name, vec![rows], version).await;
+                if added.map_err(failed)?.is_none() {
+                    continue;
+                }
                 lake.maintain(&name).await.map_err(failed)?;
                 let members = new.into_iter().map(|(_, member)| member);
-                numbers.extend(members.zip(own));
+                numbers.extend(members.zip(first..));
                 memory.try_resize(numbers.capacity() * ENTRY_BYTES)?;
-                return Ok(PersonList {
-                    numbers,
-                    _memory: memory,
-                });
             }
+            return Ok(PersonList {
+                list,
+                numbers,
+                _memory: memory,
+            });
         }
         Err(unusable(
             &name,
@@ -300,6 +294,15 @@ fn take_in(batch: &RecordBatch, numbers: &mut HashMap<[u8; WIDTH], i32>) -> Resu
         numbers.insert(pseudonym(member)?, number);
     }
     Ok(())
+}
+
+/// Rows of the list: members, the first of which has this number.
+fn rows_of_list(first: i32, members: &[(i32, [u8; WIDTH])]) -> Result<RecordBatch> {
+    let numbers = Int32Array::from_iter_values((first..).take(members.len()));
+    let members = BinaryArray::from_iter_values(members.iter().map(|(_, member)| member));
+    let columns: Vec<ArrayRef> = vec![Arc::new(numbers), Arc::new(members)];
+    RecordBatch::try_new(list_schema(), columns)
+        .map_err(|error| EngineError::internal_because("the list of persons", error))
 }
 
 fn list_schema() -> SchemaRef {

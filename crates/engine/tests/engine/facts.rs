@@ -584,6 +584,28 @@ async fn a_slice_without_rows_is_stored_once_as_empty() {
     assert_eq!((fact.stored, &fact.gave_way), (0, &None));
 }
 
+/// The columns of stored relations whose least and greatest value the logs tell.
+fn columns_with_limits(warehouse: &Warehouse) -> BTreeSet<String> {
+    let mut columns = BTreeSet::new();
+    for table in std::fs::read_dir(warehouse.folder.path().join("lake/fact")).unwrap() {
+        let Ok(log) = std::fs::read_dir(table.unwrap().path().join("_delta_log")) else {
+            continue;
+        };
+        let commits = log.map(|commit| commit.unwrap().path());
+        for commit in commits.filter(|path| path.extension().is_some_and(|end| end == "json")) {
+            for line in std::fs::read_to_string(commit).unwrap().lines() {
+                let action: serde_json::Value = serde_json::from_str(line).unwrap();
+                if let Some(stats) = action["add"]["stats"].as_str() {
+                    let stats: serde_json::Value = serde_json::from_str(stats).unwrap();
+                    let least = stats["minValues"].as_object().unwrap();
+                    columns.extend(least.keys().cloned());
+                }
+            }
+        }
+    }
+    columns
+}
+
 /// How many cells hold persons by number, and how many by pseudonym.
 async fn forms(engine: &Arc<Engine>) -> String {
     let admin = session(engine, Role::Admin).await;
@@ -606,6 +628,13 @@ async fn a_person_keeps_the_number_for_as_long_as_there_is_the_list() {
     );
     let numbered = forms(&engine).await;
     assert!(numbered.contains("| true "), "{numbered}");
+    // A least number would be a person.
+    let told = columns_with_limits(&warehouse);
+    assert!(told.contains("visit_on"), "{told:?}");
+    assert!(
+        !told.iter().any(|column| column.contains("_pid")),
+        "{told:?}"
+    );
 
     // Others come behind them.
     for relation in &relations {

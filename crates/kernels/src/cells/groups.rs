@@ -246,7 +246,10 @@ impl SetState {
     }
 
     fn merge(&mut self, other: &SetState, cells: &[u32], members: &[u32]) {
-        self.pairs.reserve_exact(other.pairs.len());
+        // Two halves take no more room than they need; many small parts are not copied again and again.
+        if other.pairs.len() >= self.pairs.len() / 4 {
+            self.pairs.reserve_exact(other.pairs.len());
+        }
         for pair in &other.pairs {
             let (cell, member) = ((pair >> 32) as u32, *pair as u32);
             self.put(mapped(cells, cell), mapped(members, member));

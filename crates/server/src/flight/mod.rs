@@ -2,8 +2,9 @@
 //!
 //! `door` answers the calls of the protocol; `wire` and `stream` decide what rows look like outside;
 //! `ticket` and `parameters` carry statements between calls; `catalogue`, `sql_type` and `sql_info`
-//! tell tools what there is; `running` stops what must stop, and `linger` closes connections. Nothing is kept between calls that a
-//! client could lose: handles and tickets carry their own state under a seal.
+//! tell tools what there is; `running` stops what must stop, and `linger` closes connections. Nothing
+//! is kept between calls that a client could lose: handles and tickets carry their own state under a
+//! seal.
 //!
 //! To answer another command of the protocol, add it to the `match` in `door.rs` that resolves
 //! commands: its schema and its rows stand side by side there, so that every call agrees on them.
