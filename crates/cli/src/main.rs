@@ -5,6 +5,7 @@
 //! settings files, and only this crate prints. To add a command: a file in `commands` with its
 //! arguments and `run`, and a line in [`Command`].
 
+mod audit;
 mod clock;
 mod commands;
 mod failure;

@@ -2,9 +2,12 @@
 //! an error. A flag wins over the file.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Deserialize;
 use tietopohja_contract::IdentityCodes;
+use tietopohja_policy::Role;
+use tietopohja_server::{GateOptions, Limits, RoleLimits};
 
 use crate::failure::Failure;
 
@@ -30,8 +33,26 @@ partitions = 0
 [serve]
 # Where the Flight SQL door listens: a loopback address. Port 0 takes a free port.
 flight = "127.0.0.1:31337"
+# Where the HTTP door with health and metrics listens: a loopback address. "": nowhere.
+http = ""
 # What everyone who connects may read: "reader" (published, reference) or "analyst".
 role = "reader"
+# Append a record of each statement to audit/: who, when, how long, the statement without its values.
+audit = true
+
+[serve.limits]
+# Statements that run at a time, of all and of one user; how many more may wait, and how long.
+running = 8
+running_each = 4
+waiting = 256
+wait_seconds = 60
+# What one statement may take. 0: no limit; for memory, half of what all queries have.
+timeout_seconds = 600
+rows = 0
+mib = 0
+memory_mib = 0
+# For a role where it differs: [serve.limits.reader], [serve.limits.analyst], [serve.limits.admin],
+# each with timeout_seconds, rows, mib or memory_mib.
 "#;
 
 /// All settings.
@@ -101,14 +122,120 @@ impl Default for Engine {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Serve {
     pub(crate) flight: String,
+    pub(crate) http: String,
     pub(crate) role: String,
+    pub(crate) audit: bool,
+    pub(crate) limits: StatementLimits,
+}
+
+/// How many statements run, and what one may take.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct StatementLimits {
+    running: usize,
+    running_each: usize,
+    waiting: usize,
+    wait_seconds: u64,
+    timeout_seconds: u64,
+    rows: u64,
+    mib: u64,
+    memory_mib: usize,
+    reader: OfRole,
+    analyst: OfRole,
+    admin: OfRole,
+}
+
+/// What one statement of a role may take; what is not said there is as for everyone.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct OfRole {
+    timeout_seconds: Option<u64>,
+    rows: Option<u64>,
+    mib: Option<u64>,
+    memory_mib: Option<usize>,
+}
+
+impl Default for StatementLimits {
+    fn default() -> Self {
+        let gate = GateOptions::default();
+        Self {
+            running: gate.running,
+            running_each: gate.running_each,
+            waiting: gate.waiting,
+            wait_seconds: gate.patience.as_secs(),
+            timeout_seconds: 600,
+            rows: 0,
+            mib: 0,
+            memory_mib: 0,
+            reader: OfRole::default(),
+            analyst: OfRole::default(),
+            admin: OfRole::default(),
+        }
+    }
+}
+
+impl StatementLimits {
+    /// How many statements run and wait.
+    pub(crate) fn gate(&self) -> GateOptions {
+        GateOptions {
+            running: self.running,
+            running_each: self.running_each,
+            waiting: self.waiting,
+            patience: Duration::from_secs(self.wait_seconds),
+        }
+    }
+
+    /// What one statement may take, by role. A role that says 0 has no limit where others have one.
+    pub(crate) fn of_roles(&self) -> RoleLimits {
+        let everyone = OfRole {
+            timeout_seconds: Some(self.timeout_seconds).filter(|limit| *limit > 0),
+            rows: Some(self.rows).filter(|limit| *limit > 0),
+            mib: Some(self.mib).filter(|limit| *limit > 0),
+            memory_mib: Some(self.memory_mib).filter(|limit| *limit > 0),
+        };
+        let roles = [
+            (Role::Reader, &self.reader),
+            (Role::Analyst, &self.analyst),
+            (Role::Admin, &self.admin),
+        ];
+        RoleLimits {
+            everyone: everyone.limits(),
+            roles: roles
+                .into_iter()
+                .map(|(role, own)| (role, own.limits()))
+                .collect(),
+        }
+    }
+}
+
+impl OfRole {
+    fn limits(&self) -> Limits {
+        const NONE: u64 = 0;
+        let or_endless = |limit: u64| if limit == NONE { u64::MAX } else { limit };
+        Limits {
+            timeout: self.timeout_seconds.map(|seconds| match seconds {
+                // Longer than any server runs, and short enough to be added to a moment.
+                NONE => Duration::from_secs(10 * 365 * 86_400),
+                seconds => Duration::from_secs(seconds),
+            }),
+            rows: self.rows.map(or_endless),
+            bytes: self.mib.map(|mib| or_endless(mib).saturating_mul(1 << 20)),
+            memory: self
+                .memory_mib
+                .filter(|mib| *mib > 0)
+                .map(|mib| mib.saturating_mul(1 << 20)),
+        }
+    }
 }
 
 impl Default for Serve {
     fn default() -> Self {
         Self {
             flight: "127.0.0.1:31337".to_owned(),
+            http: String::new(),
             role: "reader".to_owned(),
+            audit: true,
+            limits: StatementLimits::default(),
         }
     }
 }

@@ -14,7 +14,7 @@ mod period;
 mod problem;
 
 pub use business_id::{BusinessId, BusinessIdError};
-pub use clock::{Clock, FixedClock, finnish_day};
+pub use clock::{Clock, FinnishOffset, FixedClock, end_of_finnish_day, finnish_day};
 pub use content_hash::ContentHash;
 pub use county::{County, UnknownCounty};
 pub use hetu::{Hetu, HetuError, Sex};

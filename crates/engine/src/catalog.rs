@@ -30,12 +30,16 @@ use datafusion::physical_plan::collect;
 use datafusion::prelude::Expr;
 use tietopohja_domain::Problem;
 use tietopohja_lake::{Lake, TableName};
-use tietopohja_policy::{INFORMATION_SCHEMA, Principal, decide, hidden_columns, visible_schemas};
+use tietopohja_policy::{
+    INFORMATION_SCHEMA, Principal, decide, hidden_columns, own_rows_by, visible_schemas,
+};
 
 use crate::CATALOG;
 use crate::codes::CodeTable;
 use crate::error::{EngineError, Result};
+use crate::live::{LIVE_SCHEMA, LiveTable};
 use crate::model::{Models, RECURSION_LIMIT, RelationName};
+use crate::release::{Release, Versions};
 use crate::statement;
 use crate::tables::{self, INDICATOR_NO};
 
@@ -56,6 +60,8 @@ pub(crate) struct Warehouse {
     pub(crate) breakdowns: Mutex<Vec<String>>,
     /// Opened tables by name, the newest version only.
     pub(crate) opened: Mutex<HashMap<TableName, (i64, Arc<dyn TableProvider>)>>,
+    /// Tables of the present moment, by name.
+    pub(crate) live: Mutex<BTreeMap<String, Arc<LiveTable>>>,
     /// The code lists in memory, the newest version only.
     pub(crate) codes: Mutex<Option<(i64, Arc<CodeTable>)>>,
 }
@@ -78,6 +84,9 @@ impl Warehouse {
             "reference" => names.extend(self.reference.keys().cloned()),
             _ => {}
         }
+        if schema == LIVE_SCHEMA {
+            names.extend(held(&self.live).keys().cloned());
+        }
         let known = tables::KNOWN_TABLES
             .iter()
             .filter(|(of, _, _)| *of == schema);
@@ -85,8 +94,16 @@ impl Warehouse {
         names
     }
 
+    /// A table of the present moment.
+    pub(crate) fn live(&self, schema: &str, name: &str) -> Option<Arc<LiveTable>> {
+        (schema == LIVE_SCHEMA).then(|| held(&self.live).get(name).cloned())?
+    }
+
     /// What one row of a table is, in words.
     pub(crate) fn comment(&self, schema: &str, name: &str) -> Option<String> {
+        if let Some(live) = self.live(schema, name) {
+            return Some(live.rows.comment().to_owned());
+        }
         if let Some(grain) = self
             .models
             .get(&RelationName::new(schema, name))
@@ -117,10 +134,24 @@ pub(crate) fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Which state of the tables a session sees.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum StateOf {
+    /// The newest of each table at its first use.
+    #[default]
+    Now,
+    /// That of a moment, in milliseconds since 1970.
+    Moment(i64),
+    /// Given versions; the newest of a table of which nothing is said.
+    Given(Arc<Versions>),
+}
+
 /// Names to tables, for one session: each table at the version of its first use.
 pub(crate) struct Resolver {
     warehouse: Arc<Warehouse>,
     pinned: Arc<Mutex<HashMap<TableName, Option<i64>>>>,
+    /// Where versions come from.
+    state: StateOf,
     planned: Mutex<HashMap<RelationName, Arc<dyn TableProvider>>>,
     /// Tables of this session that stand in for those of the lake.
     instead: Mutex<HashMap<RelationName, Arc<dyn TableProvider>>>,
@@ -136,8 +167,14 @@ impl std::fmt::Debug for Resolver {
 
 impl Resolver {
     pub(crate) fn new(warehouse: Arc<Warehouse>) -> Arc<Self> {
+        Self::of_state(warehouse, StateOf::Now)
+    }
+
+    /// A session that sees a state of the tables.
+    pub(crate) fn of_state(warehouse: Arc<Warehouse>, state: StateOf) -> Arc<Self> {
         Arc::new(Self {
             warehouse,
+            state,
             pinned: Arc::default(),
             planned: Mutex::default(),
             instead: Mutex::default(),
@@ -151,6 +188,7 @@ impl Resolver {
         Arc::new(Self {
             warehouse: Arc::clone(&self.warehouse),
             pinned: Arc::clone(&self.pinned),
+            state: self.state.clone(),
             planned: Mutex::new(held(&self.planned).clone()),
             instead: Mutex::new(held(&self.instead).clone()),
             coded: Mutex::new(held(&self.coded).clone()),
@@ -160,7 +198,7 @@ impl Resolver {
     /// A resolver that sees every table at the version at which this one does, and nothing put in
     /// the place of one.
     pub(crate) fn afresh(&self) -> Arc<Self> {
-        let afresh = Self::new(Arc::clone(&self.warehouse));
+        let afresh = Self::of_state(Arc::clone(&self.warehouse), self.state.clone());
         held(&afresh.pinned).clone_from(&held(&self.pinned));
         afresh
     }
@@ -195,11 +233,52 @@ impl Resolver {
         if let Some(pinned) = held(&self.pinned).get(name) {
             return Ok(*pinned);
         }
-        let found = self.warehouse.lake.version(name).await.map_err(|error| {
+        let lake = &self.warehouse.lake;
+        let found = match &self.state {
+            StateOf::Now => lake.version(name).await,
+            StateOf::Moment(millis) => lake.version_at(name, *millis).await,
+            StateOf::Given(versions) => match versions.get(name) {
+                Some(version) => Ok(version),
+                None => lake.version(name).await,
+            },
+        };
+        let found = found.map_err(|error| {
             EngineError::lake(format!("the table `{name}` could not be opened"), error)
         })?;
         // Two plans may ask at once: the first answer stays.
         Ok(*held(&self.pinned).entry(name.clone()).or_insert(found))
+    }
+
+    /// Whether there was a moment at which every table had the version that this session sees: none
+    /// has changed since the first of them was looked at. Sessions of a chosen state see that.
+    pub(crate) async fn is_one_state(&self) -> Result<bool> {
+        if self.state != StateOf::Now {
+            return Ok(true);
+        }
+        let pinned = held(&self.pinned).clone();
+        if pinned.len() < 2 {
+            return Ok(true);
+        }
+        for (name, version) in pinned {
+            let newest = self.warehouse.lake.version(&name).await.map_err(|error| {
+                EngineError::lake(format!("the table `{name}` could not be opened"), error)
+            })?;
+            if newest != version {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether a name has been looked up, and means something.
+    pub(crate) fn has_seen(&self, name: &RelationName) -> bool {
+        held(&self.planned).contains_key(name)
+    }
+
+    /// The state that this session sees, of the tables that it has used.
+    pub(crate) fn versions(&self) -> Versions {
+        let pinned = held(&self.pinned);
+        Versions::of(pinned.iter().map(|(name, version)| (name, *version)))
     }
 
     /// Every table with its version that this session has used.
@@ -265,6 +344,9 @@ impl Resolver {
         self: &Arc<Self>,
         key: &RelationName,
     ) -> Result<Option<Arc<dyn TableProvider>>> {
+        if let Some(live) = self.warehouse.live(&key.schema, &key.name) {
+            return Ok(Some(live));
+        }
         let model = self.warehouse.models.get(key);
         // Only a relation that is stored on purpose may hide its own text.
         if model.is_none_or(|model| model.materialise)
@@ -542,6 +624,25 @@ impl PrincipalCatalog {
         }
     }
 
+    /// The state that this principal's session sees, as far as the principal may know it.
+    pub(crate) fn release(&self) -> Release {
+        let used = held(&self.resolver.pinned);
+        let tables = used.iter().filter_map(|(name, version)| {
+            let allowed = decide(&self.principal, name.schema(), name.table()).is_allowed();
+            allowed.then_some((name.to_string(), (*version)?))
+        });
+        let tables = tables.collect();
+        drop(used);
+        Release {
+            name: self.resolver.versions().name(),
+            tables,
+        }
+    }
+
+    pub(crate) fn resolver(&self) -> &Arc<Resolver> {
+        &self.resolver
+    }
+
     /// What one row of a table is.
     pub(crate) fn comment(&self, schema: &str, name: &str) -> Option<String> {
         self.resolver.warehouse.comment(schema, name)
@@ -613,6 +714,14 @@ impl VisibleSchema {
         let Some(table) = self.resolver.table(&self.schema, name).await? else {
             return Ok(None);
         };
+        if let Some(owner) = own_rows_by(self.principal.role(), &self.schema, name) {
+            let own = col(owner).eq(lit(self.principal.name()));
+            let name = RelationName::new(&self.schema, name).to_string();
+            let plan = LogicalPlanBuilder::scan(name, provider_as_source(table), None)?
+                .filter(own)?
+                .build()?;
+            return Ok(Some(Arc::new(ViewTable::new(plan, None))));
+        }
         let hidden = hidden_columns(self.principal.role(), &self.schema, name);
         if hidden.is_empty() {
             return Ok(Some(table));

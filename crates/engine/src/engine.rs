@@ -22,14 +22,16 @@ use tokio::sync::OnceCell;
 
 use crate::CATALOG;
 use crate::DEFAULT_SCHEMA;
-use crate::catalog::{Resolver, Warehouse};
+use crate::catalog::{Resolver, StateOf, Warehouse, held};
 use crate::copied::BoundedCopies;
 use crate::error::{EngineError, Result};
+use crate::live::{LiveRows, LiveTable};
 use crate::lookups::Lookups;
+use crate::memory::QueryMemory;
 use crate::model::{Models, RECURSION_LIMIT, RelationName};
 use crate::options::EngineOptions;
 use crate::reference::Manifest;
-use crate::session::Session;
+use crate::session::{Session, SessionOptions};
 use crate::sized::guarded;
 use crate::statement;
 use crate::tables;
@@ -102,6 +104,7 @@ impl Engine {
             template: template(&options)?,
             breakdowns: Mutex::default(),
             opened: Mutex::default(),
+            live: Mutex::default(),
             codes: Mutex::default(),
         };
         Ok(Arc::new(Engine {
@@ -118,23 +121,66 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Lake`] when the lake cannot be reached.
     pub async fn session(self: &Arc<Self>, principal: &Principal) -> Result<Session> {
-        let resolver = self.resolver().await?;
+        self.session_with(principal, &SessionOptions::default())
+            .await
+    }
+
+    /// The same with options.
+    ///
+    /// # Errors
+    /// As [`Engine::session`].
+    pub async fn session_with(
+        self: &Arc<Self>,
+        principal: &Principal,
+        options: &SessionOptions,
+    ) -> Result<Session> {
+        let state = match (&options.versions, options.as_of) {
+            (Some(versions), _) => StateOf::Given(Arc::clone(versions)),
+            (None, Some(moment)) => StateOf::Moment(moment.as_millisecond()),
+            (None, None) => StateOf::Now,
+        };
+        let resolver = self.resolver(state).await?;
+        let limits = [self.options.statement_timeout, options.timeout];
         Ok(Session::open(
             resolver,
             principal.clone(),
-            self.options.statement_timeout,
+            limits.into_iter().flatten().min(),
+            options.schema.as_deref(),
         ))
     }
 
+    /// Shows a table of the present moment as `meta.<name>`, in place of one with that name.
+    pub fn show_live(&self, name: &str, rows: Arc<dyn LiveRows>) {
+        let table = Arc::new(LiveTable { rows });
+        held(&self.warehouse.live).insert(name.to_owned(), table);
+    }
+
+    /// Memory for one query: at most `limit` bytes of what all queries have.
+    pub fn query_memory(&self, limit: usize) -> QueryMemory {
+        let runtime = self.warehouse.template.runtime_env();
+        QueryMemory::of(runtime, limit.max(LEAST_MEMORY))
+    }
+
+    /// Bytes that queries may use together.
+    pub fn memory_bytes(&self) -> usize {
+        self.options.memory_bytes.max(LEAST_MEMORY)
+    }
+
+    /// Bytes that queries use now.
+    pub fn memory_used(&self) -> usize {
+        self.warehouse.template.runtime_env().memory_pool.reserved()
+    }
+
     /// A new view of the lake, in which every schema can be named.
-    async fn resolver(self: &Arc<Self>) -> Result<Arc<Resolver>> {
-        let resolver = self.plain_resolver();
+    async fn resolver(self: &Arc<Self>, state: StateOf) -> Result<Arc<Resolver>> {
+        let resolver = Resolver::of_state(Arc::clone(&self.warehouse), state);
         if self.values_exist.load(Ordering::Relaxed) {
             return Ok(resolver);
         }
-        if resolver
-            .version(&tables::table("published", "indicator_value")?)
-            .await?
+        let values = tables::table("published", "indicator_value")?;
+        let version = self.options.lake.version(&values).await;
+        if version
+            .map_err(|error| EngineError::lake("the lake cannot be read", error))?
             .is_some()
         {
             self.values_exist.store(true, Ordering::Relaxed);

@@ -16,17 +16,24 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::{SQLOptions, SessionContext};
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::{LogicalPlan, TableType};
+use datafusion::physical_plan::execute_stream;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement as Parsed;
+use datafusion::sql::resolve::resolve_table_references;
 use futures::TryStreamExt;
-use tietopohja_policy::{INFORMATION_SCHEMA, Principal, sees_measurements};
+use tietopohja_domain::Timestamp;
+use tietopohja_policy::{INFORMATION_SCHEMA, Principal, sees_measurements, visible_schemas};
 use tokio::time::timeout_at;
 
+use crate::CATALOG;
 use crate::catalog::{OneCatalog, PrincipalCatalog, Resolver};
 use crate::depth::refuse_deep;
 use crate::error::{EngineError, Result};
+use crate::memory::QueryMemory;
+use crate::model::RelationName;
 use crate::placeholder;
 use crate::plain::{Deadline, Shown, guard, plain_schema, plain_type};
+use crate::release::{Release, Versions};
 use crate::statement::{self, StatementKind};
 
 /// Deepest nesting of expressions in a statement of a client.
@@ -116,25 +123,92 @@ pub struct TableInfo {
     pub comment: Option<String>,
 }
 
+/// What a session is opened with.
+#[derive(Debug, Clone, Default)]
+pub struct SessionOptions {
+    /// Longest time that one statement may run, planning included. The engine's own limit holds too.
+    pub timeout: Option<Duration>,
+    /// The schema of names without one. Default: `published`.
+    pub schema: Option<String>,
+    /// The moment whose state of the tables is seen. Default: now.
+    pub as_of: Option<Timestamp>,
+    /// Versions of tables, those of an earlier session; they win over the moment.
+    pub versions: Option<Arc<Versions>>,
+}
+
 impl Session {
     pub(crate) fn open(
         resolver: Arc<Resolver>,
         principal: Principal,
         timeout: Option<Duration>,
+        schema: Option<&str>,
     ) -> Self {
         let catalog = Arc::new(PrincipalCatalog::new(
             Arc::clone(&resolver),
             principal.clone(),
         ));
-        let state = SessionStateBuilder::new_from_existing(resolver.warehouse().template.clone())
-            .with_catalog_list(Arc::new(OneCatalog::new(Arc::clone(&catalog) as _)))
-            .build();
+        let template = &resolver.warehouse().template;
+        let mut state = SessionStateBuilder::new_from_existing(template.clone())
+            .with_catalog_list(Arc::new(OneCatalog::new(Arc::clone(&catalog) as _)));
+        if let Some(schema) = schema {
+            let config = template.config().clone();
+            state = state.with_config(config.with_default_catalog_and_schema(CATALOG, schema));
+        }
         Self {
             principal,
-            context: context(state),
+            context: context(state.build()),
             catalog,
             timeout,
         }
+    }
+
+    /// Whether all tables that this session has used were seen in one state: none has changed since
+    /// the first of them was looked at. If one has, open another session and plan again.
+    ///
+    /// # Errors
+    /// [`EngineError::Lake`] when a table cannot be looked at.
+    pub async fn sees_one_state(&self) -> Result<bool> {
+        self.catalog.resolver().is_one_state().await
+    }
+
+    /// The tables that a statement names, as `schema.table`, in order; those that this session has found
+    /// when it planned the statement.
+    pub fn tables_named(&self, sql: &str) -> Vec<String> {
+        if refuse_deep(sql).is_err() {
+            return Vec::new();
+        }
+        let Ok(parsed) = statement::parse(sql, RECURSION_LIMIT) else {
+            return Vec::new();
+        };
+        let Ok((tables, _)) = resolve_table_references(&parsed.tree, true) else {
+            return Vec::new();
+        };
+        let state = self.context.state();
+        let default = &state.config_options().catalog.default_schema;
+        let names = tables.iter().map(|table| {
+            let schema = table.schema().unwrap_or(default);
+            RelationName::new(schema, table.table())
+        });
+        let found: BTreeSet<String> = names
+            .filter(|name| self.catalog.resolver().has_seen(name))
+            .map(|name| name.to_string())
+            .collect();
+        found.into_iter().collect()
+    }
+
+    /// The versions of the tables that this session has used.
+    pub fn versions(&self) -> Versions {
+        self.catalog.resolver().versions()
+    }
+
+    /// The state of the tables that this session sees, as its principal may know it.
+    pub fn release(&self) -> Release {
+        self.catalog.release()
+    }
+
+    /// Whether the principal can name a schema.
+    pub fn has_schema(&self, schema: &str) -> bool {
+        schema == INFORMATION_SCHEMA || visible_schemas(self.principal.role()).contains(&schema)
     }
 
     /// In whose name this session runs.
@@ -295,13 +369,26 @@ impl Session {
         prepared: &Prepared,
         values: Vec<ScalarValue>,
     ) -> Result<SendableRecordBatchStream> {
+        self.execute_within(prepared, values, None).await
+    }
+
+    /// The same within the memory of one query.
+    ///
+    /// # Errors
+    /// As [`Session::execute`].
+    pub async fn execute_within(
+        &self,
+        prepared: &Prepared,
+        values: Vec<ScalarValue>,
+        memory: Option<&QueryMemory>,
+    ) -> Result<SendableRecordBatchStream> {
         let deadline = self.timeout.map(Deadline::after);
         let plan = self.bound_plan(prepared, values).await?;
         let shown = match prepared.kind {
             StatementKind::Rows => Shown::Rows,
             StatementKind::Plan | StatementKind::MeasuredPlan => Shown::Plans,
         };
-        let started = Box::pin(self.start(plan));
+        let started = Box::pin(self.start(plan, memory));
         let stream = match deadline {
             None => started.await?,
             Some(deadline) => match timeout_at(deadline.at(), started).await {
@@ -312,9 +399,18 @@ impl Session {
         Ok(guard(stream, shown, deadline))
     }
 
-    async fn start(&self, plan: LogicalPlan) -> Result<SendableRecordBatchStream> {
+    async fn start(
+        &self,
+        plan: LogicalPlan,
+        memory: Option<&QueryMemory>,
+    ) -> Result<SendableRecordBatchStream> {
         let frame = self.context.execute_logical_plan(plan).await?;
-        Ok(frame.execute_stream().await?)
+        let mut task = frame.task_ctx();
+        if let Some(memory) = memory {
+            task = task.with_runtime(Arc::clone(memory.runtime()));
+        }
+        let physical = frame.create_physical_plan().await?;
+        Ok(execute_stream(physical, Arc::new(task))?)
     }
 
     /// Prepares and runs a statement without parameters.

@@ -7,11 +7,13 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::parser::{DFParserBuilder, Statement as Parsed};
+use datafusion::sql::parser::{DFParserBuilder, ResetStatement, Statement as Parsed};
 use datafusion::sql::sqlparser::ast::{
-    Expr, Query, SetExpr, Statement as Sql, Value, visit_expressions_mut,
+    Expr, ObjectName, Query, Set, SetExpr, Statement as Sql, Value, ValueWithSpan, VisitMut,
+    VisitorMut, visit_expressions_mut,
 };
 
+use crate::depth::refuse_deep;
 use crate::error::{EngineError, Result};
 
 /// A parsed statement that may be planned.
@@ -56,6 +58,152 @@ pub(crate) fn parse(sql: &str, recursion_limit: usize) -> Result<Statement> {
     let kind = verdict(&tree)?;
     number_placeholders(&mut tree);
     Ok(Statement { tree, kind })
+}
+
+/// The words in front of the name of every setting of a session.
+const SETTINGS: &str = "tietopohja.";
+
+/// A statement that changes or shows a setting of the client's session, and no table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionCommand {
+    /// `SET tietopohja.<name> = value`.
+    Set {
+        /// Without the words in front.
+        name: String,
+        /// As it was written, without quotes.
+        value: String,
+    },
+    /// `RESET tietopohja.<name>`.
+    Reset {
+        /// Without the words in front.
+        name: String,
+    },
+    /// `SHOW tietopohja.<name>`.
+    Show {
+        /// Without the words in front.
+        name: String,
+    },
+}
+
+/// Reads a statement about a setting of the session; `None` for every other text, readable or not.
+///
+/// # Errors
+/// [`EngineError::UserSql`] when such a statement has another value than one word, text or number.
+pub fn session_command(sql: &str) -> Result<Option<SessionCommand>> {
+    // Most statements are none, and need not be read twice.
+    let verb = sql.trim_start().get(..5).unwrap_or_default();
+    let verbs = ["SET", "RESET", "SHOW"];
+    if !verbs.iter().any(|known| {
+        verb.get(..known.len())
+            .is_some_and(|verb| verb.eq_ignore_ascii_case(known))
+    }) {
+        return Ok(None);
+    }
+    if refuse_deep(sql).is_err() {
+        return Ok(None);
+    }
+    let parsed = DFParserBuilder::new(sql)
+        .with_recursion_limit(50)
+        .build()
+        .and_then(|mut parser| parser.parse_statements());
+    let Ok(mut statements) = parsed else {
+        return Ok(None);
+    };
+    let (Some(tree), true) = (statements.pop_front(), statements.is_empty()) else {
+        return Ok(None);
+    };
+    let command = match tree {
+        Parsed::Reset(ResetStatement::Variable(name)) => {
+            setting(&name).map(|name| SessionCommand::Reset { name })
+        }
+        Parsed::Statement(sql) => match *sql {
+            Sql::ShowVariable { variable } => {
+                let name = variable.iter().map(|part| part.value.as_str());
+                setting_of(&name.collect::<Vec<_>>().join("."))
+                    .map(|name| SessionCommand::Show { name })
+            }
+            Sql::Set(Set::SingleAssignment {
+                variable, values, ..
+            }) => match setting(&variable) {
+                None => None,
+                Some(name) => Some(SessionCommand::Set {
+                    value: setting_value(&values).ok_or_else(|| {
+                        refused(format!(
+                            "`{SETTINGS}{name}` takes one value: write `SET {SETTINGS}{name} = 'value'`"
+                        ))
+                    })?,
+                    name,
+                }),
+            },
+            _ => None,
+        },
+        _ => None,
+    };
+    Ok(command)
+}
+
+fn setting(name: &ObjectName) -> Option<String> {
+    let parts = name.0.iter().filter_map(|part| part.as_ident());
+    setting_of(
+        &parts
+            .map(|part| part.value.as_str())
+            .collect::<Vec<_>>()
+            .join("."),
+    )
+}
+
+fn setting_of(name: &str) -> Option<String> {
+    Some(name.to_ascii_lowercase().strip_prefix(SETTINGS)?.to_owned())
+}
+
+fn setting_value(values: &[Expr]) -> Option<String> {
+    let [value] = values else {
+        return None;
+    };
+    match value {
+        Expr::Identifier(word) => Some(word.value.clone()),
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) => Some(text.clone()),
+            Value::Number(number, _) => Some(number.clone()),
+            Value::Boolean(flag) => Some(flag.to_string()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The statement with a `?` for every value in it, for logs: what was asked, and of whom not. A text
+/// that cannot be read, or is too deep to be planned, has none.
+pub fn outline(sql: &str) -> Option<String> {
+    struct Hide;
+    impl VisitorMut for Hide {
+        type Break = ();
+        fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<()> {
+            value.value = Value::Placeholder("?".to_owned());
+            ControlFlow::Continue(())
+        }
+    }
+    // A tree that is too deep to be planned is too deep to be written down.
+    refuse_deep(sql).ok()?;
+    let mut statements = DFParserBuilder::new(sql)
+        .with_recursion_limit(50)
+        .build()
+        .and_then(|mut parser| parser.parse_statements())
+        .ok()?;
+    let mut tree = statements.pop_front()?;
+    let mut inner = &mut tree;
+    loop {
+        match inner {
+            Parsed::Explain(explain) => inner = explain.statement.as_mut(),
+            Parsed::Statement(sql) => {
+                let _: ControlFlow<()> = VisitMut::visit(sql.as_mut(), &mut Hide);
+                break;
+            }
+            // These are refused, and their texts may hold places of files.
+            Parsed::CreateExternalTable(_) | Parsed::CopyTo(_) | Parsed::Reset(_) => return None,
+        }
+    }
+    Some(tree.to_string())
 }
 
 fn refused(message: impl Into<String>) -> EngineError {
@@ -245,6 +393,71 @@ mod tests {
                 "{sql}: {told}"
             );
         }
+    }
+
+    #[test]
+    fn settings_of_a_session_are_recognised() {
+        let set = |name: &str, value: &str| SessionCommand::Set {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        };
+        for (sql, command) in [
+            (
+                "SET tietopohja.as_of = '2026-03-01T12:00:00Z'",
+                Some(set("as_of", "2026-03-01T12:00:00Z")),
+            ),
+            (
+                "set Tietopohja.Timestamps to helsinki;",
+                Some(set("timestamps", "helsinki")),
+            ),
+            ("  SET tietopohja.rows = 10", Some(set("rows", "10"))),
+            (
+                "RESET tietopohja.as_of",
+                Some(SessionCommand::Reset {
+                    name: "as_of".to_owned(),
+                }),
+            ),
+            (
+                "SHOW tietopohja.as_of",
+                Some(SessionCommand::Show {
+                    name: "as_of".to_owned(),
+                }),
+            ),
+            ("SET datafusion.execution.batch_size = 1", None),
+            ("SHOW TABLES", None),
+            ("SET tietopohja.as_of = 'a'; SELECT 1", None),
+            ("SETTLE", None),
+            ("SELECT 1", None),
+            ("SE", None),
+            ("ää", None),
+        ] {
+            assert_eq!(session_command(sql).unwrap(), command, "{sql}");
+        }
+        let told = session_command("SET tietopohja.as_of = 1 + 1").unwrap_err();
+        assert!(told.to_string().contains("takes one value"), "{told}");
+    }
+
+    #[test]
+    fn an_outline_holds_no_values() {
+        for (sql, shown) in [
+            (
+                "select a from t where name = 'Aino' and day > date '2026-01-01' limit 5",
+                "SELECT a FROM t WHERE name = ? AND day > DATE ? LIMIT ?",
+            ),
+            ("SELECT 1, 'x', NULL, X'00', TRUE", "SELECT ?, ?, ?, ?, ?"),
+            (
+                "EXPLAIN SELECT * FROM t WHERE a IN (1, 2) -- secret",
+                "EXPLAIN SELECT * FROM t WHERE a IN (?, ?)",
+            ),
+            (
+                "SELECT * FROM (VALUES (1, 'a')) v WHERE b LIKE 'x%' AND c BETWEEN $1 AND ?",
+                "SELECT * FROM (VALUES (?, ?)) v WHERE b LIKE ? AND c BETWEEN ? AND ?",
+            ),
+        ] {
+            assert_eq!(outline(sql).as_deref(), Some(shown), "{sql}");
+        }
+        assert_eq!(outline("SELEC 'secret'"), None);
+        assert_eq!(outline(""), None);
     }
 
     #[test]

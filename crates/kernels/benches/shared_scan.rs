@@ -1,6 +1,8 @@
 //! Sixty groupings of the same rows, ten classes by six measures, one of them distinct persons: in
 //! one pass by way of fine cells, and one grouping after the other. `plain_sum` reads the same columns
 //! and adds them up, which no kernel can beat. Rows lie by month and person, as facts are stored.
+//! Persons are numbers of a list, as stored relations have them; `sixty_by_pseudonym` is the same with
+//! the pseudonyms themselves, as relations that are not stored give them.
 
 #![expect(
     clippy::unwrap_used,
@@ -38,7 +40,7 @@ const COLUMNS: [CellColumn; 7] = [
     CellColumn::TextOr("unknown"),
     CellColumn::Whole,
     CellColumn::Whole,
-    CellColumn::Member,
+    CellColumn::Number(1),
     CellColumn::Filter,
 ];
 
@@ -54,18 +56,22 @@ fn texts(count: u64) -> Arc<StringArray> {
     Arc::new((0..count).map(|n| Some(format!("{n:03}"))).collect())
 }
 
+/// The place of the persons.
+const PERSON: usize = 5;
+
 /// Batches of area, day, sex, cost, minutes, person, own production, and ten classes.
-fn batches(rows: usize) -> Vec<Vec<ArrayRef>> {
+/// Then the same with pseudonyms in place of the persons' numbers.
+fn batches(rows: usize) -> [Vec<Vec<ArrayRef>>; 2] {
     let (areas, sexes) = (texts(AREAS), texts(3));
     let mut numbers = Numbers::new();
     let mut person = 0u64;
-    let mut made = Vec::new();
+    let (mut made, mut by_pseudonym) = (Vec::new(), Vec::new());
     let mut first = 0;
     while first < rows {
         let length = BATCH.min(rows - first);
         let mut column: [Vec<i32>; 4] = Default::default();
         let (mut cost, mut minutes, mut persons) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut own, mut class) = (Vec::new(), Vec::new());
+        let (mut own, mut class, mut person_numbers) = (Vec::new(), Vec::new(), Vec::new());
         for row in first..first + length {
             let draw = numbers.next();
             if draw % 4 == 0 {
@@ -81,6 +87,7 @@ fn batches(rows: usize) -> Vec<Vec<ArrayRef>> {
             minutes.push(((draw >> 20) % 240) as i64);
             let member = u128::from(of_person) << 70 | u128::from(person);
             persons.push(member.to_be_bytes());
+            person_numbers.push(person as i32);
             own.push(draw >> 40 & 3 != 0);
             class.push((of_person >> 20) % 8 * 5 + (draw >> 36) % 5);
         }
@@ -91,18 +98,21 @@ fn batches(rows: usize) -> Vec<Vec<ArrayRef>> {
             coded(sex, &sexes),
             Arc::new(Int64Array::from(cost)),
             Arc::new(Int64Array::from(minutes)),
-            Arc::new(BinaryArray::from_iter_values(persons)),
+            Arc::new(Int32Array::from(person_numbers)),
             Arc::new(BooleanArray::from(own)),
         ];
         for group in 0..10 {
             let of_group = BooleanBuffer::collect_bool(length, |row| class[row] % 10 == group);
             batch.push(Arc::new(BooleanArray::new(of_group, None)));
         }
+        let mut pseudonyms = batch.clone();
+        pseudonyms[PERSON] = Arc::new(BinaryArray::from_iter_values(persons));
+        by_pseudonym.push(pseudonyms);
         made.push(batch);
         first += length;
     }
     debug_assert!(CLASSES >= 40);
-    made
+    [made, by_pseudonym]
 }
 
 fn groups() -> Vec<GroupSpec> {
@@ -126,17 +136,21 @@ fn groups() -> Vec<GroupSpec> {
     groups
 }
 
-fn spec(groups: &[GroupSpec]) -> CellSpec {
+fn spec(groups: &[GroupSpec], batches: &[Vec<ArrayRef>]) -> CellSpec {
     let classes = std::iter::repeat_n(CellColumn::Filter, 10);
+    let mut columns: Vec<CellColumn> = COLUMNS.into_iter().chain(classes).collect();
+    if batches[0][PERSON].as_binary_opt::<i32>().is_some() {
+        columns[PERSON] = CellColumn::Member;
+    }
     CellSpec {
-        columns: COLUMNS.into_iter().chain(classes).collect(),
+        columns,
         keys: vec![vec![0, 1, 2]],
         groups: groups.to_vec(),
     }
 }
 
 fn scanned(batches: &[Vec<ArrayRef>], groups: &[GroupSpec]) -> Cells {
-    let mut cells = Cells::new(spec(groups)).unwrap();
+    let mut cells = Cells::new(spec(groups, batches)).unwrap();
     for batch in batches {
         cells.update(batch).unwrap();
     }
@@ -172,8 +186,8 @@ fn plain_sum(batches: &[Vec<ArrayRef>]) -> i64 {
             let amounts = batch[place].as_primitive::<Int64Type>();
             sum += amounts.values().iter().sum::<i64>();
         }
-        let persons = batch[5].as_binary::<i32>().value_data();
-        sum += persons.iter().map(|byte| i64::from(*byte)).sum::<i64>();
+        let persons = batch[PERSON].as_primitive::<Int32Type>().values();
+        sum += persons.iter().map(|person| i64::from(*person)).sum::<i64>();
         for filter in &batch[6..] {
             sum += filter.as_boolean().true_count() as i64;
         }
@@ -183,9 +197,11 @@ fn plain_sum(batches: &[Vec<ArrayRef>]) -> i64 {
 
 fn main() {
     let rows = rows(MEASURED);
-    let batches = batches(rows);
+    let [batches, by_pseudonym] = batches(rows);
     let groups = groups();
     let together = totals(scanned(&batches, &groups), groups.len());
+    let pseudonyms = totals(scanned(&by_pseudonym, &groups), groups.len());
+    assert_eq!(pseudonyms, together);
     for (group, found) in groups.iter().zip(&together) {
         let alone = std::slice::from_ref(group);
         assert_eq!(totals(scanned(&batches, alone), 1), [*found]);
@@ -222,6 +238,9 @@ fn main() {
             .cloned()
             .collect();
         totals(scanned(black_box(&batches), &without), without.len())
+    });
+    figures.measure("sixty_by_pseudonym", || {
+        totals(scanned(black_box(&by_pseudonym), &groups), groups.len())
     });
     figures.measure("one_after_the_other", || {
         groups

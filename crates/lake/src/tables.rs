@@ -296,6 +296,38 @@ impl Lake {
         Ok(self.newest(name).await?.map(|state| state.version()))
     }
 
+    /// The newest version of a table at a moment, in milliseconds since 1970, by the times that its
+    /// commits tell; `None` when the table did not exist then.
+    ///
+    /// # Errors
+    /// [`LakeError::NotFound`] when a commit of that time is no longer in the log.
+    pub async fn version_at(
+        &self,
+        name: &TableName,
+        millis: i64,
+    ) -> Result<Option<i64>, LakeError> {
+        let Some(newest) = self.version(name).await? else {
+            return Ok(None);
+        };
+        // Versions below `older` are not newer than the moment, those from `newer` on are.
+        let (mut older, mut newer) = (0, newest + 1);
+        while older < newer {
+            let middle = older + (newer - older) / 2;
+            let commit = self.commit_text(name, middle).await?;
+            let made = commit.as_deref().and_then(made_at);
+            let made = made.ok_or_else(|| LakeError::NotFound {
+                table: name.clone(),
+                version: Some(middle),
+            })?;
+            if made <= millis {
+                older = middle + 1;
+            } else {
+                newer = middle;
+            }
+        }
+        Ok((older > 0).then(|| older - 1))
+    }
+
     /// The id that a table got when it was made; `None` when it does not exist. One that is made in its
     /// place has another.
     pub async fn table_id(&self, name: &TableName) -> Result<Option<String>, LakeError> {
@@ -589,6 +621,15 @@ impl Lake {
         }
         Ok(())
     }
+}
+
+/// When a commit was made, in milliseconds since 1970, as it says itself.
+fn made_at(commit: &[u8]) -> Option<i64> {
+    let mut lines = commit.split(|byte| *byte == b'\n');
+    lines.find_map(|line| {
+        let action: serde_json::Value = serde_json::from_slice(line).ok()?;
+        action.get("commitInfo")?.get("timestamp")?.as_i64()
+    })
 }
 
 /// The schema as it is stored: views and dictionaries become plain, timestamps microseconds UTC.

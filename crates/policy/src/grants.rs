@@ -87,6 +87,17 @@ pub fn hidden_columns(role: Role, schema: &str, table: &str) -> &'static [&'stat
     }
 }
 
+/// The column that says whose a row is, of a table of which the role sees only its own rows.
+///
+/// What others ask, and when, is theirs: only an administrator sees it.
+pub fn own_rows_by(role: Role, schema: &str, table: &str) -> Option<&'static str> {
+    match (role, schema, table) {
+        (Role::Admin, _, _) => None,
+        (Role::Analyst | Role::Reader, "meta", "query" | "session") => Some("principal"),
+        (Role::Analyst | Role::Reader, _, _) => None,
+    }
+}
+
 /// May the role see how large each delivery's share of a value is, and values before protection?
 /// A share of one delivery can be a small count that the published value hides.
 pub fn sees_contributions(role: Role) -> bool {
@@ -132,7 +143,7 @@ fn visibility(role: Role, schema: &str) -> Visibility {
 mod tests {
     use super::*;
 
-    /// Role by table, as a page: `x` sees it, `.` does not.
+    /// Role by table, as a page: `x` sees it, `o` sees its own rows of it, `.` does not.
     fn grid() -> String {
         let tables = [
             ("raw", "hr_absence"),
@@ -151,6 +162,8 @@ mod tests {
             ("meta", "reference"),
             ("meta", "calculation"),
             ("meta", "check_result"),
+            ("meta", "query"),
+            ("meta", "session"),
             ("information_schema", "tables"),
             ("public", "t"),
             ("RAW", "hr_absence"),
@@ -163,10 +176,10 @@ mod tests {
                     .into_iter()
                     .map(|role| {
                         let who = Principal::new("u", role).unwrap();
-                        if decide(&who, schema, table).is_allowed() {
-                            "x"
-                        } else {
-                            "."
+                        match decide(&who, schema, table) {
+                            Decision::Deny => ".",
+                            Decision::Allow if own_rows_by(role, schema, table).is_some() => "o",
+                            Decision::Allow => "x",
                         }
                     })
                     .collect();
@@ -196,6 +209,8 @@ mod tests {
              x x . meta.reference\n\
              x x . meta.calculation\n\
              x x . meta.check_result\n\
+             x o . meta.query\n\
+             x o . meta.session\n\
              x x x information_schema.tables\n\
              . . . public.t\n\
              . . . RAW.hr_absence\n\

@@ -44,6 +44,19 @@ pub(crate) struct Caller {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SessionId(Bytes);
 
+impl SessionId {
+    /// The session with this identifier.
+    #[cfg(test)]
+    pub(crate) fn of(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+
+    /// The name in tables and logs. It does not open the session.
+    pub(crate) fn name(&self) -> String {
+        to_hex(self.0.get(..8).unwrap_or_default())
+    }
+}
+
 /// Why a request is turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AuthError {

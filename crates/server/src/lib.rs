@@ -8,9 +8,15 @@
 //! things.
 
 mod auth;
+mod gate;
+mod http;
+mod journal;
+mod live;
 mod seal;
 mod status;
 
 pub mod flight;
 
-pub use flight::{ServeError, ServeOptions, serve};
+pub use flight::{Limits, Listening, RoleLimits, ServeError, ServeOptions, serve};
+pub use gate::GateOptions;
+pub use journal::{Audit, StatementRecord, StatementState};

@@ -9,6 +9,7 @@ use tietopohja_engine::EngineError;
 use tonic::{Code, Status};
 
 use crate::auth::{AuthError, Ids, to_hex};
+use crate::gate::Turned;
 use crate::seal::Forged;
 
 /// The most bytes of a status text, as it is encoded in the header. Proxies and clients cut the
@@ -82,6 +83,12 @@ impl Teller {
 impl From<AuthError> for Status {
     fn from(error: AuthError) -> Self {
         Status::unauthenticated(error.to_string())
+    }
+}
+
+impl From<Turned> for Status {
+    fn from(turned: Turned) -> Self {
+        Status::resource_exhausted(turned.to_string())
     }
 }
 

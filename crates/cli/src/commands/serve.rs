@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use clap::Args;
 use tietopohja_policy::Role;
-use tietopohja_server::{ServeOptions, serve};
+use tietopohja_server::{Listening, ServeOptions, serve};
 
+use crate::audit;
 use crate::failure::{Failure, chain};
 use crate::output::{print, say};
 use crate::warehouse::Warehouse;
@@ -18,6 +19,9 @@ pub(crate) struct Serve {
     /// Where the Flight SQL door listens; port 0 takes a free port
     #[arg(long, value_name = "ADDR")]
     flight: Option<String>,
+    /// Where the HTTP door with health and metrics listens; port 0 takes a free port
+    #[arg(long, value_name = "ADDR")]
+    http: Option<String>,
     /// What everyone who connects may read: reader or analyst
     #[arg(long)]
     role: Option<String>,
@@ -33,11 +37,15 @@ impl Serve {
             .flight
             .as_deref()
             .unwrap_or(&warehouse.settings.serve.flight);
-        let flight: SocketAddr = written.parse().map_err(|_| {
-            Failure::usage(format!(
-                "`{written}` is not an address: write 127.0.0.1:31337"
-            ))
-        })?;
+        let flight = address(written)?;
+        let http = self
+            .http
+            .as_deref()
+            .unwrap_or(&warehouse.settings.serve.http);
+        let http = match http {
+            "" => None,
+            written => Some(address(written)?),
+        };
         let wanted = self
             .role
             .as_deref()
@@ -54,14 +62,29 @@ impl Serve {
         let mut key = [0; 32];
         getrandom::fill(&mut key)
             .map_err(|error| Failure::internal(format!("no randomness: {error}")))?;
+        let limits = &warehouse.settings.serve.limits;
+        let audit = match warehouse.settings.serve.audit {
+            true => Some(audit::to_folder(folder)?),
+            false => None,
+        };
         let options = ServeOptions {
             anonymous_role: role,
+            http,
+            gate: limits.gate(),
+            limits: limits.of_roles(),
+            audit,
             ..ServeOptions::new(flight, key, Arc::clone(&warehouse.clock))
         };
         let json = self.json;
-        let announce = move |address: SocketAddr| {
+        let announce = move |doors: Listening| {
+            let address = doors.flight;
             let line = if json {
-                serde_json::json!({ "flight": format!("grpc://{address}"), "pid": std::process::id() }).to_string()
+                serde_json::json!({
+                    "flight": format!("grpc://{address}"),
+                    "http": doors.http.map(|address| format!("http://{address}")),
+                    "pid": std::process::id(),
+                })
+                .to_string()
             } else {
                 format!(
                     "Flight SQL: grpc://{address} (everyone who connects reads as `{}`)\nPython: pip install adbc-driver-flightsql pyarrow, then\n  import adbc_driver_flightsql.dbapi as f\n  f.connect(\"grpc://{address}\").cursor().execute(\"SELECT * FROM published.indicator_value LIMIT 5\").fetch_arrow_table()\nCtrl-C stops the server",
@@ -76,6 +99,14 @@ impl Serve {
             .await
             .map_err(|error| Failure::expected(chain(&error)))
     }
+}
+
+fn address(written: &str) -> Result<SocketAddr, Failure> {
+    written.parse().map_err(|_| {
+        Failure::usage(format!(
+            "`{written}` is not an address: write 127.0.0.1:31337"
+        ))
+    })
 }
 
 /// Completes on SIGTERM. Ctrl-C ends the whole command.

@@ -25,7 +25,7 @@ use arrow_flight::sql::metadata::{
 use arrow_flight::sql::{
     ActionCancelQueryRequest, ActionCancelQueryResult, ActionClosePreparedStatementRequest,
     ActionCreatePreparedStatementRequest, Any, Command, CommandPreparedStatementQuery,
-    DoPutPreparedStatementResult, ProstMessageExt,
+    DoPutPreparedStatementResult, DoPutUpdateResult, ProstMessageExt,
 };
 use arrow_flight::{
     Action, ActionType, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, Criteria,
@@ -39,25 +39,38 @@ use futures::FutureExt;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use prost::Message;
 use tietopohja_domain::Clock;
-use tietopohja_engine::{Engine, EngineError, Prepared, Session, TableInfo};
+use tietopohja_engine::{
+    Engine, EngineError, Prepared, Release, Session, SessionCommand, SessionOptions, TableInfo,
+    Versions,
+};
 use tietopohja_policy::Principal;
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::message::{
     CloseSessionResult, CloseStatus, PreparedStatementResult, SetSessionOptionsRequest,
-    StatementPayload, TicketPayload,
+    SetSessionOptionsResult, StatementPayload, TicketPayload,
 };
 use super::parameters::Parameters;
 use super::running::{Running, Stop};
-use super::session::{self, Closed};
-use super::stream::{self as rows, FlightStream, schema_bytes};
+use super::session::{self, NotSet, Sessions, Settings};
+use super::stream::{self as rows, FlightStream, Watched, schema_bytes};
 use super::ticket::{Bindings, read_command, read_handle, read_ticket, write_handle, write_ticket};
-use super::wire::Wire;
-use super::{ServeError, ServeOptions, catalogue, sql_info, sql_type};
-use crate::auth::{Admission, Authenticator, Caller, Credentials, Holder, Ids};
+use super::wire::{TimestampRule, Wire};
+use super::{RoleLimits, ServeError, ServeOptions, catalogue, sql_info, sql_type};
+use crate::auth::{Admission, Authenticator, Credentials, Holder, Ids, SessionId};
+use crate::gate::Gate;
+use crate::http::{Figures, Observed};
+use crate::journal::{Asked, Journal, Statement};
+use crate::live::{Queries, Sessions as LiveSessions};
 use crate::seal::Sealer;
 use crate::status::Teller;
+
+/// How often a statement is planned anew because a table changed meanwhile.
+const STATE_TRIES: usize = 4;
+
+/// The longest name of a client that is kept.
+const MOST_CLIENT_NAME: usize = 200;
 
 /// How long a list of tables answers metadata requests before it is made anew.
 const CATALOGUE_AGE: Duration = Duration::from_secs(2);
@@ -70,14 +83,45 @@ pub(crate) struct Door {
     sealer: Sealer,
     ids: Ids,
     ticket_seconds: i64,
-    closed_sessions: Closed,
+    sessions: Sessions,
+    session_idle: i64,
     bindings: Bindings,
     running: Running,
+    gate: Gate,
+    limits: RoleLimits,
+    journal: Arc<Journal>,
     closing: AtomicBool,
     teller: Arc<Teller>,
     sql_info: SqlInfoData,
     type_info: XdbcTypeInfoData,
     tables: Mutex<HashMap<Principal, (Instant, Arc<Vec<TableInfo>>)>>,
+}
+
+/// Who is calling, and how.
+struct Visitor {
+    principal: Principal,
+    session: Option<SessionId>,
+    /// What the calling program says that it is.
+    client: Option<String>,
+    settings: Settings,
+}
+
+/// What a text asks for.
+enum Said {
+    /// Rows.
+    Query(String),
+    /// A change of the session.
+    Change(SessionCommand),
+}
+
+/// Why a command is resolved.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To tell its schema: nothing may happen.
+    Look,
+    /// To give a ticket for its rows: what changes something happens now, once, and the ticket only
+    /// tells so.
+    Take,
 }
 
 /// A statement ready to run, and what its rows look like outside.
@@ -94,6 +138,8 @@ struct Resolved {
     ticket: Ticket,
     /// Seconds since 1970; none for a ticket that stays good.
     expires: Option<i64>,
+    /// What is said of the whole result.
+    app_metadata: Bytes,
 }
 
 impl Door {
@@ -108,14 +154,22 @@ impl Door {
         let ids = |purpose| Ids::new(key, purpose, started);
         let sealer = Sealer::new(*key);
         let admission = Admission::Anyone(everyone);
+        let journal = Journal::new(Arc::clone(&options.clock), options.audit.clone());
+        let journal = Arc::new(journal);
+        engine.show_live("query", Arc::new(Queries(Arc::clone(&journal))));
+        engine.show_live("session", Arc::new(LiveSessions(Arc::clone(&journal))));
         Ok(Self {
+            gate: Gate::new(options.gate),
+            limits: options.limits.clone(),
+            journal,
             engine,
             clock: Arc::clone(&options.clock),
             auth: Authenticator::new(admission, sealer.clone(), ids("session")),
             sealer,
             ids: ids("query"),
             ticket_seconds: i64::try_from(options.ticket_lifetime.as_secs()).unwrap_or(i64::MAX),
-            closed_sessions: Closed::default(),
+            sessions: Sessions::default(),
+            session_idle: i64::try_from(options.session_idle.as_secs()).unwrap_or(i64::MAX),
             bindings: Bindings::default(),
             running: Running::default(),
             closing: AtomicBool::new(false),
@@ -150,17 +204,49 @@ impl Door {
         }
     }
 
-    fn caller(&self, metadata: &MetadataMap) -> Result<Caller, Status> {
+    /// Who is calling, with the settings that hold for the call.
+    fn visitor(&self, metadata: &MetadataMap) -> Result<Visitor, Status> {
         let token = binary_token(metadata);
         let caller = self
             .auth
             .identify(credentials(metadata, token.as_deref()))?;
-        match &caller.session {
-            Some(session) if self.closed_sessions.contains(session) => Err(
-                Status::unauthenticated("the session was closed; sign in again"),
-            ),
-            _ => Ok(caller),
-        }
+        let settings = match &caller.session {
+            None => Settings::default(),
+            Some(session) => self
+                .sessions
+                .settings(session, self.now(), self.session_idle)
+                .ok_or_else(|| {
+                    Status::unauthenticated(
+                        "the session was closed, or was idle for too long; sign in again",
+                    )
+                })?,
+        };
+        Ok(Visitor {
+            principal: caller.principal,
+            session: caller.session,
+            client: client_name(metadata),
+            settings: settings.with_headers(metadata)?,
+        })
+    }
+
+    /// Enters a statement into the journal.
+    fn enter(&self, visitor: &Visitor, sql: &str) -> Statement {
+        self.journal.enter(Asked {
+            principal: visitor.principal.clone(),
+            session: visitor.session.as_ref().map(SessionId::name),
+            client: visitor.client.clone(),
+            sql: sql.to_owned(),
+        })
+    }
+
+    /// A statement that is refused before it runs leaves a record too.
+    fn recorded<T>(
+        &self,
+        visitor: &Visitor,
+        sql: &str,
+        planned: Result<T, Status>,
+    ) -> Result<T, Status> {
+        planned.inspect_err(|status| self.enter(visitor, sql).failed(status.code()))
     }
 
     fn now(&self) -> i64 {
@@ -178,14 +264,15 @@ impl Door {
 
     /// The tables the caller may name. Tools ask many questions at once when they connect: they are
     /// all answered from one list.
-    async fn tables(&self, caller: &Caller) -> Result<Arc<Vec<TableInfo>>, Status> {
+    async fn tables(&self, visitor: &Visitor) -> Result<Arc<Vec<TableInfo>>, Status> {
         let kept = || self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((made, tables)) = kept().get(&caller.principal)
+        if let Some((made, tables)) = kept().get(&visitor.principal)
             && made.elapsed() < CATALOGUE_AGE
         {
             return Ok(Arc::clone(tables));
         }
-        let session = self.session(&caller.principal).await?;
+        let session = Box::pin(self.engine.session(&visitor.principal)).await;
+        let session = session.map_err(|error| self.engine_error(&error))?;
         let listed = Box::pin(session.tables())
             .await
             .map_err(|error| self.engine_error(&error))?;
@@ -193,38 +280,84 @@ impl Door {
         let mut kept = kept();
         kept.retain(|_, (made, _)| made.elapsed() < CATALOGUE_AGE);
         kept.insert(
-            caller.principal.clone(),
+            visitor.principal.clone(),
             (Instant::now(), Arc::clone(&tables)),
         );
         Ok(tables)
     }
 
-    async fn session(&self, principal: &Principal) -> Result<Session, Status> {
-        Box::pin(self.engine.session(principal))
-            .await
-            .map_err(|error| self.engine_error(&error))
+    async fn session(
+        &self,
+        visitor: &Visitor,
+        versions: Option<Arc<Versions>>,
+    ) -> Result<Session, Status> {
+        let settings = &visitor.settings;
+        let limit = self.limits.of(visitor.principal.role()).timeout;
+        let options = SessionOptions {
+            timeout: limit.into_iter().chain(settings.timeout).min(),
+            schema: settings.schema.clone(),
+            as_of: settings.as_of.as_ref().map(|(_, moment)| *moment),
+            versions,
+        };
+        let session = Box::pin(self.engine.session_with(&visitor.principal, &options)).await;
+        let session = session.map_err(|error| self.engine_error(&error))?;
+        match &settings.schema {
+            Some(schema) if !session.has_schema(schema) => Err(Status::not_found(format!(
+                "there is no schema `{}`, in which names are to be looked up here; set another with \
+                 `SET tietopohja.schema = 'published'`",
+                shorten(schema)
+            ))),
+            _ => Ok(session),
+        }
     }
 
     /// Parses and plans a statement; nothing runs.
-    async fn prepare(&self, caller: &Caller, sql: &str) -> Result<(Session, Prepared), Status> {
-        let session = self.session(&caller.principal).await?;
+    async fn prepare(
+        &self,
+        visitor: &Visitor,
+        sql: &str,
+        versions: Option<Arc<Versions>>,
+    ) -> Result<(Session, Prepared), Status> {
+        let session = self.session(visitor, versions).await?;
         let prepared = Box::pin(session.prepare(sql)).await;
         let prepared = prepared.map_err(|error| self.engine_error(&error))?;
         Ok((session, prepared))
     }
 
-    /// Plans a statement with its bound values; nothing runs.
+    /// Plans a statement with its bound values, in one state of all tables: the given one, or the
+    /// present. Nothing runs.
     async fn plan(
         &self,
-        caller: &Caller,
+        visitor: &Visitor,
         sql: &str,
         parameters: Option<&Bytes>,
+        versions: Option<Arc<Versions>>,
     ) -> Result<Planned, Status> {
-        let (session, prepared) = self.prepare(caller, sql).await?;
+        for _ in 1..STATE_TRIES {
+            let planned = self.plan_once(visitor, sql, parameters, versions.clone());
+            let planned = planned.await?;
+            let one_state = Box::pin(planned.session.sees_one_state()).await;
+            if one_state.map_err(|error| self.engine_error(&error))? {
+                return Ok(planned);
+            }
+        }
+        // Tables that change all the time are seen as the last look found them.
+        self.plan_once(visitor, sql, parameters, versions).await
+    }
+
+    async fn plan_once(
+        &self,
+        visitor: &Visitor,
+        sql: &str,
+        parameters: Option<&Bytes>,
+        versions: Option<Arc<Versions>>,
+    ) -> Result<Planned, Status> {
+        let (session, prepared) = self.prepare(visitor, sql, versions).await?;
         let wanted = prepared.parameters().len();
+        let timestamps = visitor.settings.timestamps;
         let Some(parameters) = parameters else {
             return if wanted == 0 {
-                let wire = Wire::of(prepared.schema());
+                let wire = Wire::of(prepared.schema(), timestamps);
                 Ok(Planned {
                     session,
                     runs: vec![prepared],
@@ -244,8 +377,11 @@ impl Door {
         for values in parameters.rows()? {
             runs.push(self.bind(&session, &prepared, values).await?);
         }
-        let wire = Wire::of(runs.first().unwrap_or(&prepared).schema());
-        if runs.iter().any(|run| Wire::of(run.schema()) != wire) {
+        let wire = Wire::of(runs.first().unwrap_or(&prepared).schema(), timestamps);
+        if runs
+            .iter()
+            .any(|run| Wire::of(run.schema(), timestamps) != wire)
+        {
             return Err(Status::invalid_argument(
                 "the rows of parameters give results of different types; bind each parameter with \
                  one type",
@@ -268,31 +404,116 @@ impl Door {
         bound.map_err(|error| self.engine_error(&error))
     }
 
+    /// What a text asks for: rows, or a change of the session. A question about a setting becomes a
+    /// query.
+    fn said(&self, visitor: &Visitor, sql: &str) -> Result<Said, Status> {
+        let command = tietopohja_engine::session_command(sql);
+        let command = command.map_err(|error| self.engine_error(&error));
+        let Some(command) = self.recorded(visitor, sql, command)? else {
+            return Ok(Said::Query(sql.to_owned()));
+        };
+        let SessionCommand::Show { name } = command else {
+            return Ok(Said::Change(command));
+        };
+        let value = visitor.settings.get(&name).ok_or(NotSet::Name);
+        let value = value.map_err(|error| unknown_setting(&name, error));
+        let value = self.recorded(visitor, sql, value)?.replace('\'', "''");
+        Ok(Said::Query(format!(
+            "SELECT 'tietopohja.{name}' AS name, '{value}' AS value"
+        )))
+    }
+
+    /// Changes the session as a statement asks.
+    fn change(&self, visitor: &Visitor, sql: &str, command: SessionCommand) -> Result<(), Status> {
+        let changed = match command {
+            SessionCommand::Show { .. } => Ok(()),
+            SessionCommand::Set { name, value } => self.set(visitor, &name, Some(&value)),
+            SessionCommand::Reset { name } => self.set(visitor, &name, None),
+        };
+        self.recorded(visitor, sql, changed)?;
+        self.enter(visitor, sql).done();
+        Ok(())
+    }
+
+    fn set(&self, visitor: &Visitor, name: &str, value: Option<&str>) -> Result<(), Status> {
+        let Some(session) = &visitor.session else {
+            return Err(Status::failed_precondition(format!(
+                "there is no session that could keep the setting; sign in first, or send the header \
+                 `tietopohja-{}` with each call",
+                shorten(name).replace('_', "-")
+            )));
+        };
+        let changed = self
+            .sessions
+            .change(session, self.now(), |settings| settings.set(name, value));
+        changed.map_err(|error| unknown_setting(name, error))
+    }
+
     /// A ticket for a statement.
     async fn resolve_statement(
         &self,
-        caller: &Caller,
+        visitor: &Visitor,
         sql: String,
         parameters: Option<Bytes>,
+        purpose: Purpose,
     ) -> Result<Resolved, Status> {
-        let planned = self.plan(caller, &sql, parameters.as_ref()).await?;
+        let sql = match self.said(visitor, &sql)? {
+            Said::Query(sql) => sql,
+            Said::Change(command) => {
+                if purpose == Purpose::Take {
+                    self.change(visitor, &sql, command)?;
+                }
+                return Ok(self.resolved_change(visitor));
+            }
+        };
+        let planned = self.plan(visitor, &sql, parameters.as_ref(), None).await;
+        let planned = self.recorded(visitor, &sql, planned)?;
         let expires = self.now().saturating_add(self.ticket_seconds);
         let payload = TicketPayload {
-            holder: Some(Holder::of(&caller.principal)),
+            holder: Some(Holder::of(&visitor.principal)),
             sql,
             parameters,
             expires,
             query_id: self.ids.next(),
+            versions: planned.session.versions().to_bytes().into(),
+            schema: visitor.settings.schema.clone(),
+            timestamps: Some(visitor.settings.timestamps.as_str().to_owned()),
+            done: false,
         };
         Ok(Resolved {
             schema: Arc::clone(planned.wire.schema()),
             ticket: write_ticket(&self.sealer, &payload),
             expires: Some(expires),
+            app_metadata: release_json(&planned.session.release()),
         })
     }
 
-    fn read_statement(&self, caller: &Caller, handle: &[u8]) -> Result<StatementPayload, Status> {
-        let mut statement = read_handle(&self.sealer, handle, &caller.principal)?;
+    /// What stands for a statement that changed something: no columns, and a ticket for no rows.
+    fn resolved_change(&self, visitor: &Visitor) -> Resolved {
+        let expires = self.now().saturating_add(self.ticket_seconds);
+        let payload = TicketPayload {
+            holder: Some(Holder::of(&visitor.principal)),
+            expires,
+            query_id: self.ids.next(),
+            done: true,
+            ..TicketPayload::default()
+        };
+        Resolved {
+            schema: Arc::new(Schema::empty()),
+            ticket: write_ticket(&self.sealer, &payload),
+            expires: Some(expires),
+            app_metadata: Bytes::new(),
+        }
+    }
+
+    /// The rows of a statement that changed something: none.
+    fn no_rows(&self) -> Result<FlightStream, Status> {
+        rows::ready(&Arc::new(Schema::empty()), Vec::new())
+            .map_err(|error| self.library_error(&error.into()))
+    }
+
+    fn read_statement(&self, visitor: &Visitor, handle: &[u8]) -> Result<StatementPayload, Status> {
+        let mut statement = read_handle(&self.sealer, handle, &visitor.principal)?;
         if statement.parameters.is_none() {
             statement.parameters = self.bindings.get(&statement.statement_id);
         }
@@ -300,18 +521,23 @@ impl Door {
     }
 
     /// The schema and the ticket of a command.
-    async fn resolve(&self, caller: &Caller, command: Command) -> Result<Resolved, Status> {
+    async fn resolve(
+        &self,
+        visitor: &Visitor,
+        command: Command,
+        purpose: Purpose,
+    ) -> Result<Resolved, Status> {
         let schema = match &command {
             Command::CommandStatementQuery(query) => {
                 check_transaction(query.transaction_id.as_ref())?;
                 return self
-                    .resolve_statement(caller, query.query.clone(), None)
+                    .resolve_statement(visitor, query.query.clone(), None, purpose)
                     .await;
             }
             Command::CommandPreparedStatementQuery(query) => {
-                let statement = self.read_statement(caller, &query.prepared_statement_handle)?;
+                let statement = self.read_statement(visitor, &query.prepared_statement_handle)?;
                 return self
-                    .resolve_statement(caller, statement.sql, statement.parameters)
+                    .resolve_statement(visitor, statement.sql, statement.parameters, purpose)
                     .await;
             }
             Command::CommandGetCatalogs(_) => GetCatalogsBuilder::new().schema(),
@@ -333,20 +559,22 @@ impl Door {
             schema,
             ticket,
             expires: None,
+            app_metadata: Bytes::new(),
         })
     }
 
     /// The rows of a command about the catalogue.
-    async fn describe(&self, caller: &Caller, command: Command) -> Result<FlightStream, Status> {
-        let schema = self.resolve(caller, command.clone()).await?.schema;
+    async fn describe(&self, visitor: &Visitor, command: Command) -> Result<FlightStream, Status> {
+        let resolved = self.resolve(visitor, command.clone(), Purpose::Look);
+        let schema = resolved.await?.schema;
         let one = |batch: Result<RecordBatch, FlightError>| batch.map(|batch| vec![batch]);
         let batches = match command {
             Command::CommandGetCatalogs(command) => one(catalogue::catalogs(command)),
             Command::CommandGetDbSchemas(command) => {
-                one(catalogue::schemas(&command, &self.tables(caller).await?))
+                one(catalogue::schemas(&command, &self.tables(visitor).await?))
             }
             Command::CommandGetTables(command) => {
-                catalogue::tables(&command, &self.tables(caller).await?)
+                catalogue::tables(&command, &self.tables(visitor).await?)
             }
             Command::CommandGetTableTypes(command) => one(catalogue::table_types(command)),
             Command::CommandGetSqlInfo(command) => one(self.sql_info.record_batch(command.info)),
@@ -367,67 +595,109 @@ impl Door {
     /// Runs a statement.
     async fn run(
         &self,
-        caller: &Caller,
+        visitor: &Visitor,
         sql: &str,
         parameters: Option<&Bytes>,
         query_id: Bytes,
+        versions: Option<Arc<Versions>>,
     ) -> Result<FlightStream, Status> {
         if self.running.is_cancelled(&query_id) {
             return Err(Stop::Cancelled.status());
         }
+        let planned = self.plan(visitor, sql, parameters, versions).await;
         let Planned {
             session,
             runs,
             wire,
-        } = self.plan(caller, sql, parameters).await?;
-        tracing::info!(
-            principal = %caller.principal,
-            statement = %blake3::hash(sql.as_bytes()).to_hex(),
-            "statement started"
-        );
-        let session = Arc::new(session);
+        } = self.recorded(visitor, sql, planned)?;
+        let statement = self.enter(visitor, sql);
+        let release = session.release();
+        statement.planned(session.tables_named(sql), release.name.clone());
+        let limits = self.limits.of(visitor.principal.role());
+        let memory = limits.memory.unwrap_or(self.engine.memory_bytes() / 2);
+        let memory = self.engine.query_memory(memory);
         let teller = Arc::clone(&self.teller);
         let tell = move |error: EngineError| teller.engine(&error);
-        let batches = stream::iter(runs)
-            .then(move |run| {
-                let session = Arc::clone(&session);
-                let tell = tell.clone();
+        let (gate, principal) = (self.gate.clone(), visitor.principal.name().to_owned());
+        let start = statement.start();
+        let session = Arc::new(session);
+        let batches = stream::once(async move {
+            let permit = gate.enter(&principal).await?;
+            start.started(memory.clone());
+            let batches = stream::iter(runs).then(move |run| {
+                let (session, tell, memory) = (Arc::clone(&session), tell.clone(), memory.clone());
                 async move {
-                    let started = Box::pin(session.execute(&run, Vec::new())).await;
-                    let batches = started.map_err(&tell)?;
+                    let executing = session.execute_within(&run, Vec::new(), Some(&memory));
+                    let batches = Box::pin(executing).await.map_err(&tell)?;
                     Ok::<_, Status>(batches.map_err(move |error| tell(EngineError::from(error))))
                 }
-            })
-            .try_flatten();
+            });
+            // The permit ends with the last batch.
+            Ok::<_, Status>(batches.try_flatten().inspect(move |_| {
+                let _held = &permit;
+            }))
+        });
+        let watched = Watched {
+            statement,
+            limits,
+            app_metadata: release_json(&release),
+        };
         Ok(rows::running(
             wire,
-            batches,
+            batches.try_flatten(),
             query_id,
+            watched,
             &self.running,
             Arc::clone(&self.teller),
         ))
     }
 
-    async fn redeem(&self, caller: &Caller, command: Command) -> Result<FlightStream, Status> {
+    async fn redeem(&self, visitor: &Visitor, command: Command) -> Result<FlightStream, Status> {
         match command {
             Command::TicketStatementQuery(ticket) => {
-                let payload = read_ticket(&self.sealer, &ticket, &caller.principal)?;
+                let payload = read_ticket(&self.sealer, &ticket, &visitor.principal)?;
                 if payload.expires < self.now() {
                     return Err(Status::not_found(
                         "the ticket has expired; run the query again",
                     ));
                 }
-                let parameters = payload.parameters.as_ref();
-                self.run(caller, &payload.sql, parameters, payload.query_id)
+                if payload.done {
+                    return self.no_rows();
+                }
+                let timestamps = payload.timestamps.as_deref().and_then(TimestampRule::named);
+                let visitor = &Visitor {
+                    principal: visitor.principal.clone(),
+                    session: visitor.session.clone(),
+                    client: visitor.client.clone(),
+                    settings: Settings {
+                        schema: payload.schema.clone(),
+                        timestamps: timestamps.unwrap_or_default(),
+                        ..visitor.settings.clone()
+                    },
+                };
+                let versions = Versions::from_bytes(&payload.versions).ok_or_else(|| {
+                    Status::invalid_argument("the ticket is of another version of the server")
+                })?;
+                let (sql, parameters) = (&payload.sql, payload.parameters.as_ref());
+                let versions = Some(Arc::new(versions));
+                self.run(visitor, sql, parameters, payload.query_id, versions)
                     .await
             }
             Command::CommandPreparedStatementQuery(query) => {
-                let statement = self.read_statement(caller, &query.prepared_statement_handle)?;
+                let statement = self.read_statement(visitor, &query.prepared_statement_handle)?;
                 let parameters = statement.parameters.as_ref();
-                self.run(caller, &statement.sql, parameters, self.ids.next())
-                    .await
+                match self.said(visitor, &statement.sql)? {
+                    Said::Change(command) => {
+                        self.change(visitor, &statement.sql, command)?;
+                        self.no_rows()
+                    }
+                    Said::Query(sql) => {
+                        self.run(visitor, &sql, parameters, self.ids.next(), None)
+                            .await
+                    }
+                }
             }
-            other => self.describe(caller, other).await,
+            other => self.describe(visitor, other).await,
         }
     }
 
@@ -436,9 +706,9 @@ impl Door {
         metadata: &MetadataMap,
         descriptor: FlightDescriptor,
     ) -> Result<FlightInfo, Status> {
-        let caller = self.caller(metadata)?;
+        let visitor = self.visitor(metadata)?;
         let command = read_command(&descriptor.cmd)?;
-        let resolved = self.resolve(&caller, command).await?;
+        let resolved = self.resolve(&visitor, command, Purpose::Take).await?;
         Ok(FlightInfo {
             schema: self.schema_bytes(&resolved.schema)?,
             flight_descriptor: Some(descriptor),
@@ -448,7 +718,7 @@ impl Door {
             total_bytes: -1,
             // One endpoint holds all rows in their order.
             ordered: true,
-            app_metadata: Bytes::new(),
+            app_metadata: resolved.app_metadata,
         })
     }
 
@@ -458,18 +728,22 @@ impl Door {
 
     async fn create_statement(
         &self,
-        caller: &Caller,
+        visitor: &Visitor,
         request: ActionCreatePreparedStatementRequest,
     ) -> Result<PreparedStatementResult, Status> {
         check_transaction(request.transaction_id.as_ref())?;
-        let (_, prepared) = self.prepare(caller, &request.query).await?;
-        let fields = prepared.parameters().iter().map(|(name, data_type)| {
-            // A type that is not known before values come is the protocol's null type.
-            Field::new(name, data_type.clone(), true)
-        });
-        let parameters = Schema::new(fields.collect::<Vec<_>>());
+        let (schema, parameters) = match self.said(visitor, &request.query)? {
+            Said::Change(_) => (None, Schema::empty()),
+            Said::Query(sql) => {
+                let planned = self.prepare(visitor, &sql, None).await;
+                let (_, prepared) = self.recorded(visitor, &sql, planned)?;
+                let timestamps = visitor.settings.timestamps;
+                let wire = Wire::of(prepared.schema(), timestamps);
+                (Some(wire), parameter_schema(&prepared))
+            }
+        };
         let payload = StatementPayload {
-            holder: Some(Holder::of(&caller.principal)),
+            holder: Some(Holder::of(&visitor.principal)),
             sql: request.query,
             parameters: None,
             parameter_count: u32::try_from(parameters.fields().len()).unwrap_or(u32::MAX),
@@ -477,22 +751,24 @@ impl Door {
         };
         Ok(PreparedStatementResult {
             prepared_statement_handle: write_handle(&self.sealer, &payload),
-            dataset_schema: self.schema_bytes(Wire::of(prepared.schema()).schema())?,
+            dataset_schema: match &schema {
+                Some(wire) => self.schema_bytes(wire.schema())?,
+                None => self.schema_bytes(&Schema::empty())?,
+            },
             parameter_schema: self.schema_bytes(&parameters)?,
-            // The engine refuses everything that is not a query.
-            is_update: Some(false),
+            is_update: Some(schema.is_none()),
         })
     }
 
     async fn bind_statement(
         &self,
-        caller: &Caller,
+        visitor: &Visitor,
         query: CommandPreparedStatementQuery,
         first: FlightData,
         rest: Streaming<FlightData>,
     ) -> Result<DoPutPreparedStatementResult, Status> {
         let handle = query.prepared_statement_handle;
-        let mut statement = read_handle(&self.sealer, &handle, &caller.principal)?;
+        let mut statement = read_handle(&self.sealer, &handle, &visitor.principal)?;
         let Some(parameters) = Parameters::receive(first, rest).await? else {
             return Ok(DoPutPreparedStatementResult {
                 prepared_statement_handle: Some(handle),
@@ -513,15 +789,22 @@ impl Door {
         })
     }
 
-    /// Text sent as an update. Whatever it is, it changes nothing here: the engine says why not, or
-    /// it is a query and belongs elsewhere.
-    async fn refuse_update(&self, caller: &Caller, sql: &str) -> Status {
-        match self.prepare(caller, sql).await {
-            Err(status) => status,
-            Ok(_) => Status::invalid_argument(
-                "the statement returns rows and changes nothing; send it as a query",
-            ),
-        }
+    /// Text sent as an update: it changes the session, or the engine says why it changes nothing, or it
+    /// is a query and belongs elsewhere.
+    async fn update(&self, visitor: &Visitor, sql: &str) -> Result<Bytes, Status> {
+        let query = match self.said(visitor, sql)? {
+            Said::Change(command) => {
+                self.change(visitor, sql, command)?;
+                let changed = DoPutUpdateResult { record_count: 0 };
+                return Ok(changed.encode_to_vec().into());
+            }
+            Said::Query(query) => query,
+        };
+        let prepared = self.prepare(visitor, &query, None).await;
+        self.recorded(visitor, sql, prepared)?;
+        Err(Status::invalid_argument(
+            "the statement returns rows and changes nothing; send it as a query",
+        ))
     }
 
     async fn put(
@@ -529,7 +812,7 @@ impl Door {
         metadata: &MetadataMap,
         mut messages: Streaming<FlightData>,
     ) -> Result<Bytes, Status> {
-        let caller = self.caller(metadata)?;
+        let visitor = self.visitor(metadata)?;
         let first = messages.message().await?;
         let first = first.ok_or_else(|| Status::invalid_argument("the upload has no messages"))?;
         let descriptor = first.flight_descriptor.clone().ok_or_else(|| {
@@ -537,16 +820,18 @@ impl Door {
         })?;
         match read_command(&descriptor.cmd)? {
             Command::CommandPreparedStatementQuery(query) => {
-                let result = self.bind_statement(&caller, query, first, messages).await?;
+                let result = self
+                    .bind_statement(&visitor, query, first, messages)
+                    .await?;
                 Ok(result.encode_to_vec().into())
             }
             Command::CommandStatementUpdate(update) => {
                 check_transaction(update.transaction_id.as_ref())?;
-                Err(self.refuse_update(&caller, &update.query).await)
+                self.update(&visitor, &update.query).await
             }
             Command::CommandPreparedStatementUpdate(update) => {
-                let statement = self.read_statement(&caller, &update.prepared_statement_handle)?;
-                Err(self.refuse_update(&caller, &statement.sql).await)
+                let statement = self.read_statement(&visitor, &update.prepared_statement_handle)?;
+                self.update(&visitor, &statement.sql).await
             }
             Command::CommandStatementIngest(_) => Err(Status::unimplemented(
                 "rows are not uploaded here; deliveries are landed with `tietopohja land`",
@@ -556,7 +841,7 @@ impl Door {
     }
 
     /// The query that a Flight info is about, for cancelling.
-    fn queries(&self, caller: &Caller, info: &FlightInfo) -> Result<Vec<Bytes>, Status> {
+    fn queries(&self, visitor: &Visitor, info: &FlightInfo) -> Result<Vec<Bytes>, Status> {
         let tickets = info
             .endpoint
             .iter()
@@ -564,15 +849,15 @@ impl Door {
         let mut queries = Vec::new();
         for ticket in tickets {
             if let Command::TicketStatementQuery(ticket) = read_command(&ticket.ticket)? {
-                queries.push(read_ticket(&self.sealer, &ticket, &caller.principal)?.query_id);
+                queries.push(read_ticket(&self.sealer, &ticket, &visitor.principal)?.query_id);
             }
         }
         Ok(queries)
     }
 
-    fn cancel(&self, caller: &Caller, info: Option<&FlightInfo>) -> Result<CancelStatus, Status> {
+    fn cancel(&self, visitor: &Visitor, info: Option<&FlightInfo>) -> Result<CancelStatus, Status> {
         let info = info.ok_or_else(|| Status::invalid_argument("no query to cancel was named"))?;
-        let queries = self.queries(caller, info)?;
+        let queries = self.queries(visitor, info)?;
         if queries.is_empty() {
             // An answer about the catalogue is complete when it begins.
             return Ok(CancelStatus::NotCancellable);
@@ -585,7 +870,7 @@ impl Door {
 
     fn renew(
         &self,
-        caller: &Caller,
+        visitor: &Visitor,
         request: RenewFlightEndpointRequest,
     ) -> Result<FlightEndpoint, Status> {
         let ticket = request.endpoint.and_then(|endpoint| endpoint.ticket);
@@ -593,7 +878,7 @@ impl Door {
         let Command::TicketStatementQuery(inside) = read_command(&ticket.ticket)? else {
             return Ok(endpoint(ticket, None));
         };
-        let mut payload: TicketPayload = read_ticket(&self.sealer, &inside, &caller.principal)?;
+        let mut payload: TicketPayload = read_ticket(&self.sealer, &inside, &visitor.principal)?;
         if payload.expires < self.now() {
             return Err(Status::not_found(
                 "the ticket has expired; run the query again",
@@ -606,13 +891,33 @@ impl Door {
         ))
     }
 
+    fn set_options(
+        &self,
+        visitor: &Visitor,
+        request: SetSessionOptionsRequest,
+    ) -> SetSessionOptionsResult {
+        if let Some(session) = &visitor.session {
+            return self.sessions.change(session, self.now(), |settings| {
+                session::set_options(request, settings)
+            });
+        }
+        // Drivers set options to what they are when they connect; that needs no session.
+        let mut changed = visitor.settings.clone();
+        let result = session::set_options(request.clone(), &mut changed);
+        if changed == visitor.settings {
+            result
+        } else {
+            session::none_set(request)
+        }
+    }
+
     async fn act(&self, metadata: &MetadataMap, action: Action) -> Result<Option<Bytes>, Status> {
-        let caller = self.caller(metadata)?;
+        let visitor = self.visitor(metadata)?;
         let body = action.body;
         let answer = match action.r#type.as_str() {
             "CreatePreparedStatement" => {
                 let request: ActionCreatePreparedStatementRequest = unpack(&body)?;
-                let result = self.create_statement(&caller, request).await?;
+                let result = self.create_statement(&visitor, request).await?;
                 let type_url = PreparedStatementResult::TYPE_URL.to_owned();
                 Any {
                     type_url,
@@ -623,13 +928,13 @@ impl Door {
             "ClosePreparedStatement" => {
                 let request: ActionClosePreparedStatementRequest = unpack(&body)?;
                 let handle = request.prepared_statement_handle;
-                let statement = read_handle(&self.sealer, &handle, &caller.principal)?;
+                let statement = read_handle(&self.sealer, &handle, &visitor.principal)?;
                 self.bindings.forget(&statement.statement_id);
                 return Ok(None);
             }
             "CancelFlightInfo" => {
                 let request: CancelFlightInfoRequest = decode(&body)?;
-                let status = self.cancel(&caller, request.info.as_ref())?;
+                let status = self.cancel(&visitor, request.info.as_ref())?;
                 CancelFlightInfoResult {
                     status: status.into(),
                 }
@@ -638,7 +943,7 @@ impl Door {
             "CancelQuery" => {
                 let request: ActionCancelQueryRequest = unpack(&body)?;
                 let info: FlightInfo = decode(&request.info)?;
-                let status = self.cancel(&caller, Some(&info))?;
+                let status = self.cancel(&visitor, Some(&info))?;
                 // The two enumerations have the same numbers.
                 ActionCancelQueryResult {
                     result: status.into(),
@@ -646,15 +951,16 @@ impl Door {
                 .as_any()
                 .encode_to_vec()
             }
-            "RenewFlightEndpoint" => self.renew(&caller, decode(&body)?)?.encode_to_vec(),
+            "RenewFlightEndpoint" => self.renew(&visitor, decode(&body)?)?.encode_to_vec(),
             "SetSessionOptions" => {
                 let request: SetSessionOptionsRequest = decode(&body)?;
-                session::set_options(request).encode_to_vec()
+                self.set_options(&visitor, request).encode_to_vec()
             }
-            "GetSessionOptions" => session::options().encode_to_vec(),
+            "GetSessionOptions" => session::options(&visitor.settings).encode_to_vec(),
             "CloseSession" => {
-                if let Some(session) = &caller.session {
-                    self.closed_sessions.close(session);
+                if let Some(session) = &visitor.session {
+                    self.sessions.close(session);
+                    self.journal.end_session(&session.name());
                 }
                 CloseSessionResult {
                     status: CloseStatus::Closed.into(),
@@ -675,6 +981,24 @@ impl Door {
             }
         };
         Ok(Some(answer.into()))
+    }
+}
+
+impl Observed for Door {
+    fn is_ready(&self) -> bool {
+        !self.closing.load(Ordering::Relaxed)
+    }
+
+    fn figures(&self) -> Figures {
+        let (running, waiting) = self.gate.counts();
+        Figures {
+            totals: self.journal.totals(),
+            running,
+            waiting,
+            sessions: self.journal.sessions().len(),
+            memory_bytes: self.engine.memory_used(),
+            memory_limit_bytes: self.engine.memory_bytes(),
+        }
     }
 }
 
@@ -752,7 +1076,7 @@ impl FlightService for Door {
         request: Request<Criteria>,
     ) -> Result<Response<Self::ListFlightsStream>, Status> {
         self.call(async {
-            self.caller(request.metadata())?;
+            self.visitor(request.metadata())?;
             // Flights are made by asking for them; none wait to be found.
             Ok(Response::new(stream::empty().boxed()))
         })
@@ -796,9 +1120,9 @@ impl FlightService for Door {
     ) -> Result<Response<SchemaResult>, Status> {
         let (metadata, _, descriptor) = request.into_parts();
         self.call(async {
-            let caller = self.caller(&metadata)?;
+            let visitor = self.visitor(&metadata)?;
             let resolved = self
-                .resolve(&caller, read_command(&descriptor.cmd)?)
+                .resolve(&visitor, read_command(&descriptor.cmd)?, Purpose::Look)
                 .await?;
             Ok(Response::new(SchemaResult {
                 schema: self.schema_bytes(&resolved.schema)?,
@@ -813,9 +1137,9 @@ impl FlightService for Door {
     ) -> Result<Response<Self::DoGetStream>, Status> {
         let (metadata, _, ticket) = request.into_parts();
         self.call(async {
-            let caller = self.caller(&metadata)?;
+            let visitor = self.visitor(&metadata)?;
             let command = read_command(&ticket.ticket)?;
-            Ok(Response::new(self.redeem(&caller, command).await?))
+            Ok(Response::new(self.redeem(&visitor, command).await?))
         })
         .await
     }
@@ -852,7 +1176,7 @@ impl FlightService for Door {
         request: Request<Empty>,
     ) -> Result<Response<Self::ListActionsStream>, Status> {
         self.call(async {
-            self.caller(request.metadata())?;
+            self.visitor(request.metadata())?;
             let actions = ACTIONS.map(|(name, description)| {
                 Ok(ActionType {
                     r#type: name.to_owned(),
@@ -869,7 +1193,7 @@ impl FlightService for Door {
         request: Request<Streaming<FlightData>>,
     ) -> Result<Response<Self::DoExchangeStream>, Status> {
         self.call(async {
-            self.caller(request.metadata())?;
+            self.visitor(request.metadata())?;
             Err(Status::unimplemented(
                 "rows are not exchanged here; send a query",
             ))
@@ -900,6 +1224,19 @@ fn binary_token(metadata: &MetadataMap) -> Option<String> {
     String::from_utf8(bytes.to_vec()).ok()
 }
 
+/// What the calling program says that it is, as far as it can be shown.
+fn client_name(metadata: &MetadataMap) -> Option<String> {
+    let name = metadata.get("user-agent")?.to_str().ok()?;
+    Some(name.chars().take(MOST_CLIENT_NAME).collect())
+}
+
+/// The state of the tables as clients read it: a JSON object of the release and its tables.
+fn release_json(release: &Release) -> Bytes {
+    serde_json::json!({ "release": release.name, "tables": release.tables })
+        .to_string()
+        .into()
+}
+
 fn endpoint(ticket: Ticket, expires: Option<i64>) -> FlightEndpoint {
     let mut endpoint = FlightEndpoint {
         ticket: Some(ticket),
@@ -909,6 +1246,27 @@ fn endpoint(ticket: Ticket, expires: Option<i64>) -> FlightEndpoint {
         endpoint.expiration_time.get_or_insert_default().seconds = seconds;
     }
     endpoint
+}
+
+/// The parameters of a statement, in order.
+fn parameter_schema(prepared: &Prepared) -> Schema {
+    let fields = prepared.parameters().iter().map(|(name, data_type)| {
+        // A type that is not known before values come is the protocol's null type.
+        Field::new(name, data_type.clone(), true)
+    });
+    Schema::new(fields.collect::<Vec<_>>())
+}
+
+fn unknown_setting(name: &str, error: NotSet) -> Status {
+    session::not_set(
+        &format!("the setting `tietopohja.{}`", shorten(name)),
+        error,
+    )
+}
+
+/// As much of a name as a message needs.
+fn shorten(name: &str) -> String {
+    name.chars().take(64).collect()
 }
 
 fn check_transaction(id: Option<&Bytes>) -> Result<(), Status> {

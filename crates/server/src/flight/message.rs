@@ -141,6 +141,18 @@ pub(crate) struct TicketPayload {
     /// Tells two requests for the same statement apart.
     #[prost(bytes = "bytes", tag = "5")]
     pub(crate) query_id: Bytes,
+    /// The state of the tables that the statement sees, whenever the ticket is redeemed.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub(crate) versions: Bytes,
+    /// The schema of names without one, unless it is the default.
+    #[prost(string, optional, tag = "7")]
+    pub(crate) schema: Option<String>,
+    /// How moments are shown, unless it is the default.
+    #[prost(string, optional, tag = "8")]
+    pub(crate) timestamps: Option<String>,
+    /// The statement changed something when the ticket was made: there is nothing to run, and no row.
+    #[prost(bool, tag = "9")]
+    pub(crate) done: bool,
 }
 
 /// What a prepared statement's handle carries.

@@ -23,6 +23,7 @@ mod stream;
 mod ticket;
 mod wire;
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -38,9 +39,14 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tonic_health::ServingStatus;
 
 use door::Door;
 use linger::Lingering;
+
+use crate::gate::GateOptions;
+use crate::http::{self, Observed};
+use crate::journal::Audit;
 
 /// The largest message that a client may send: bound parameters, mostly.
 const MOST_RECEIVED: usize = 16 * 1024 * 1024;
@@ -53,6 +59,9 @@ const MOST_HEADERS: u32 = 128 * 1024;
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_WAIT: Duration = Duration::from_secs(20);
 
+/// The name of the service in health checks.
+const FLIGHT_SERVICE: &str = "arrow.flight.protocol.FlightService";
+
 /// How long connections get to say goodbye after their queries were stopped.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -61,6 +70,8 @@ const GOODBYE: Duration = Duration::from_secs(2);
 pub struct ServeOptions {
     /// Where the Flight SQL door listens: a loopback address. Port 0 takes a free port.
     pub flight: SocketAddr,
+    /// Where the HTTP door with health and metrics listens: a loopback address. Default: nowhere.
+    pub http: Option<SocketAddr>,
     /// The key of tickets, handles and bearers. With the same key, a ticket survives a restart.
     pub ticket_key: [u8; 32],
     /// Where the present moment comes from.
@@ -71,15 +82,61 @@ pub struct ServeOptions {
     pub ticket_lifetime: Duration,
     /// How long running queries may go on after the shutdown began. Default: 30 s.
     pub drain: Duration,
+    /// How long a session with settings of its own may be idle before it is closed. Default: 8 hours.
+    pub session_idle: Duration,
+    /// How many statements run and wait.
+    pub gate: GateOptions,
+    /// What one statement may take, by role.
+    pub limits: RoleLimits,
+    /// Takes the record of each ended statement. Default: nobody.
+    pub audit: Option<Audit>,
+}
+
+/// What one statement may take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest time that it runs. Default: none but the engine's own.
+    pub timeout: Option<Duration>,
+    /// Most rows of its result. Default: no limit.
+    pub rows: Option<u64>,
+    /// Most bytes of its result on the wire. Default: no limit.
+    pub bytes: Option<u64>,
+    /// Most bytes of working memory. Default: half of what all queries have.
+    pub memory: Option<usize>,
+}
+
+/// What one statement may take: for everyone, and for a role where it says something else.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RoleLimits {
+    /// For everyone.
+    pub everyone: Limits,
+    /// For a role; what is not said there is as for everyone.
+    pub roles: HashMap<Role, Limits>,
+}
+
+impl RoleLimits {
+    /// The limits of a role.
+    pub fn of(&self, role: Role) -> Limits {
+        let own = self.roles.get(&role).copied().unwrap_or_default();
+        Limits {
+            timeout: own.timeout.or(self.everyone.timeout),
+            rows: own.rows.or(self.everyone.rows),
+            bytes: own.bytes.or(self.everyone.bytes),
+            memory: own.memory.or(self.everyone.memory),
+        }
+    }
 }
 
 impl std::fmt::Debug for ServeOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ServeOptions")
             .field("flight", &self.flight)
+            .field("http", &self.http)
             .field("anonymous_role", &self.anonymous_role)
             .field("ticket_lifetime", &self.ticket_lifetime)
             .field("drain", &self.drain)
+            .field("gate", &self.gate)
+            .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
 }
@@ -89,13 +146,27 @@ impl ServeOptions {
     pub fn new(flight: SocketAddr, ticket_key: [u8; 32], clock: Arc<dyn Clock>) -> Self {
         Self {
             flight,
+            http: None,
             ticket_key,
             clock,
             anonymous_role: Role::Reader,
             ticket_lifetime: Duration::from_secs(3600),
             drain: Duration::from_secs(30),
+            session_idle: Duration::from_secs(8 * 3600),
+            gate: GateOptions::default(),
+            limits: RoleLimits::default(),
+            audit: None,
         }
     }
+}
+
+/// Where the doors are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listening {
+    /// Flight SQL.
+    pub flight: SocketAddr,
+    /// HTTP, when it is open.
+    pub http: Option<SocketAddr>,
 }
 
 /// Why the server does not run.
@@ -141,22 +212,24 @@ impl From<arrow_flight::error::FlightError> for ServeError {
 
 /// Serves until `shutdown` completes, then lets running queries finish for a while, then stops them.
 ///
-/// `ready` is called once, with the address that is listened on, when clients can connect.
+/// `ready` is called once, with the addresses that are listened on, when clients can connect.
 ///
 /// # Errors
 /// The address is not a loopback address or cannot be listened on; the transport failed.
 pub async fn serve<F>(
     engine: Arc<Engine>,
     options: ServeOptions,
-    ready: impl FnOnce(SocketAddr),
+    ready: impl FnOnce(Listening),
     shutdown: F,
 ) -> Result<(), ServeError>
 where
     F: Future,
 {
     let address = options.flight;
-    if !address.ip().is_loopback() {
-        return Err(ServeError::NotLoopback { address });
+    for address in [Some(address), options.http].into_iter().flatten() {
+        if !address.ip().is_loopback() {
+            return Err(ServeError::NotLoopback { address });
+        }
     }
     let everyone = Principal::new("anonymous", options.anonymous_role)?;
     let door = Arc::new(Door::new(engine, &options, everyone)?);
@@ -168,6 +241,32 @@ where
         .with_nodelay(Some(true))
         .with_keepalive(Some(Duration::from_secs(60)))
         .map_ok(Lingering::new);
+    let http = match options.http {
+        None => None,
+        Some(address) => {
+            let bound = |source| ServeError::Bind { address, source };
+            let listener = TcpListener::bind(address).await.map_err(bound)?;
+            let listening = listener.local_addr().map_err(bound)?;
+            let observed = Arc::clone(&door) as Arc<dyn Observed>;
+            // It answers until this function ends: also while the other door is being closed.
+            let (closed, closing) = oneshot::channel::<()>();
+            let serving = http::serve(listener, observed, async {
+                let _stop = closing.await;
+            });
+            tokio::spawn(async {
+                if let Err(error) = serving.await {
+                    tracing::error!(%error, "the HTTP door failed");
+                }
+            });
+            Some((listening, closed))
+        }
+    };
+    let (health, health_service) = tonic_health::server::health_reporter();
+    for service in ["", FLIGHT_SERVICE] {
+        health
+            .set_service_status(service, ServingStatus::Serving)
+            .await;
+    }
     let (drain, draining) = oneshot::channel::<()>();
     let service =
         FlightServiceServer::from_arc(Arc::clone(&door)).max_decoding_message_size(MOST_RECEIVED);
@@ -176,6 +275,7 @@ where
             .http2_keepalive_interval(Some(PING_EVERY))
             .http2_keepalive_timeout(Some(PING_WAIT))
             .http2_max_header_list_size(MOST_HEADERS)
+            .add_service(health_service)
             .add_service(service)
             .serve_with_incoming_shutdown(incoming, async {
                 // A dropped sender means the same: stop.
@@ -183,7 +283,10 @@ where
             })
     );
     tracing::info!(address = %listening, role = %options.anonymous_role, "flight door open");
-    ready(listening);
+    ready(Listening {
+        flight: listening,
+        http: http.as_ref().map(|(address, _)| *address),
+    });
 
     tokio::select! {
         result = &mut serving => return Ok(result?),
@@ -191,6 +294,11 @@ where
     }
     tracing::info!(running = door.running().count(), "flight door closing");
     door.refuse_new();
+    for service in ["", FLIGHT_SERVICE] {
+        health
+            .set_service_status(service, ServingStatus::NotServing)
+            .await;
+    }
     drop(drain);
     if let Ok(result) = tokio::time::timeout(options.drain, &mut serving).await {
         return Ok(result?);

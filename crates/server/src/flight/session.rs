@@ -1,90 +1,367 @@
-//! Sessions: the options a client may read and set, and which sessions were closed.
+//! Sessions: the settings of a client, and which sessions were closed.
 //!
-//! A session is named by its bearer and has no other state yet: every name is looked up in the one
-//! catalog, in the same default schema. Setting an option to the value it has succeeds, because
-//! drivers do that when they connect.
+//! A session is named by its bearer. Its settings say which state of the tables it sees, in which schema
+//! names are looked up, and how timestamps and tables are shown. They can be set three ways, which end
+//! here: `SetSessionOptions`, the statement `SET tietopohja.<name> = value`, and a header
+//! `tietopohja-<name>` that holds for one call and needs no session. A session that was not used for
+//! long is closed rather than forgotten: a client that pinned a moment must not get the present without
+//! being told. To add a setting: a field, its name in [`NAMES`], and its arms in [`Settings::set`] and
+//! [`Settings::get`].
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use tietopohja_domain::{Date, Timestamp, end_of_finnish_day};
 use tietopohja_engine::{CATALOG, DEFAULT_SCHEMA};
+use tonic::Status;
+use tonic::metadata::MetadataMap;
 
 use super::message::{
     GetSessionOptionsResult, OptionError, OptionErrorValue, OptionValue, SessionOptionValue,
     SetSessionOptionsRequest, SetSessionOptionsResult,
 };
+use super::wire::TimestampRule;
 use crate::auth::SessionId;
 
 /// How many closed sessions are remembered.
 const REMEMBERED: usize = 4096;
 
-/// The options by name, with their one value.
-const OPTIONS: [(&str, &str); 2] = [("catalog", CATALOG), ("schema", DEFAULT_SCHEMA)];
+/// How many sessions may have settings of their own.
+const MOST_SESSIONS: usize = 4096;
 
-/// The options of a session.
-pub(crate) fn options() -> GetSessionOptionsResult {
-    let options = OPTIONS.iter();
-    GetSessionOptionsResult {
-        session_options: options
-            .map(|(name, value)| ((*name).to_owned(), SessionOptionValue::text(*value)))
-            .collect(),
+/// What names of settings begin with, as session options and in statements.
+const PREFIX: &str = "tietopohja.";
+
+/// What headers of settings begin with.
+const HEADER: &str = "tietopohja-";
+
+/// The settings, in the order in which they are shown.
+pub(crate) const NAMES: [&str; 5] = [
+    "as_of",
+    "schema",
+    "statement_timeout",
+    "table_type",
+    "timestamps",
+];
+
+/// The word for tables that hold rows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(crate) enum TableWord {
+    /// `TABLE`, as JDBC and ODBC say.
+    #[default]
+    Table,
+    /// `BASE TABLE`, as the SQL standard says.
+    BaseTable,
+}
+
+impl TableWord {
+    /// The word itself.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            TableWord::Table => "TABLE",
+            TableWord::BaseTable => "BASE TABLE",
+        }
     }
 }
 
-/// Sets options. The answer names those that were not set, and why.
-pub(crate) fn set_options(request: SetSessionOptionsRequest) -> SetSessionOptionsResult {
+/// The settings of a client.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// The moment whose state of the tables is seen, with the text that said so.
+    pub(crate) as_of: Option<(String, Timestamp)>,
+    /// The schema of names without one.
+    pub(crate) schema: Option<String>,
+    /// Longest time of a statement; the limits of the role hold too.
+    pub(crate) timeout: Option<Duration>,
+    /// The word for tables.
+    pub(crate) table_type: TableWord,
+    /// How moments are shown.
+    pub(crate) timestamps: TimestampRule,
+}
+
+/// Why a setting was not set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotSet {
+    /// There is no such setting.
+    Name,
+    /// It does not take this value; what it takes.
+    Value(&'static str),
+}
+
+impl Settings {
+    /// Gives a setting another value; none means the default.
+    pub(crate) fn set(&mut self, name: &str, value: Option<&str>) -> Result<(), NotSet> {
+        match name {
+            "as_of" => {
+                self.as_of = match value {
+                    None | Some("" | "now") => None,
+                    Some(text) => Some((text.to_owned(), moment(text)?)),
+                }
+            }
+            "schema" => self.schema = value.map(str::to_owned),
+            "statement_timeout" => {
+                self.timeout = match value {
+                    None => None,
+                    Some(text) => match text.parse() {
+                        Ok(seconds @ 1..) => Some(Duration::from_secs(seconds)),
+                        _ => return Err(NotSet::Value("a number of seconds from 1")),
+                    },
+                }
+            }
+            "table_type" => {
+                self.table_type = match value {
+                    None => TableWord::default(),
+                    Some(text) => [TableWord::Table, TableWord::BaseTable]
+                        .into_iter()
+                        .find(|word| word.as_str().eq_ignore_ascii_case(text))
+                        .ok_or(NotSet::Value("`TABLE` or `BASE TABLE`"))?,
+                }
+            }
+            "timestamps" => {
+                self.timestamps = match value {
+                    None => TimestampRule::default(),
+                    Some(text) => TimestampRule::ALL
+                        .into_iter()
+                        .find(|rule| rule.as_str().eq_ignore_ascii_case(text))
+                        .ok_or(NotSet::Value("`utc`, `helsinki` or `zoned`"))?,
+                }
+            }
+            _ => return Err(NotSet::Name),
+        }
+        Ok(())
+    }
+
+    /// The value of a setting; none when there is no such setting.
+    pub(crate) fn get(&self, name: &str) -> Option<String> {
+        Some(match name {
+            "as_of" => self
+                .as_of
+                .as_ref()
+                .map_or_else(|| "now".to_owned(), |(text, _)| text.clone()),
+            "schema" => self
+                .schema
+                .clone()
+                .unwrap_or_else(|| DEFAULT_SCHEMA.to_owned()),
+            "statement_timeout" => self
+                .timeout
+                .map_or_else(String::new, |limit| limit.as_secs().to_string()),
+            "table_type" => self.table_type.as_str().to_owned(),
+            "timestamps" => self.timestamps.as_str().to_owned(),
+            _ => return None,
+        })
+    }
+
+    /// These settings with those that the headers of a call give.
+    ///
+    /// # Errors
+    /// A header of ours that names no setting, or not a value of it.
+    pub(crate) fn with_headers(mut self, metadata: &MetadataMap) -> Result<Self, Status> {
+        for name in NAMES {
+            let header = format!("{HEADER}{}", name.replace('_', "-"));
+            let Some(value) = metadata.get(&header) else {
+                continue;
+            };
+            let value = value.to_str().map_err(|_| {
+                Status::invalid_argument(format!("the header `{header}` is not plain text"))
+            })?;
+            self.set(name, Some(value))
+                .map_err(|error| not_set(&format!("the header `{header}`"), error))?;
+        }
+        Ok(self)
+    }
+}
+
+/// What a client is told of a setting that was not set.
+pub(crate) fn not_set(what: &str, error: NotSet) -> Status {
+    match error {
+        NotSet::Name => Status::invalid_argument(format!(
+            "{what} does not exist; the settings are {}",
+            NAMES.map(|name| format!("`{PREFIX}{name}`")).join(", ")
+        )),
+        NotSet::Value(takes) => Status::invalid_argument(format!("{what} takes {takes}")),
+    }
+}
+
+/// A moment with its zone, or a day: the end of that day in Finland.
+fn moment(text: &str) -> Result<Timestamp, NotSet> {
+    // A day is written with ten letters; more would be a time without a zone, which is no moment.
+    let day = || {
+        let day = text.parse::<Date>().ok().filter(|_| text.len() == 10)?;
+        end_of_finnish_day(day)
+    };
+    text.parse().ok().or_else(day).ok_or(NotSet::Value(
+        "a moment such as `2026-03-01T12:00:00Z`, a day such as `2026-03-01`, or `now`",
+    ))
+}
+
+/// The settings of all sessions, and the sessions that were closed.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// Settings with the second of their last use.
+    known: HashMap<SessionId, (Settings, i64)>,
+    closed: VecDeque<SessionId>,
+}
+
+impl Sessions {
+    /// The settings of a session, used at `now`; none when it was closed. Sessions that were last used
+    /// before `now - idle` are closed.
+    pub(crate) fn settings(&self, session: &SessionId, now: i64, idle: i64) -> Option<Settings> {
+        let mut inner = self.lock();
+        inner.close_idle(now.saturating_sub(idle));
+        if inner.closed.contains(session) {
+            return None;
+        }
+        match inner.known.get_mut(session) {
+            None => Some(Settings::default()),
+            Some((settings, used)) => {
+                *used = now;
+                Some(settings.clone())
+            }
+        }
+    }
+
+    /// Changes the settings of a session.
+    pub(crate) fn change<T>(
+        &self,
+        session: &SessionId,
+        now: i64,
+        change: impl FnOnce(&mut Settings) -> T,
+    ) -> T {
+        let mut inner = self.lock();
+        let (settings, used) = inner.known.entry(session.clone()).or_default();
+        *used = now;
+        let changed = change(settings);
+        if *settings == Settings::default() {
+            inner.known.remove(session);
+        }
+        if inner.known.len() > MOST_SESSIONS {
+            let oldest = inner.known.iter().min_by_key(|(_, (_, used))| *used);
+            if let Some(oldest) = oldest.map(|(session, _)| session.clone()) {
+                inner.close(oldest);
+            }
+        }
+        changed
+    }
+
+    /// Closes a session: its bearer is not accepted any more.
+    pub(crate) fn close(&self, session: &SessionId) {
+        self.lock().close(session.clone());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn close(&mut self, session: SessionId) {
+        self.known.remove(&session);
+        if self.closed.contains(&session) {
+            return;
+        }
+        if self.closed.len() == REMEMBERED {
+            self.closed.pop_front();
+        }
+        self.closed.push_back(session);
+    }
+
+    fn close_idle(&mut self, before: i64) {
+        let idle = self.known.iter().filter(|(_, (_, used))| *used < before);
+        let idle: Vec<SessionId> = idle.map(|(session, _)| session.clone()).collect();
+        for session in idle {
+            self.close(session);
+        }
+    }
+}
+
+/// The settings as session options.
+pub(crate) fn options(settings: &Settings) -> GetSessionOptionsResult {
+    let own = NAMES.into_iter().filter_map(|name| {
+        let value = settings.get(name)?;
+        Some((option_name(name), SessionOptionValue::text(value)))
+    });
+    let catalog = ("catalog".to_owned(), SessionOptionValue::text(CATALOG));
+    GetSessionOptionsResult {
+        session_options: own.chain([catalog]).collect(),
+    }
+}
+
+/// `schema` has a name in the protocol itself.
+fn option_name(name: &str) -> String {
+    match name {
+        "schema" => name.to_owned(),
+        _ => format!("{PREFIX}{name}"),
+    }
+}
+
+/// Sets options. The answer names those that were not set, and why. `keep` takes the changed settings,
+/// and says whether there is a session to keep them.
+pub(crate) fn set_options(
+    request: SetSessionOptionsRequest,
+    settings: &mut Settings,
+) -> SetSessionOptionsResult {
     let mut errors = HashMap::new();
-    for (name, value) in request.session_options {
-        let fixed = OPTIONS
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, fixed)| *fixed);
-        let error = match (fixed, value.option_value) {
-            (None, _) => Some(OptionErrorValue::InvalidName),
+    for (option, value) in request.session_options {
+        let text = match value.option_value {
             // No value means the default.
-            (Some(_), None) => None,
-            (Some(fixed), Some(OptionValue::Text(asked))) if asked == fixed => None,
-            (Some(_), Some(_)) => Some(OptionErrorValue::InvalidValue),
+            None => None,
+            Some(OptionValue::Text(text)) => Some(text),
+            Some(OptionValue::Int64(number)) => Some(number.to_string()),
+            Some(OptionValue::Bool(_) | OptionValue::Double(_) | OptionValue::TextList(_)) => {
+                errors.insert(option, refused(OptionErrorValue::InvalidValue));
+                continue;
+            }
+        };
+        let error = match option.as_str() {
+            "catalog" => match text {
+                Some(text) if text != CATALOG => Some(OptionErrorValue::InvalidValue),
+                _ => None,
+            },
+            known => {
+                let name = known.strip_prefix(PREFIX).unwrap_or(match known {
+                    "schema" => known,
+                    _ => "",
+                });
+                match settings.set(name, text.as_deref()) {
+                    Ok(()) => None,
+                    Err(NotSet::Name) => Some(OptionErrorValue::InvalidName),
+                    Err(NotSet::Value(_)) => Some(OptionErrorValue::InvalidValue),
+                }
+            }
         };
         if let Some(error) = error {
-            errors.insert(
-                name,
-                OptionError {
-                    value: error.into(),
-                },
-            );
+            errors.insert(option, refused(error));
         }
     }
     SetSessionOptionsResult { errors }
 }
 
-/// Remembers which sessions were closed.
-#[derive(Debug, Default)]
-pub(crate) struct Closed {
-    sessions: Mutex<VecDeque<SessionId>>,
+/// The answer when no option can be set.
+pub(crate) fn none_set(request: SetSessionOptionsRequest) -> SetSessionOptionsResult {
+    let names = request.session_options.into_keys();
+    SetSessionOptionsResult {
+        errors: names
+            .map(|name| (name, refused(OptionErrorValue::Error)))
+            .collect(),
+    }
 }
 
-impl Closed {
-    /// Closes a session: its bearer is not accepted any more.
-    pub(crate) fn close(&self, session: &SessionId) {
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        if sessions.len() == REMEMBERED {
-            sessions.pop_front();
-        }
-        sessions.push_back(session.clone());
-    }
-
-    /// Was the session closed?
-    pub(crate) fn contains(&self, session: &SessionId) -> bool {
-        self.sessions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(session)
+fn refused(error: OptionErrorValue) -> OptionError {
+    OptionError {
+        value: error.into(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn set(name: &str, value: Option<OptionValue>) -> Option<OptionErrorValue> {
@@ -92,37 +369,141 @@ mod tests {
             option_value: value,
         };
         let session_options = HashMap::from([(name.to_owned(), value)]);
-        let result = set_options(SetSessionOptionsRequest { session_options });
+        let request = SetSessionOptionsRequest { session_options };
+        let result = set_options(request, &mut Settings::default());
         result.errors.get(name).map(OptionError::value)
     }
 
     #[test]
-    fn an_option_can_be_set_to_what_it_is() {
+    fn options_are_set_or_it_is_said_why_not() {
         let text = |value: &str| Some(OptionValue::Text(value.to_owned()));
-        assert_eq!(set("catalog", text(CATALOG)), None);
-        assert_eq!(set("schema", text(DEFAULT_SCHEMA)), None);
-        assert_eq!(set("schema", None), None);
-        assert_eq!(
-            set("catalog", text("other")),
-            Some(OptionErrorValue::InvalidValue)
+        for (name, value, error) in [
+            ("catalog", text(CATALOG), None),
+            (
+                "catalog",
+                text("other"),
+                Some(OptionErrorValue::InvalidValue),
+            ),
+            ("schema", text("reference"), None),
+            ("schema", None, None),
+            (
+                "schema",
+                Some(OptionValue::Bool(true)),
+                Some(OptionErrorValue::InvalidValue),
+            ),
+            ("tietopohja.as_of", text("2026-03-01"), None),
+            (
+                "tietopohja.as_of",
+                text("yesterday"),
+                Some(OptionErrorValue::InvalidValue),
+            ),
+            (
+                "tietopohja.statement_timeout",
+                Some(OptionValue::Int64(5)),
+                None,
+            ),
+            (
+                "tietopohja.statement_timeout",
+                text("0"),
+                Some(OptionErrorValue::InvalidValue),
+            ),
+            ("tietopohja.timestamps", text("Helsinki"), None),
+            ("tietopohja.table_type", text("base table"), None),
+            ("speed", text("high"), Some(OptionErrorValue::InvalidName)),
+            ("as_of", text("now"), Some(OptionErrorValue::InvalidName)),
+        ] {
+            assert_eq!(set(name, value.clone()), error, "{name} {value:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_set_can_be_read_and_reset() {
+        let mut settings = Settings::default();
+        for (name, value) in [
+            ("as_of", "2026-03-01T12:00:00Z"),
+            ("schema", "reference"),
+            ("statement_timeout", "30"),
+            ("table_type", "BASE TABLE"),
+            ("timestamps", "helsinki"),
+        ] {
+            let default = settings.get(name).unwrap();
+            settings.set(name, Some(value)).unwrap();
+            assert_eq!(settings.get(name).as_deref(), Some(value));
+            let shown = options(&settings).session_options;
+            assert_eq!(
+                shown.get(&option_name(name)),
+                Some(&SessionOptionValue::text(value))
+            );
+            settings.set(name, None).unwrap();
+            assert_eq!(settings.get(name), Some(default));
+        }
+        assert_eq!(settings, Settings::default());
+        assert_eq!(options(&settings).session_options.len(), NAMES.len() + 1);
+    }
+
+    #[test]
+    fn a_day_means_its_end_in_finland() {
+        let at = |text: &str| moment(text).unwrap().to_string();
+        assert_eq!(at("2026-03-01"), "2026-03-01T21:59:59.999Z");
+        assert_eq!(at("2026-07-01T12:00:00+03:00"), "2026-07-01T09:00:00Z");
+        for other in ["2026-03-01T12:00:00", "2026-13-01", "soon"] {
+            assert!(moment(other).is_err(), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_header_holds_for_its_call() {
+        let mut metadata = MetadataMap::new();
+        metadata.insert("tietopohja-timestamps", "zoned".parse().unwrap());
+        let settings = Settings::default().with_headers(&metadata).unwrap();
+        assert_eq!(settings.timestamps, TimestampRule::Zoned);
+        metadata.insert("tietopohja-as-of", "soon".parse().unwrap());
+        let refused = Settings::default().with_headers(&metadata).unwrap_err();
+        assert!(refused.message().contains("tietopohja-as-of"), "{refused}");
+    }
+
+    fn session(name: usize) -> SessionId {
+        SessionId::of(Bytes::from(name.to_string()))
+    }
+
+    #[test]
+    fn a_session_that_pinned_something_is_closed_when_it_is_idle_and_never_forgotten() {
+        let sessions = Sessions::default();
+        let pinned = session(1);
+        sessions.change(&pinned, 100, |settings| {
+            settings.set("as_of", Some("2026-03-01")).unwrap()
+        });
+        let seen = sessions.settings(&pinned, 110, 20).unwrap();
+        assert!(seen.as_of.is_some());
+        assert!(
+            sessions.settings(&pinned, 130, 20).is_some(),
+            "it was used at 110"
         );
+        assert_eq!(sessions.settings(&pinned, 151, 20), None);
+        // One that pinned nothing has nothing to lose.
         assert_eq!(
-            set("schema", Some(OptionValue::Bool(true))),
-            Some(OptionErrorValue::InvalidValue)
-        );
-        assert_eq!(
-            set("speed", text("high")),
-            Some(OptionErrorValue::InvalidName)
+            sessions.settings(&session(2), 10_000, 20),
+            Some(Settings::default())
         );
     }
 
     #[test]
-    fn the_options_can_be_read() {
-        let options = options().session_options;
-        assert_eq!(options.len(), 2);
+    fn what_is_remembered_of_sessions_is_bounded() {
+        let sessions = Sessions::default();
+        for number in 0..MOST_SESSIONS + 3 {
+            sessions.change(&session(number), number as i64, |settings| {
+                settings.set("timestamps", Some("zoned")).unwrap();
+            });
+        }
+        assert_eq!(sessions.lock().known.len(), MOST_SESSIONS);
         assert_eq!(
-            options.get("catalog"),
-            Some(&SessionOptionValue::text(CATALOG))
+            sessions.settings(&session(0), 0, i64::MAX),
+            None,
+            "the oldest is closed"
         );
+        for number in 0..REMEMBERED + 3 {
+            sessions.close(&session(number));
+        }
+        assert_eq!(sessions.lock().closed.len(), REMEMBERED);
     }
 }

@@ -20,8 +20,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tonic::Status;
 
+use super::Limits;
 use super::running::{Guard, Running};
 use super::wire::{Wire, split};
+use crate::journal::Statement;
 use crate::status::Teller;
 
 /// What `DoGet` answers with.
@@ -57,46 +59,90 @@ pub(crate) fn ready(
     Ok(stream::iter(messages.into_iter().map(Ok)).boxed())
 }
 
+/// What is told and kept of a query while its rows are sent.
+pub(crate) struct Watched {
+    /// Its record.
+    pub(crate) statement: Statement,
+    /// Most rows and bytes.
+    pub(crate) limits: Limits,
+    /// What the first message says about the whole result.
+    pub(crate) app_metadata: Bytes,
+}
+
 /// The rows of a query, as they come. Dropping the stream stops the query.
 pub(crate) fn running<S>(
     wire: Wire,
     rows: S,
     query: Bytes,
+    watched: Watched,
     all: &Running,
     teller: Arc<Teller>,
 ) -> FlightStream
 where
     S: Stream<Item = Result<RecordBatch, Status>> + Send + 'static,
 {
-    start(wire, rows.boxed(), query, all, teller, KEEP_ALIVE)
+    start(wire, rows.boxed(), query, watched, all, teller, KEEP_ALIVE)
 }
 
 fn start(
     wire: Wire,
     rows: BoxStream<'static, Result<RecordBatch, Status>>,
     query: Bytes,
+    watched: Watched,
     all: &Running,
     teller: Arc<Teller>,
     keep_alive: Duration,
 ) -> FlightStream {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    let task = tokio::spawn(produce(wire, rows, sender, Arc::clone(&teller), keep_alive));
+    let producing = Box::pin(produce(
+        wire,
+        rows,
+        watched,
+        sender,
+        Arc::clone(&teller),
+        keep_alive,
+    ));
+    let task = tokio::spawn(producing);
     let guard = all.enter(query, task.abort_handle());
     consume(receiver, task, guard, teller)
 }
 
 type Message = Result<FlightData, Status>;
 
+/// Sends all rows; what became of the query goes into its record.
 async fn produce(
     wire: Wire,
-    mut rows: BoxStream<'static, Result<RecordBatch, Status>>,
+    rows: BoxStream<'static, Result<RecordBatch, Status>>,
+    watched: Watched,
     sender: mpsc::Sender<Message>,
     teller: Arc<Teller>,
     keep_alive: Duration,
 ) {
+    match send_all(&wire, rows, &watched, &sender, &teller, keep_alive).await {
+        Ok(true) => watched.statement.done(),
+        // The client is gone: a statement that is dropped was cancelled.
+        Ok(false) => {}
+        Err(status) => {
+            watched.statement.failed(status.code());
+            let _receiver_gone = sender.send(Err(status)).await;
+        }
+    }
+}
+
+/// False when the client went away.
+async fn send_all(
+    wire: &Wire,
+    mut rows: BoxStream<'static, Result<RecordBatch, Status>>,
+    watched: &Watched,
+    sender: &mpsc::Sender<Message>,
+    teller: &Teller,
+    keep_alive: Duration,
+) -> Result<bool, Status> {
     let mut encoder = Encoder::new(wire.schema());
-    if sender.send(Ok(encoder.schema())).await.is_err() {
-        return;
+    let mut first = encoder.schema();
+    first.app_metadata = watched.app_metadata.clone();
+    if sender.send(Ok(first)).await.is_err() {
+        return Ok(false);
     }
     let mut silent = true;
     loop {
@@ -108,27 +154,39 @@ async fn produce(
         } else {
             rows.next().await
         };
-        let batch = match next {
-            None => return,
-            Some(Ok(batch)) => batch,
-            Some(Err(status)) => {
-                let _receiver_gone = sender.send(Err(status)).await;
-                return;
-            }
+        let Some(batch) = next.transpose()? else {
+            return Ok(true);
         };
         silent &= batch.num_rows() == 0;
-        let messages = match wire.cast(&batch).and_then(|batch| encoder.pieces(batch)) {
-            Ok(messages) => messages,
-            Err(error) => {
-                let status = refuse(&error, &teller);
-                let _receiver_gone = sender.send(Err(status)).await;
-                return;
-            }
-        };
+        let batch_rows = u64::try_from(batch.num_rows()).unwrap_or(u64::MAX);
+        let messages = wire.cast(&batch).and_then(|batch| encoder.pieces(batch));
+        let messages = messages.map_err(|error| refuse(&error, teller))?;
+        let bytes = messages.iter().map(|message| {
+            u64::try_from(message.data_header.len() + message.data_body.len()).unwrap_or(u64::MAX)
+        });
+        let sent = watched.statement.sent(batch_rows, bytes.sum());
+        watched.limits.allow(sent)?;
         for message in messages {
             if sender.send(Ok(message)).await.is_err() {
-                return;
+                return Ok(false);
             }
+        }
+    }
+}
+
+impl Limits {
+    /// Whether a result may have so many rows and bytes.
+    fn allow(&self, (rows, bytes): (u64, u64)) -> Result<(), Status> {
+        let over = |what: &str, limit: u64| {
+            Status::resource_exhausted(format!(
+                "the result has more than {limit} {what}, the most that one statement may fetch \
+                 here; narrow it, sum it up, or use LIMIT"
+            ))
+        };
+        match (self.rows, self.bytes) {
+            (Some(limit), _) if rows > limit => Err(over("rows", limit)),
+            (_, Some(limit)) if bytes > limit => Err(over("bytes", limit)),
+            _ => Ok(()),
         }
     }
 }
@@ -238,8 +296,13 @@ mod tests {
     use futures::TryStreamExt;
     use tonic::Code;
 
+    use tietopohja_domain::{FixedClock, Timestamp};
+    use tietopohja_engine::{Principal, Role};
+
+    use super::super::wire::TimestampRule;
     use super::*;
     use crate::auth::Ids;
+    use crate::journal::{Asked, Journal};
 
     fn teller() -> Arc<Teller> {
         Arc::new(Teller::new(Ids::new(&[0; 32], "error", 0)))
@@ -251,12 +314,105 @@ mod tests {
         RecordBatch::try_new(schema, vec![column]).unwrap()
     }
 
+    fn journal() -> Arc<Journal> {
+        let clock = FixedClock(Timestamp::from_second(1_700_000_000).unwrap());
+        Arc::new(Journal::new(Arc::new(clock), None))
+    }
+
+    fn watched(journal: &Arc<Journal>, limits: Limits) -> Watched {
+        Watched {
+            statement: journal.enter(Asked {
+                principal: Principal::new("a", Role::Reader).unwrap(),
+                session: None,
+                client: None,
+                sql: "SELECT 1".to_owned(),
+            }),
+            limits,
+            app_metadata: Bytes::from_static(b"{}"),
+        }
+    }
+
     fn run<S>(rows: S, all: &Running) -> FlightStream
     where
         S: Stream<Item = Result<RecordBatch, Status>> + Send + 'static,
     {
-        let wire = Wire::of(&numbers(0..0).schema());
-        running(wire, rows, Bytes::from_static(b"q"), all, teller())
+        run_watched(rows, watched(&journal(), Limits::default()), all)
+    }
+
+    fn run_watched<S>(rows: S, watched: Watched, all: &Running) -> FlightStream
+    where
+        S: Stream<Item = Result<RecordBatch, Status>> + Send + 'static,
+    {
+        let wire = Wire::of(&numbers(0..0).schema(), TimestampRule::Utc);
+        running(wire, rows, Bytes::from_static(b"q"), watched, all, teller())
+    }
+
+    #[tokio::test]
+    async fn a_result_is_held_to_its_limits() {
+        for (limits, told) in [
+            (
+                Limits {
+                    rows: Some(5),
+                    ..Limits::default()
+                },
+                "more than 5 rows",
+            ),
+            (
+                Limits {
+                    bytes: Some(300),
+                    ..Limits::default()
+                },
+                "more than 300 bytes",
+            ),
+        ] {
+            let all = Running::default();
+            let journal = journal();
+            let rows = stream::iter([Ok(numbers(0..3)), Ok(numbers(0..3))]);
+            let (batches, end) = read(run_watched(rows, watched(&journal, limits), &all)).await;
+            let status = end.unwrap();
+            assert_eq!(status.code(), Code::ResourceExhausted);
+            assert!(status.message().contains(told), "{status}");
+            assert_eq!(batches.len(), 1, "{told}");
+            let records = journal.statements();
+            assert_eq!(records[0].code, Some("RESOURCE_EXHAUSTED"));
+        }
+        let all = Running::default();
+        let limits = Limits {
+            rows: Some(6),
+            ..Limits::default()
+        };
+        let rows = stream::iter([Ok(numbers(0..3)), Ok(numbers(0..3))]);
+        let (batches, end) = read(run_watched(rows, watched(&journal(), limits), &all)).await;
+        assert!(end.is_none());
+        assert_eq!(batches.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn the_record_tells_how_the_query_ended() {
+        let all = Running::default();
+        let journal = journal();
+        let own = || watched(&journal, Limits::default());
+        read(run_watched(stream::iter([Ok(numbers(0..3))]), own(), &all)).await;
+        let failing = stream::iter([Err(Status::invalid_argument("no"))]);
+        read(run_watched(failing, own(), &all)).await;
+        let panicking = stream::iter([0]).map(|step| {
+            assert_eq!(step, 1, "the query fails");
+            Ok(numbers(0..3))
+        });
+        read(run_watched(panicking, own(), &all)).await;
+        let ends: Vec<_> = journal
+            .statements()
+            .iter()
+            .map(|record| (record.state.as_str(), record.code, record.rows))
+            .collect();
+        assert_eq!(
+            ends,
+            [
+                ("done", None, 3),
+                ("failed", Some("INVALID_ARGUMENT"), 0),
+                ("failed", Some("INTERNAL"), 0),
+            ]
+        );
     }
 
     /// What a client reads: the batches up to the end, and the error it ended with.
@@ -405,10 +561,11 @@ mod tests {
             thought.await.unwrap();
             Ok(numbers(0..3))
         });
-        let wire = Wire::of(&numbers(0..0).schema());
+        let wire = Wire::of(&numbers(0..0).schema(), TimestampRule::Utc);
         let query = Bytes::from_static(b"q");
         let often = Duration::from_millis(1);
-        let mut stream = start(wire, rows.boxed(), query, &all, teller(), often);
+        let own = watched(&journal(), Limits::default());
+        let mut stream = start(wire, rows.boxed(), query, own, &all, teller(), often);
         let mut early = Vec::new();
         for _ in 0..3 {
             early.push(stream.next().await.unwrap());

@@ -144,6 +144,7 @@ mod tests {
             parameters: None,
             expires: 10,
             query_id: Bytes::from_static(b"0123456789abcdef"),
+            ..TicketPayload::default()
         }
     }
 

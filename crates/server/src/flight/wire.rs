@@ -7,7 +7,8 @@
 //! * text is `Utf8` and bytes are `Binary`: no views, no large or fixed-size variants;
 //! * dictionaries and run-end encoding are unpacked, every kind of list is `List`;
 //! * decimals are `Decimal128` (`Decimal256` only where 38 digits are not enough);
-//! * a timestamp has no zone and its value is in UTC, in the unit it was stored in;
+//! * a timestamp has no zone and its value is in UTC, in the unit it was stored in; a client may ask
+//!   for another [`TimestampRule`];
 //! * every column may be null, because planned and executed nullability differ;
 //! * no field metadata: comments and type names belong to `GetTables`.
 //!
@@ -16,26 +17,76 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StructArray, UnionArray,
+    Array, ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions, StructArray, UnionArray,
 };
-use arrow::compute::{CastOptions, cast_with_options};
+use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{
-    DataType, Field, FieldRef, Fields, Schema, SchemaRef, UnionFields, UnionMode,
+    DataType, Field, FieldRef, Fields, Int64Type, Schema, SchemaRef, TimeUnit, UnionFields,
+    UnionMode,
 };
 use arrow::error::ArrowError;
+use tietopohja_domain::FinnishOffset;
+
+/// How a column of moments (timestamps with a zone) is shown. A timestamp without a zone is shown as it
+/// is, whatever the rule: nobody knows which moment it means.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(crate) enum TimestampRule {
+    /// Without a zone, in UTC.
+    #[default]
+    Utc,
+    /// Without a zone, as clocks in Finland show it. In the hour that the autumn has twice, two moments
+    /// look the same.
+    Helsinki,
+    /// With its zone, UTC.
+    Zoned,
+}
+
+impl TimestampRule {
+    pub(crate) const ALL: [TimestampRule; 3] = [
+        TimestampRule::Utc,
+        TimestampRule::Helsinki,
+        TimestampRule::Zoned,
+    ];
+
+    /// The word in settings.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            TimestampRule::Utc => "utc",
+            TimestampRule::Helsinki => "helsinki",
+            TimestampRule::Zoned => "zoned",
+        }
+    }
+
+    /// The rule of a word.
+    pub(crate) fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|rule| rule.as_str() == word)
+    }
+}
 
 /// The schema of one result on the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wire {
     schema: SchemaRef,
+    timestamps: TimestampRule,
 }
 
 impl Wire {
     /// The wire schema of a planned schema. Applying it twice changes nothing.
-    pub(crate) fn of(planned: &Schema) -> Self {
-        let fields: Fields = planned.fields().iter().map(wire_field).collect();
+    pub(crate) fn of(planned: &Schema, timestamps: TimestampRule) -> Self {
+        let fields: Fields = planned
+            .fields()
+            .iter()
+            .map(|field| match (field.data_type(), timestamps) {
+                (DataType::Timestamp(unit, Some(_)), TimestampRule::Zoned) => {
+                    let zoned = DataType::Timestamp(*unit, Some("UTC".into()));
+                    Arc::new(Field::new(field.name(), zoned, true))
+                }
+                _ => wire_field(field),
+            })
+            .collect();
         Self {
             schema: Arc::new(Schema::new(fields)),
+            timestamps,
         }
     }
 
@@ -61,10 +112,55 @@ impl Wire {
             .columns()
             .iter()
             .zip(wanted)
-            .map(|(column, field)| wire_array(column, field.data_type()))
+            .map(|(column, field)| match column.data_type() {
+                DataType::Timestamp(_, Some(_)) => {
+                    moments(column, field.data_type(), self.timestamps)
+                }
+                _ => wire_array(column, field.data_type()),
+            })
             .collect::<Result<Vec<_>, _>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
+    }
+}
+
+/// Moments as the rule shows them.
+fn moments(
+    column: &ArrayRef,
+    wanted: &DataType,
+    rule: TimestampRule,
+) -> Result<ArrayRef, ArrowError> {
+    match rule {
+        TimestampRule::Utc => wire_array(column, wanted),
+        // The zone is a label: the values are in UTC already.
+        TimestampRule::Zoned => cast(column, wanted),
+        TimestampRule::Helsinki => {
+            let plain = wire_array(column, wanted)?;
+            let DataType::Timestamp(unit, None) = wanted else {
+                return Ok(plain);
+            };
+            let a_second: i64 = match unit {
+                TimeUnit::Second => 1,
+                TimeUnit::Millisecond => 1_000,
+                TimeUnit::Microsecond => 1_000_000,
+                TimeUnit::Nanosecond => 1_000_000_000,
+            };
+            let numbers = cast(&plain, &DataType::Int64)?;
+            let mut offset = FinnishOffset::default();
+            let shifted = numbers.as_primitive::<Int64Type>().iter().map(|moment| {
+                let Some(moment) = moment else {
+                    return Ok(None);
+                };
+                let ahead = offset.at(moment.div_euclid(a_second));
+                let ahead = ahead.and_then(|ahead| ahead.checked_mul(a_second));
+                let shown = ahead.and_then(|ahead| moment.checked_add(ahead));
+                shown
+                    .map(Some)
+                    .ok_or_else(|| ArrowError::ArithmeticOverflow(String::new()))
+            });
+            let shifted: ArrayRef = Arc::new(shifted.collect::<Result<Int64Array, _>>()?);
+            cast(&shifted, wanted)
+        }
     }
 }
 
@@ -269,12 +365,12 @@ mod tests {
         let field = Field::new("c", array.data_type().clone(), nullable)
             .with_metadata([("comment".to_owned(), "not for results".to_owned())].into());
         let schema = Arc::new(Schema::new(vec![field]));
-        let wire = Wire::of(&schema);
+        let wire = Wire::of(&schema, TimestampRule::Utc);
         let batch = RecordBatch::try_new(schema, vec![array]).unwrap();
         let cast = wire.cast(&batch).unwrap();
         assert_eq!(cast.schema(), *wire.schema());
         assert_eq!(
-            Wire::of(wire.schema()),
+            Wire::of(wire.schema(), TimestampRule::Utc),
             wire,
             "the wire schema of a wire schema is itself"
         );
@@ -429,10 +525,11 @@ mod tests {
 
     #[test]
     fn a_batch_of_another_shape_is_refused() {
-        let wire = Wire::of(&Schema::new(vec![
+        let schema = Schema::new(vec![
             Field::new("a", DataType::Int32, true),
             Field::new("b", DataType::Int32, true),
-        ]));
+        ]);
+        let wire = Wire::of(&schema, TimestampRule::Utc);
         let column: ArrayRef = Arc::new(Int32Array::from(vec![1]));
         let batch = RecordBatch::try_from_iter([("a", column)]).unwrap();
         assert!(wire.cast(&batch).is_err());
@@ -440,7 +537,8 @@ mod tests {
 
     #[test]
     fn a_column_of_another_type_is_refused_rather_than_rounded() {
-        let wire = Wire::of(&Schema::new(vec![Field::new("a", DataType::Int64, true)]));
+        let schema = Schema::new(vec![Field::new("a", DataType::Int64, true)]);
+        let wire = Wire::of(&schema, TimestampRule::Utc);
         let column: ArrayRef = Arc::new(arrow::array::Float64Array::from(vec![1.5]));
         let batch = RecordBatch::try_from_iter([("a", column)]).unwrap();
         assert!(matches!(wire.cast(&batch), Err(ArrowError::SchemaError(_))));
@@ -495,6 +593,55 @@ mod tests {
             split(pieces[0].slice(0, 0), 1_000).len(),
             1,
             "an empty batch is a piece"
+        );
+    }
+
+    #[test]
+    fn moments_are_shown_by_rule_also_when_clocks_change() {
+        let cases = [
+            ("2024-03-31T00:59:59.999999Z", "2024-03-31T02:59:59.999999"),
+            ("2024-03-31T01:00:00Z", "2024-03-31T04:00:00"),
+            ("2024-10-27T00:30:00Z", "2024-10-27T03:30:00"),
+            ("2024-10-27T01:30:00Z", "2024-10-27T03:30:00"),
+            ("1969-12-31T23:59:59.5Z", "1970-01-01T01:59:59.500"),
+        ];
+        let micros = |text: &str| {
+            let moment: tietopohja_domain::Timestamp = text.parse().unwrap();
+            moment.as_microsecond()
+        };
+        let moments: Vec<Option<i64>> = cases
+            .iter()
+            .map(|(moment, _)| Some(micros(moment)))
+            .chain([None])
+            .collect();
+        let zoned = TimestampMicrosecondArray::from(moments.clone()).with_timezone("+02:00");
+        let unzoned = TimestampMicrosecondArray::from(moments.clone());
+        let batch = RecordBatch::try_from_iter_with_nullable([
+            ("moment", Arc::new(zoned) as ArrayRef, true),
+            ("wall", Arc::new(unzoned.clone()) as ArrayRef, true),
+        ])
+        .unwrap();
+        let shown = |rule: TimestampRule| {
+            let wire = Wire::of(&batch.schema(), rule);
+            let again = Wire::of(wire.schema(), rule);
+            assert_eq!(again.schema(), wire.schema(), "{rule:?}");
+            let cast = wire.cast(&batch).unwrap();
+            assert_eq!(cast.schema(), *wire.schema());
+            assert_eq!(cast.column(1).as_ref(), &unzoned as &dyn Array, "{rule:?}");
+            Arc::clone(cast.column(0))
+        };
+        assert_eq!(shown(TimestampRule::Utc).as_ref(), &unzoned as &dyn Array);
+        let utc = TimestampMicrosecondArray::from(moments).with_timezone("UTC");
+        assert_eq!(shown(TimestampRule::Zoned).as_ref(), &utc as &dyn Array);
+        let helsinki: Vec<Option<i64>> = cases
+            .iter()
+            .map(|(_, wall)| Some(micros(&format!("{wall}Z"))))
+            .chain([None])
+            .collect();
+        let helsinki = TimestampMicrosecondArray::from(helsinki);
+        assert_eq!(
+            shown(TimestampRule::Helsinki).as_ref(),
+            &helsinki as &dyn Array
         );
     }
 }

@@ -11,9 +11,12 @@
     reason = "a failed test is the point"
 )]
 
+mod health;
 mod lifecycle;
+mod limits;
 mod metadata;
 mod prepared;
 mod protocol;
 mod queries;
+mod settings;
 mod warehouse;

@@ -78,6 +78,7 @@ impl Clock for TestClock {
 /// A running server.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    pub(crate) http: Option<SocketAddr>,
     pub(crate) clock: Arc<TestClock>,
     pub(crate) engine: Arc<Engine>,
     stop: Option<oneshot::Sender<()>>,
@@ -144,16 +145,17 @@ impl Server {
         options.drain = Duration::from_millis(200);
         change(&mut options);
         let (stop, stopped) = oneshot::channel::<()>();
-        let (ready, address) = oneshot::channel();
+        let (ready, doors) = oneshot::channel();
         let serving = tokio::spawn(serve(
             Arc::clone(&engine),
             options,
-            move |address| ready.send(address).unwrap(),
+            move |doors| ready.send(doors).unwrap(),
             stopped,
         ));
-        match address.await {
-            Ok(address) => Ok(Server {
-                address,
+        match doors.await {
+            Ok(doors) => Ok(Server {
+                address: doors.flight,
+                http: doors.http,
                 clock,
                 engine,
                 stop: Some(stop),

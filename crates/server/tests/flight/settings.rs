@@ -1,0 +1,282 @@
+//! Settings of a session: set in every way that a client has, once each, and what they do.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arrow::array::{Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Schema, TimeUnit};
+use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::sql::{CommandStatementQuery, ProstMessageExt};
+use arrow_flight::{FlightDescriptor, SchemaResult};
+use prost::Message;
+use tietopohja_lake::{CommitInfo, Lake, TableName};
+use tietopohja_policy::Role;
+use tietopohja_server::StatementRecord;
+use tonic::Code;
+
+use crate::warehouse::{Client, Server, clock, engine_with, fetch, query, schema_of, status};
+
+async fn setting(client: &mut Client, name: &str) -> String {
+    let shown = query(client, &format!("SHOW tietopohja.{name}")).await;
+    let shown = shown.unwrap().text();
+    assert_eq!(shown[0], "name|value");
+    let (shown_name, value) = shown[1].split_once('|').unwrap();
+    assert_eq!(shown_name, format!("tietopohja.{name}"));
+    value.to_owned()
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Path {
+    Query,
+    Update,
+    PreparedQuery,
+    PreparedUpdate,
+}
+
+#[tokio::test]
+async fn a_statement_that_changes_something_does_so_once_on_every_path() {
+    let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+    let kept = Arc::clone(&seen);
+    let server = Server::start_with(move |options| {
+        options.audit = Some(Arc::new(move |record: &StatementRecord| {
+            let statement = record.statement.clone().unwrap_or_default();
+            if statement.starts_with("SET") {
+                kept.lock().unwrap().push(statement);
+            }
+        }));
+    })
+    .await;
+    for path in [
+        Path::Query,
+        Path::Update,
+        Path::PreparedQuery,
+        Path::PreparedUpdate,
+    ] {
+        let mut client = server.guest().await;
+        let sql = "SET tietopohja.timestamps = 'helsinki'";
+        seen.lock().unwrap().clear();
+        match path {
+            Path::Query => {
+                let info = client.execute(sql.to_owned(), None).await.unwrap();
+                assert!(schema_of(&info).fields().is_empty());
+                // Redeemed once, twice or never: it has happened, once.
+                for _ in 0..2 {
+                    assert_eq!(fetch(&mut client, &info).await.unwrap().rows(), 0);
+                }
+            }
+            Path::Update => {
+                let changed = client.execute_update(sql.to_owned(), None).await.unwrap();
+                assert_eq!(changed, 0);
+            }
+            Path::PreparedQuery => {
+                let mut prepared = client.prepare(sql.to_owned(), None).await.unwrap();
+                assert!(prepared.dataset_schema().unwrap().fields().is_empty());
+                assert!(seen.lock().unwrap().is_empty(), "preparing runs nothing");
+                let info = prepared.execute().await.unwrap();
+                assert_eq!(fetch(&mut client, &info).await.unwrap().rows(), 0);
+            }
+            Path::PreparedUpdate => {
+                let mut prepared = client.prepare(sql.to_owned(), None).await.unwrap();
+                assert!(seen.lock().unwrap().is_empty(), "preparing runs nothing");
+                assert_eq!(prepared.execute_update().await.unwrap(), 0);
+            }
+        }
+        assert_eq!(
+            *seen.lock().unwrap(),
+            ["SET tietopohja.timestamps = ?"],
+            "{path:?}"
+        );
+        assert_eq!(
+            setting(&mut client, "timestamps").await,
+            "helsinki",
+            "{path:?}"
+        );
+        let other = &mut server.guest().await;
+        assert_eq!(setting(other, "timestamps").await, "utc", "{path:?}");
+    }
+}
+
+#[tokio::test]
+async fn asking_for_the_schema_of_a_change_changes_nothing() {
+    let server = Server::start().await;
+    let mut client = server.guest().await;
+    let command = CommandStatementQuery {
+        query: "SET tietopohja.schema = 'reference'".to_owned(),
+        transaction_id: None,
+    };
+    let descriptor = FlightDescriptor::new_cmd(command.as_any().encode_to_vec());
+    let mut raw = FlightServiceClient::new(server.channel().await);
+    let mut request = tonic::Request::new(descriptor);
+    let bearer = format!("Bearer {}", client.token().unwrap());
+    let header = bearer.parse().unwrap();
+    request.metadata_mut().insert("authorization", header);
+    let answer: SchemaResult = raw.get_schema(request).await.unwrap().into_inner();
+    assert!(Schema::try_from(&answer).unwrap().fields().is_empty());
+    assert_eq!(setting(&mut client, "schema").await, "published");
+}
+
+#[tokio::test]
+async fn names_are_looked_up_in_the_schema_that_was_set() {
+    let server = Server::start().await;
+    let mut client = server.guest().await;
+    let count = "SELECT count(*) AS n FROM number";
+    query(&mut client, count).await.unwrap_err();
+    query(&mut client, "SET tietopohja.schema = reference")
+        .await
+        .unwrap();
+    assert_eq!(
+        query(&mut client, count).await.unwrap().text(),
+        ["n", "100000"]
+    );
+    // What a reader cannot name does not exist as a schema either.
+    for schema in ["conformed", "no_such"] {
+        let set = format!("SET tietopohja.schema = '{schema}'");
+        query(&mut client, &set).await.unwrap();
+        let error = query(&mut client, "SELECT 1").await.unwrap_err();
+        assert_eq!(error.code(), Code::NotFound, "{error}");
+        assert!(error.message().contains(schema), "{error}");
+    }
+    query(&mut client, "RESET tietopohja.schema").await.unwrap();
+    query(&mut client, "SELECT 1").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_wrong_setting_says_what_would_be_right() {
+    let server = Server::start().await;
+    let mut client = server.guest().await;
+    for (sql, told) in [
+        ("SET tietopohja.speed = 'high'", "`tietopohja.as_of`"),
+        ("SHOW tietopohja.speed", "`tietopohja.as_of`"),
+        ("SET tietopohja.as_of = 'yesterday'", "2026-03-01T12:00:00Z"),
+        ("SET tietopohja.timestamps = 'cet'", "`helsinki`"),
+        ("SET tietopohja.as_of = 1 + 1", "takes one value"),
+        (
+            "SET datafusion.execution.batch_size = 1",
+            "not allowed here",
+        ),
+    ] {
+        let error = query(&mut client, sql).await.unwrap_err();
+        assert_eq!(error.code(), Code::InvalidArgument, "{sql}: {error}");
+        assert!(error.message().contains(told), "{sql}: {error}");
+    }
+    // Without a session there is nobody to keep it, and the message says what to do.
+    let mut stranger = server.client().await;
+    let error = query(&mut stranger, "SET tietopohja.timestamps = 'zoned'").await;
+    let error = error.unwrap_err();
+    assert_eq!(error.code(), Code::FailedPrecondition, "{error}");
+    assert!(error.message().contains("tietopohja-timestamps"), "{error}");
+}
+
+const MOMENT: &str = "SELECT zoned, moment FROM reference.kind WHERE id = 1";
+
+fn first_type(schema: &Schema) -> DataType {
+    schema.field(0).data_type().clone()
+}
+
+#[tokio::test]
+async fn moments_are_shown_as_the_client_asked_and_a_ticket_keeps_it() {
+    let server = Server::start().await;
+    let plain = DataType::Timestamp(TimeUnit::Microsecond, None);
+    let zoned = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    for (rule, data_type, shown) in [
+        ("utc", &plain, "2024-03-30T22:59:59"),
+        ("helsinki", &plain, "2024-03-31T00:59:59"),
+        ("zoned", &zoned, "2024-03-30T22:59:59Z"),
+    ] {
+        // By header, without a session.
+        let mut client = server.client().await;
+        client.set_header("tietopohja-timestamps", rule);
+        let info = client.execute(MOMENT.to_owned(), None).await.unwrap();
+        assert_eq!(first_type(&schema_of(&info)), *data_type, "{rule}");
+        // Whoever redeems the ticket, with whatever settings, gets what it was made for.
+        let mut other = server.client().await;
+        for client in [&mut client, &mut other] {
+            let answer = fetch(client, &info).await.unwrap();
+            let row = &answer.text()[1];
+            let expected = format!("{shown}|2024-03-31T02:59:59.123456");
+            assert_eq!(*row, expected, "{rule}");
+        }
+    }
+}
+
+fn numbers(values: &[i64]) -> RecordBatch {
+    let column = Arc::new(Int64Array::from(values.to_vec())) as _;
+    RecordBatch::try_from_iter_with_nullable([("n", column, true)]).unwrap()
+}
+
+async fn append(lake: &Lake, name: &TableName, values: &[i64]) {
+    let info = CommitInfo::default();
+    lake.append(name, vec![numbers(values)], info)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_session_sees_the_tables_as_they_were() {
+    let clock = clock();
+    let mut lake = None;
+    let (_folder, engine) = engine_with(clock.clone(), |options| {
+        lake = Some(Arc::clone(&options.lake));
+    })
+    .await;
+    let lake = lake.unwrap();
+    let name = TableName::new("reference", "changing").unwrap();
+    lake.ensure_table(&name, numbers(&[]).schema(), &[])
+        .await
+        .unwrap();
+    // 1 700 000 000 s after 1970 is 2023-11-14T22:13:20Z.
+    append(&lake, &name, &[1]).await;
+    clock.forward(3_600);
+    append(&lake, &name, &[2]).await;
+    clock.forward(3_600);
+    append(&lake, &name, &[3, 4]).await;
+    let server = Server::on(engine, clock, |options| {
+        options.anonymous_role = Role::Analyst
+    })
+    .await
+    .unwrap();
+    let count = "SELECT count(*) AS rows FROM reference.changing";
+    for (as_of, rows) in [
+        ("now", "4"),
+        ("2023-11-14T22:13:20Z", "1"),
+        ("2023-11-14T23:13:19Z", "1"),
+        ("2023-11-15T01:13:20+02:00", "2"),
+        ("2023-11-15", "4"),
+    ] {
+        let mut client = server.guest().await;
+        let set = format!("SET tietopohja.as_of = '{as_of}'");
+        query(&mut client, &set).await.unwrap();
+        let answer = query(&mut client, count).await.unwrap();
+        assert_eq!(answer.text(), ["rows", rows], "{as_of}");
+        let mut by_header = server.client().await;
+        by_header.set_header("tietopohja-as-of", as_of);
+        let answer = query(&mut by_header, count).await.unwrap();
+        assert_eq!(answer.text(), ["rows", rows], "{as_of}");
+    }
+    // Before the table was made there is none.
+    let mut client = server.guest().await;
+    query(&mut client, "SET tietopohja.as_of = '2023-11-14'")
+        .await
+        .unwrap();
+    let error = query(&mut client, count).await.unwrap_err();
+    assert_eq!(error.code(), Code::InvalidArgument, "{error}");
+}
+
+#[tokio::test]
+async fn a_session_with_settings_that_is_idle_is_closed_and_told_so() {
+    let server = Server::start_with(|options| options.session_idle = Duration::from_secs(60)).await;
+    let mut pinned = server.guest().await;
+    let mut plain = server.guest().await;
+    query(&mut pinned, "SET tietopohja.as_of = '2026-03-01'")
+        .await
+        .unwrap();
+    server.clock.forward(61);
+    let error = pinned
+        .execute("SELECT 1".to_owned(), None)
+        .await
+        .map_err(status)
+        .unwrap_err();
+    assert_eq!(error.code(), Code::Unauthenticated, "{error}");
+    assert!(error.message().contains("idle"), "{error}");
+    query(&mut plain, "SELECT 1").await.unwrap();
+}
