@@ -1,6 +1,9 @@
 -- grain: one row per absence within a month
 -- key: county_code, employment_no, absence_class, started_on
 -- stored: employee_pid, started_on
+-- references: county_code -> reference.county(county_code)
+-- references: delivery_id -> meta.delivery(delivery_id)
+-- references: started_on -> reference.calendar(date)
 -- Sources cut an absence at the month end, so a row lies within one month.
 -- `absence_days` counts calendar days, both ends included.
 SELECT

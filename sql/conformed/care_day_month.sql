@@ -1,5 +1,8 @@
 -- grain: one row per care spell and month in which it has care days
 -- key: county_code, spell_no, month_start
+-- references: county_code -> reference.county(county_code)
+-- references: delivery_id -> meta.delivery(delivery_id)
+-- references: county_code, spell_no -> conformed.care_spell(county_code, spell_no)
 -- A care spell clipped to months. The day of discharge is not a care day, but a
 -- spell of one day has one. A spell still open counts to the last day that its
 -- delivery speaks for.

@@ -1,5 +1,7 @@
 -- grain: one row per care spell
 -- key: county_code, spell_no
+-- references: county_code -> reference.county(county_code)
+-- references: delivery_id -> meta.delivery(delivery_id)
 -- `ended_on` is the day of discharge, null while the care goes on. `delivered_to`
 -- is the last day that the delivery speaks for.
 -- A code is read as valid on the first day of the spell that the delivery covers.

@@ -1,6 +1,9 @@
 -- grain: one row per child-welfare notification
 -- key: county_code, notification_no
 -- stored: person_pid, received_on
+-- references: county_code -> reference.county(county_code)
+-- references: delivery_id -> meta.delivery(delivery_id)
+-- references: received_on -> reference.calendar(date)
 SELECT
     s.county_code,
     s.period,

@@ -1,5 +1,7 @@
 -- grain: one row per employment
 -- key: county_code, employment_no
+-- references: county_code -> reference.county(county_code)
+-- references: delivery_id -> meta.delivery(delivery_id)
 -- `work_time_bp`: 10000 = full time. `ended_on` is the last day, null while the
 -- employment goes on.
 -- A code is read as valid on the first day of the spell that the delivery covers.

@@ -1,5 +1,8 @@
 -- grain: one row per home-care client and month with a realised visit
 -- key: county_code, person_pid, month_start
+-- references: county_code -> reference.county(county_code)
+-- references: delivery_id -> meta.delivery(delivery_id)
+-- references: month_start -> reference.calendar(date)
 -- A client with at least four visits in the month is a regular one. The home
 -- municipality is that of the month's last visit: the day number before the code
 -- lets one maximum find it.

@@ -1,6 +1,9 @@
 -- grain: one row per home-care visit
 -- key: county_code, visit_no
 -- stored: person_pid, visit_on
+-- references: county_code -> reference.county(county_code)
+-- references: delivery_id -> meta.delivery(delivery_id)
+-- references: visit_on -> reference.calendar(date)
 SELECT
     s.county_code,
     s.period,

@@ -1,5 +1,7 @@
 -- grain: one row per decision on informal care support
 -- key: county_code, decision_no
+-- references: county_code -> reference.county(county_code)
+-- references: delivery_id -> meta.delivery(delivery_id)
 -- The person is the one cared for. `valid_to` is the last day, null while open.
 -- A code is read as valid on the first day of the spell that the delivery covers.
 SELECT

@@ -1,5 +1,7 @@
 -- grain: one row per placement of a child outside the home
 -- key: county_code, placement_no
+-- references: county_code -> reference.county(county_code)
+-- references: delivery_id -> meta.delivery(delivery_id)
 -- `ended_on` is the last day, null while the placement goes on.
 -- A code is read as valid on the first day of the spell that the delivery covers.
 SELECT

@@ -1,5 +1,7 @@
 -- grain: one row per post
 -- key: county_code, post_no
+-- references: county_code -> reference.county(county_code)
+-- references: delivery_id -> meta.delivery(delivery_id)
 -- `valid_to` is the last day, null while the post stands.
 -- A code is read as valid on the first day of the spell that the delivery covers.
 SELECT

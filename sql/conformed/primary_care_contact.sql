@@ -1,6 +1,9 @@
 -- grain: one row per primary-care contact
 -- key: county_code, contact_no
 -- stored: person_pid, visit_on
+-- references: county_code -> reference.county(county_code)
+-- references: delivery_id -> meta.delivery(delivery_id)
+-- references: visit_on -> reference.calendar(date)
 -- `wait_days` runs from the assessment of need to the visit; null when the source
 -- does not link the two.
 SELECT

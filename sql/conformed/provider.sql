@@ -1,5 +1,7 @@
 -- grain: one row per service provider
 -- key: county_code, provider_business_id
+-- references: county_code -> reference.county(county_code)
+-- references: delivery_id -> meta.delivery(delivery_id)
 -- A code is read as valid on the first day of the spell that the delivery covers.
 SELECT
     s.county_code,

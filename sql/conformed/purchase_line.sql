@@ -1,6 +1,9 @@
 -- grain: one row per invoice line of a purchased service
 -- key: county_code, provider_business_id, invoice_no, line_no
 -- stored: provider_business_id, month_start
+-- references: county_code -> reference.county(county_code)
+-- references: delivery_id -> meta.delivery(delivery_id)
+-- references: month_start -> reference.calendar(date)
 -- `month_start` is the month of the service, not of the invoice. A credit note is
 -- negative.
 SELECT

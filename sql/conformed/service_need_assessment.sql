@@ -1,6 +1,9 @@
 -- grain: one row per matter that asks for an assessment of service need
 -- key: county_code, matter_no
 -- stored: person_pid, initiated_on
+-- references: county_code -> reference.county(county_code)
+-- references: delivery_id -> meta.delivery(delivery_id)
+-- references: initiated_on -> reference.calendar(date)
 -- The day of initiation is not counted: the next working day is day 1. An
 -- assessment not begun has not begun in time.
 SELECT

@@ -1,6 +1,9 @@
 -- grain: one row per referral to specialised care
 -- key: county_code, referral_no
 -- stored: person_pid, arrived_on
+-- references: county_code -> reference.county(county_code)
+-- references: delivery_id -> meta.delivery(delivery_id)
+-- references: arrived_on -> reference.calendar(date)
 -- `processing_days` is null while the referral waits for its handling.
 SELECT
     s.county_code,

@@ -25,6 +25,8 @@ use crate::DEFAULT_SCHEMA;
 use crate::catalog::{Resolver, Warehouse};
 use crate::copied::BoundedCopies;
 use crate::error::{EngineError, Result};
+use crate::keys::Declared;
+use crate::listing::Listing;
 use crate::lookups::Lookups;
 use crate::model::{Models, RECURSION_LIMIT, RelationName};
 use crate::options::EngineOptions;
@@ -99,6 +101,8 @@ impl Engine {
             models,
             raw,
             reference: manifest.empty_tables(),
+            declared: declared(&options, &manifest),
+            listing: Listing::default(),
             template: template(&options)?,
             breakdowns: Mutex::default(),
             opened: Mutex::default(),
@@ -188,6 +192,30 @@ impl Engine {
     pub(crate) fn now(&self) -> tietopohja_domain::Timestamp {
         self.options.clock.now()
     }
+}
+
+/// What files other than those of `sql/` say of tables: the reference manifest and the contracts.
+fn declared(options: &EngineOptions, manifest: &Manifest) -> BTreeMap<RelationName, Declared> {
+    let reference = manifest
+        .declared()
+        .into_iter()
+        .map(|(name, declared)| (RelationName::new("reference", name), declared));
+    let raw = options.contracts.iter().map(|contract| {
+        let properties = contract.properties().iter();
+        let comments = properties.map(|property| {
+            let comment = match property.unit() {
+                None => property.description_en().to_owned(),
+                Some(unit) => format!("{} ({unit})", property.description_en()),
+            };
+            (property.name().to_owned(), comment)
+        });
+        let declared = Declared {
+            comments: comments.collect(),
+            ..Declared::default()
+        };
+        (RelationName::new("raw", contract.name()), declared)
+    });
+    reference.chain(raw).collect()
 }
 
 /// Functions, rules and limits, without any table.
