@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::view::ViewTable;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
@@ -92,9 +92,9 @@ impl Warehouse {
         names
     }
 
-    /// What a relation says about its keys and columns.
-    pub(crate) fn declared(&self, name: &RelationName) -> Declared {
-        let of_engine = || tables::declared(&name.schema, &name.name, &self.breakdowns());
+    /// What a relation with these columns says about its keys and columns.
+    pub(crate) fn declared(&self, name: &RelationName, columns: &Schema) -> Declared {
+        let of_engine = || tables::declared(&name.schema, &name.name, columns);
         if let Some(model) = self.models.get(name) {
             return model.declared.clone();
         }
@@ -429,7 +429,7 @@ impl Resolver {
                 let name = RelationName::new(schema, name);
                 if let Ok(Some(table)) = self.table(schema, &name.name).await {
                     let columns = plain_schema(&table.schema());
-                    let declared = self.warehouse.declared(&name);
+                    let declared = self.warehouse.declared(&name, &columns);
                     described.insert(name, Described { columns, declared });
                 }
             }

@@ -15,6 +15,7 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::physical_plan::execute_stream;
 use futures::TryStreamExt;
+use tietopohja_contract::PropertyType;
 use tietopohja_domain::Problem;
 use tietopohja_indicators::Catalogue;
 use tietopohja_policy::Principal;
@@ -202,12 +203,30 @@ fn declared(options: &EngineOptions, manifest: &Manifest) -> BTreeMap<RelationNa
         .map(|(name, declared)| (RelationName::new("reference", name), declared));
     let raw = options.contracts.iter().map(|contract| {
         let properties = contract.properties().iter();
-        let comments = properties.map(|property| {
-            let comment = match property.unit() {
-                None => property.description_en().to_owned(),
-                Some(unit) => format!("{} ({unit})", property.description_en()),
-            };
-            (property.name().to_owned(), comment)
+        let comments = properties.flat_map(|property| {
+            let description = property.description_en();
+            let name = property.name();
+            match (property.kind(), property.unit()) {
+                // What landing makes of an identity code.
+                (PropertyType::Hetu { .. }, _) => {
+                    let base = name.strip_suffix("_id").unwrap_or(name);
+                    vec![
+                        (
+                            format!("{base}_pid"),
+                            format!("{description} As a pseudonym."),
+                        ),
+                        (format!("{base}_birth_date"), "Day of birth.".to_owned()),
+                        (
+                            format!("{base}_sex"),
+                            "Sex in the identity code.".to_owned(),
+                        ),
+                    ]
+                }
+                (_, None) => vec![(name.to_owned(), description.to_owned())],
+                (_, Some(unit)) => {
+                    vec![(name.to_owned(), format!("{description} Unit: {unit}."))]
+                }
+            }
         });
         let declared = Declared {
             comments: comments.collect(),

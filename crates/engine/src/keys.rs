@@ -182,10 +182,17 @@ pub(crate) fn resolve(
         unknown_comments(name, relation, &mut problems);
     }
     for (name, relation) in relations {
-        let mut foreign = Vec::new();
+        let mut foreign: Vec<ForeignKey> = Vec::new();
         for reference in &relation.declared.references {
             match foreign_key(name, relation, reference, relations, &keys) {
-                Ok(key) => foreign.push(key),
+                Ok(mut key) => {
+                    let same = foreign.iter().filter(|other| other.columns == key.columns);
+                    match same.count() {
+                        0 => {}
+                        others => key.name = format!("{}{}", key.name, others + 1),
+                    }
+                    foreign.push(key);
+                }
                 Err((message, help)) => {
                     problems.extend(problem(relation, reference.line, &message, help));
                 }

@@ -18,9 +18,10 @@ use tietopohja_policy::{Principal, SCHEMAS, decide, hidden_columns};
 use crate::catalog::{Resolver, held};
 use crate::error::Result;
 use crate::keys::{self, Described};
-use crate::model::RelationName;
+use crate::model::{RECURSION_LIMIT, RelationName};
 use crate::plain::plain_schema;
 use crate::session::{TableInfo, TableKind};
+use crate::statement;
 
 /// How long a list is as good as new.
 const FRESH: Duration = Duration::from_secs(2);
@@ -105,8 +106,8 @@ async fn list(resolver: &Arc<Resolver>) -> Result<Vec<Listed>> {
                 }
             };
             let relation = RelationName::new(&schema, &name);
-            let declared = warehouse.declared(&relation);
             let columns = plain_schema(&table.schema());
+            let declared = warehouse.declared(&relation, &columns);
             let model = warehouse.models.get(&relation);
             tables.push(Listed {
                 info: TableInfo {
@@ -115,7 +116,7 @@ async fn list(resolver: &Arc<Resolver>) -> Result<Vec<Listed>> {
                     comment: warehouse.comment(&schema, &name),
                     column_comments: declared.comments.clone(),
                     keys: keys::Keys::default(),
-                    definition: table.get_table_definition().map(str::to_owned),
+                    definition: table.get_table_definition().and_then(plain_text),
                     schema: schema.clone(),
                     name,
                 },
@@ -130,6 +131,12 @@ async fn list(resolver: &Arc<Resolver>) -> Result<Vec<Listed>> {
         info.keys = keys.remove(&name).unwrap_or_default();
     }
     Ok(tables)
+}
+
+/// The query of a view without its comments, which may name what the reader of the view may not.
+fn plain_text(sql: &str) -> Option<String> {
+    let parsed = statement::parse(sql, RECURSION_LIMIT).ok()?;
+    Some(parsed.tree.to_string())
 }
 
 fn kind_of(table: &dyn TableProvider) -> TableKind {

@@ -298,8 +298,10 @@ const VALUE_REFERENCES: [&str; 3] = [
     "run_id -> meta.run(run_id)",
 ];
 
-/// What a table of the engine, of landing or of the ledger says about its rows.
-pub(crate) fn declared(schema: &str, table: &str, breakdowns: &[String]) -> Declared {
+/// What a table of the engine, of landing or of the ledger says about its rows. Which breakdowns it
+/// has is told by its columns.
+pub(crate) fn declared(schema: &str, table: &str, columns: &Schema) -> Declared {
+    let breakdowns = &breakdowns_of(schema, table, columns);
     let mut declared = Declared::default();
     let known = KNOWN_KEYS
         .iter()
@@ -320,6 +322,20 @@ pub(crate) fn declared(schema: &str, table: &str, breakdowns: &[String]) -> Decl
     }
     declared.comments = comments(schema, table, breakdowns);
     declared
+}
+
+/// The columns that a table of values or cells has beyond those of every warehouse.
+fn breakdowns_of(schema: &str, table: &str, columns: &Schema) -> Vec<String> {
+    let fixed = match (schema, table) {
+        ("component", "cell") => component_schema(&[]),
+        ("result" | "published", "indicator_value") => value_schema(&[]),
+        _ => return Vec::new(),
+    };
+    let names = columns.fields().iter().map(|field| field.name());
+    names
+        .filter(|name| fixed.index_of(name).is_err())
+        .cloned()
+        .collect()
 }
 
 fn comments(schema: &str, table: &str, breakdowns: &[String]) -> BTreeMap<String, String> {
@@ -669,7 +685,7 @@ mod tests {
         let breakdowns = ["sex".to_owned()];
         for (schema, table, _) in KNOWN_TABLES {
             let columns = known_schema(schema, table, &breakdowns).unwrap();
-            let declared = declared(schema, table, &breakdowns);
+            let declared = declared(schema, table, &columns);
             let shown = columns
                 .fields()
                 .iter()
@@ -691,9 +707,12 @@ mod tests {
                 assert!(parse_reference(text, None).is_ok(), "{table}: {text}");
             }
         }
-        assert_eq!(declared("reject", "x", &[]).comments.len(), 8);
-        assert_eq!(declared("raw", "x", &[]).comments.len(), 4);
-        assert!(declared("published", "indicator_value", &breakdowns).key[6].nullable);
+        let other = Schema::empty();
+        assert_eq!(declared("reject", "x", &other).comments.len(), 8);
+        assert_eq!(declared("raw", "x", &other).comments.len(), 4);
+        let values = value_schema(&breakdowns);
+        let key = declared("published", "indicator_value", &values).key;
+        assert_eq!((key.len(), key[6].nullable), (7, true));
     }
 
     #[test]

@@ -16,4 +16,5 @@ mod metadata;
 mod prepared;
 mod protocol;
 mod queries;
+mod recorded;
 mod warehouse;
