@@ -1,8 +1,18 @@
 -- grain: one row per absence within a month
 -- key: county_code, employment_no, absence_class, started_on
 -- stored: employee_pid, started_on
+-- references: county_code -> reference.county(county_code)
+-- references: delivery_id -> meta.delivery(delivery_id)
+-- references: started_on -> reference.calendar(date)
+-- column county_code: the organiser
+-- column delivery_id: the delivery that brought the row
+-- column employee_pid: pseudonym of the employee
+-- column absence_class: reason of the absence
+-- column started_on: first day
+-- column ended_on: last day
+-- column month_start: first day of the month that it lies in
+-- column absence_days: calendar days, both ends included
 -- Sources cut an absence at the month end, so a row lies within one month.
--- `absence_days` counts calendar days, both ends included.
 SELECT
     s.county_code,
     s.period,

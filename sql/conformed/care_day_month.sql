@@ -1,5 +1,18 @@
 -- grain: one row per care spell and month in which it has care days
 -- key: county_code, spell_no, month_start
+-- references: county_code -> reference.county(county_code)
+-- references: delivery_id -> meta.delivery(delivery_id)
+-- references: county_code, spell_no -> conformed.care_spell(county_code, spell_no)
+-- column county_code: the organiser
+-- column delivery_id: the delivery that brought the row
+-- column person_pid: pseudonym of the person
+-- column birth_date: day of birth
+-- column sex: sex in the identity code
+-- column municipality_code: home municipality, as the source has it
+-- column production_mode: own, purchased, voucher and so on; unknown: a code without meaning
+-- column spell_no: the care spell
+-- column month_start: first day of the month
+-- column care_days: days of care in the month, the day of discharge not counted
 -- A care spell clipped to months. The day of discharge is not a care day, but a
 -- spell of one day has one. A spell still open counts to the last day that its
 -- delivery speaks for.

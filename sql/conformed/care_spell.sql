@@ -1,7 +1,18 @@
 -- grain: one row per care spell
 -- key: county_code, spell_no
--- `ended_on` is the day of discharge, null while the care goes on. `delivered_to`
--- is the last day that the delivery speaks for.
+-- references: county_code -> reference.county(county_code)
+-- references: delivery_id -> meta.delivery(delivery_id)
+-- column county_code: the organiser
+-- column delivery_id: the delivery that brought the row
+-- column person_pid: pseudonym of the person
+-- column birth_date: day of birth
+-- column sex: sex in the identity code
+-- column municipality_code: home municipality, as the source has it
+-- column production_mode: own, purchased, voucher and so on; unknown: a code without meaning
+-- column spell_no: number of the spell at the organiser
+-- column started_on: first day of care
+-- column ended_on: day of discharge; null: the care goes on
+-- column delivered_to: last day that the delivery speaks for
 -- A code is read as valid on the first day of the spell that the delivery covers.
 SELECT
     s.county_code,

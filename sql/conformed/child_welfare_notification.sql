@@ -1,6 +1,17 @@
 -- grain: one row per child-welfare notification
 -- key: county_code, notification_no
 -- stored: person_pid, received_on
+-- references: county_code -> reference.county(county_code)
+-- references: delivery_id -> meta.delivery(delivery_id)
+-- references: received_on -> reference.calendar(date)
+-- column county_code: the organiser
+-- column delivery_id: the delivery that brought the row
+-- column person_pid: pseudonym of the person
+-- column birth_date: day of birth
+-- column sex: sex in the identity code
+-- column municipality_code: home municipality, as the source has it
+-- column notification_no: number of the notification at the organiser
+-- column received_on: day of arrival
 SELECT
     s.county_code,
     s.period,

@@ -1,7 +1,16 @@
 -- grain: one row per employment
 -- key: county_code, employment_no
--- `work_time_bp`: 10000 = full time. `ended_on` is the last day, null while the
--- employment goes on.
+-- references: county_code -> reference.county(county_code)
+-- references: delivery_id -> meta.delivery(delivery_id)
+-- column county_code: the organiser
+-- column delivery_id: the delivery that brought the row
+-- column employee_pid: pseudonym of the employee
+-- column birth_date: day of birth
+-- column sex: sex in the identity code
+-- column employment_no: number of the employment at the organiser
+-- column started_on: first day
+-- column ended_on: last day; null: the employment goes on
+-- column work_time_bp: working time, 10000 = full time
 -- A code is read as valid on the first day of the spell that the delivery covers.
 SELECT
     s.county_code,

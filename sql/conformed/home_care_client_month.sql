@@ -1,5 +1,17 @@
 -- grain: one row per home-care client and month with a realised visit
 -- key: county_code, person_pid, month_start
+-- references: county_code -> reference.county(county_code)
+-- references: delivery_id -> meta.delivery(delivery_id)
+-- references: month_start -> reference.calendar(date)
+-- column county_code: the organiser
+-- column delivery_id: the delivery that brought the row
+-- column person_pid: pseudonym of the person
+-- column birth_date: day of birth
+-- column sex: sex in the identity code
+-- column municipality_code: home municipality, as the source has it
+-- column month_start: first day of the month
+-- column visits: realised visits
+-- column regular: at least four visits in the month
 -- A client with at least four visits in the month is a regular one. The home
 -- municipality is that of the month's last visit: the day number before the code
 -- lets one maximum find it.

@@ -1,6 +1,21 @@
 -- grain: one row per home-care visit
 -- key: county_code, visit_no
 -- stored: person_pid, visit_on
+-- references: county_code -> reference.county(county_code)
+-- references: delivery_id -> meta.delivery(delivery_id)
+-- references: visit_on -> reference.calendar(date)
+-- column county_code: the organiser
+-- column delivery_id: the delivery that brought the row
+-- column person_pid: pseudonym of the person
+-- column birth_date: day of birth
+-- column sex: sex in the identity code
+-- column municipality_code: home municipality, as the source has it
+-- column production_mode: own, purchased, voucher and so on; unknown: a code without meaning
+-- column visit_no: number of the visit at the organiser
+-- column visit_on: day of the visit
+-- column month_start: first day of its month
+-- column minutes: length in minutes
+-- column realised: whether it took place
 SELECT
     s.county_code,
     s.period,

@@ -1,6 +1,17 @@
 -- grain: one row per decision on informal care support
 -- key: county_code, decision_no
--- The person is the one cared for. `valid_to` is the last day, null while open.
+-- references: county_code -> reference.county(county_code)
+-- references: delivery_id -> meta.delivery(delivery_id)
+-- column county_code: the organiser
+-- column delivery_id: the delivery that brought the row
+-- column person_pid: pseudonym of the person
+-- column birth_date: day of birth
+-- column sex: sex in the identity code
+-- column municipality_code: home municipality, as the source has it
+-- column decision_no: number of the decision at the organiser
+-- column carer_pid: pseudonym of the carer
+-- column valid_to: last day; null: open
+-- The person is the one cared for.
 -- A code is read as valid on the first day of the spell that the delivery covers.
 SELECT
     s.county_code,

@@ -1,6 +1,16 @@
 -- grain: one row per account, cost centre, service class, month, scenario and version
 -- key: county_code, account, cost_centre, service_class, month_start, scenario, version
 -- stored: month_start, cost_centre, account
+-- references: county_code -> reference.county(county_code)
+-- references: delivery_id -> meta.delivery(delivery_id)
+-- references: month_start -> reference.calendar(date)
+-- column county_code: the organiser
+-- column delivery_id: the delivery that brought the row
+-- column amount_cents: as booked, in cents: debit positive, credit negative
+-- column account_group: group of the account
+-- column account_class: income, expense, internal or depreciation
+-- column month_start: first day of the month
+-- column scenario: actual, budget and so on
 -- `amount_cents` is as booked: debit positive, credit negative, so income is
 -- negative. `account` and `service_class` stay codes; their groups give the meaning.
 SELECT

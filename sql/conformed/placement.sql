@@ -1,6 +1,17 @@
 -- grain: one row per placement of a child outside the home
 -- key: county_code, placement_no
--- `ended_on` is the last day, null while the placement goes on.
+-- references: county_code -> reference.county(county_code)
+-- references: delivery_id -> meta.delivery(delivery_id)
+-- column county_code: the organiser
+-- column delivery_id: the delivery that brought the row
+-- column person_pid: pseudonym of the person
+-- column birth_date: day of birth
+-- column sex: sex in the identity code
+-- column municipality_code: home municipality, as the source has it
+-- column production_mode: own, purchased, voucher and so on; unknown: a code without meaning
+-- column placement_no: number of the placement at the organiser
+-- column started_on: first day
+-- column ended_on: last day; null: the placement goes on
 -- A code is read as valid on the first day of the spell that the delivery covers.
 SELECT
     s.county_code,

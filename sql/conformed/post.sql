@@ -1,6 +1,11 @@
 -- grain: one row per post
 -- key: county_code, post_no
--- `valid_to` is the last day, null while the post stands.
+-- references: county_code -> reference.county(county_code)
+-- references: delivery_id -> meta.delivery(delivery_id)
+-- column county_code: the organiser
+-- column delivery_id: the delivery that brought the row
+-- column post_no: number of the post at the organiser
+-- column valid_to: last day; null: the post stands
 -- A code is read as valid on the first day of the spell that the delivery covers.
 SELECT
     s.county_code,

@@ -1,8 +1,19 @@
 -- grain: one row per primary-care contact
 -- key: county_code, contact_no
 -- stored: person_pid, visit_on
--- `wait_days` runs from the assessment of need to the visit; null when the source
--- does not link the two.
+-- references: county_code -> reference.county(county_code)
+-- references: delivery_id -> meta.delivery(delivery_id)
+-- references: visit_on -> reference.calendar(date)
+-- column county_code: the organiser
+-- column delivery_id: the delivery that brought the row
+-- column person_pid: pseudonym of the person
+-- column birth_date: day of birth
+-- column sex: sex in the identity code
+-- column municipality_code: home municipality, as the source has it
+-- column contact_no: number of the contact at the organiser
+-- column assessed_on: day of the assessment of need
+-- column visit_on: day of the visit
+-- column wait_days: days from the assessment to the visit; null: the source does not link them
 SELECT
     s.county_code,
     s.period,

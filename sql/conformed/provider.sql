@@ -1,5 +1,11 @@
 -- grain: one row per service provider
 -- key: county_code, provider_business_id
+-- references: county_code -> reference.county(county_code)
+-- references: delivery_id -> meta.delivery(delivery_id)
+-- column county_code: the organiser
+-- column delivery_id: the delivery that brought the row
+-- column municipality_code: home municipality, as the source has it
+-- column provider_business_id: business id of the provider
 -- A code is read as valid on the first day of the spell that the delivery covers.
 SELECT
     s.county_code,

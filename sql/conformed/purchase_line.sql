@@ -1,6 +1,14 @@
 -- grain: one row per invoice line of a purchased service
 -- key: county_code, provider_business_id, invoice_no, line_no
 -- stored: provider_business_id, month_start
+-- references: county_code -> reference.county(county_code)
+-- references: delivery_id -> meta.delivery(delivery_id)
+-- references: month_start -> reference.calendar(date)
+-- column county_code: the organiser
+-- column delivery_id: the delivery that brought the row
+-- column production_mode: own, purchased, voucher and so on; unknown: a code without meaning
+-- column month_start: first day of the month of the service
+-- column amount_cents: in cents; a credit note is negative
 -- `month_start` is the month of the service, not of the invoice. A credit note is
 -- negative.
 SELECT

@@ -1,6 +1,18 @@
 -- grain: one row per matter that asks for an assessment of service need
 -- key: county_code, matter_no
 -- stored: person_pid, initiated_on
+-- references: county_code -> reference.county(county_code)
+-- references: delivery_id -> meta.delivery(delivery_id)
+-- references: initiated_on -> reference.calendar(date)
+-- column county_code: the organiser
+-- column delivery_id: the delivery that brought the row
+-- column person_pid: pseudonym of the person
+-- column birth_date: day of birth
+-- column sex: sex in the identity code
+-- column municipality_code: home municipality, as the source has it
+-- column matter_no: number of the matter at the organiser
+-- column initiated_on: day of initiation
+-- column working_days_to_start: working days from initiation, which is not counted, to the beginning
 -- The day of initiation is not counted: the next working day is day 1. An
 -- assessment not begun has not begun in time.
 SELECT

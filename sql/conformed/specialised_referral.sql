@@ -1,7 +1,19 @@
 -- grain: one row per referral to specialised care
 -- key: county_code, referral_no
 -- stored: person_pid, arrived_on
--- `processing_days` is null while the referral waits for its handling.
+-- references: county_code -> reference.county(county_code)
+-- references: delivery_id -> meta.delivery(delivery_id)
+-- references: arrived_on -> reference.calendar(date)
+-- column county_code: the organiser
+-- column delivery_id: the delivery that brought the row
+-- column person_pid: pseudonym of the person
+-- column birth_date: day of birth
+-- column sex: sex in the identity code
+-- column municipality_code: home municipality, as the source has it
+-- column referral_no: number of the referral at the organiser
+-- column arrived_on: day of arrival
+-- column processed_on: day of handling
+-- column processing_days: days from arrival to handling; null: it waits
 SELECT
     s.county_code,
     s.period,

@@ -1,6 +1,8 @@
 -- grain: one row per year, area level, area and municipality code that belongs to it, 2000-2030
 -- key: year, area_level, municipality_code
 -- materialise: yes
+-- references: year, municipality_code -> reference.municipality_on(year, municipality_code)
+-- references: county_code -> reference.county(county_code)
 -- Every area that a municipality code counts in: the municipality of the year's
 -- division, its county, the county's collaborative area and the country. `counties`
 -- says how many counties the area has. The country is made of the organisers, so

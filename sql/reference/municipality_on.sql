@@ -1,6 +1,7 @@
 -- grain: one row per year and municipality code that may occur in data, 2000-2030
 -- key: year, municipality_code
 -- materialise: yes
+-- references: county_code -> reference.county(county_code)
 -- Resolves a municipality code to the division of a year: `division_code` is the
 -- municipality of that division, the same code unless the municipality has been
 -- merged. Years before the first key file use the first, years after the last

@@ -1,6 +1,8 @@
 -- grain: one row per year, municipality of that year's division, sex and age, 31.12. of 2018-2025
 -- key: year, municipality_code, sex, age
 -- materialise: yes
+-- references: year, municipality_code -> reference.municipality_on(year, municipality_code)
+-- references: county_code -> reference.county(county_code)
 -- Age 100 stands for 100 or older. 2018 and 2019 are counted (A). Later years
 -- are estimates (E): each cell of 2019 grows as its age group (0-14, 15-64,
 -- 65-74, 75-) in the whole country, then the cells of a municipality are scaled

@@ -1,6 +1,8 @@
 -- grain: one row per year and municipality of that year's division, 31.12. of 2000-2025
 -- key: year, municipality_code
 -- materialise: yes
+-- references: year, municipality_code -> reference.municipality_on(year, municipality_code)
+-- references: county_code -> reference.county(county_code)
 -- Counted to 2022 (A). Later years are estimates (E): the total of the country
 -- is the projection, for 2023 the middle between the counted 2022 and the
 -- projected 2024; a municipality has the share its 2022 total gives when its ages

@@ -1,5 +1,5 @@
 -- grain: one row per Sotkanet indicator, area, year and gender
--- key: indicator_id, sotkanet_region_id, area, year, gender
+-- key: indicator_id, sotkanet_region_id?, area?, year, gender
 -- The published Sotkanet values at hand, long. `value` is the indicator in its
 -- own unit, `absolute_value` the count behind it where it is published. An area
 -- whose Sotkanet number has no key here has a null `area`.

@@ -7,23 +7,21 @@
 //! does not exist. A view may read what its reader may not name, because the view is planned by the
 //! resolver's own session and handed out as a finished plan.
 //!
-//! `information_schema` is built over the principal's own catalog, so it cannot tell more.
+//! What there is to name is listed in `listing.rs`, once for everybody, and cut for each principal;
+//! `information_schema` is made of that list, so it cannot tell more.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
-use datafusion::catalog::information_schema::{
-    INFORMATION_SCHEMA_TABLES, InformationSchemaProvider,
-};
 use datafusion::catalog::view::ViewTable;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::provider_as_source;
 use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, TableType, col, lit};
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::optimizer::Analyzer;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion::physical_plan::collect;
@@ -37,9 +35,14 @@ use tietopohja_policy::{
 use crate::CATALOG;
 use crate::codes::CodeTable;
 use crate::error::{EngineError, Result};
+use crate::information_schema::{self, InformationSchema};
+use crate::keys::{Declared, Described};
+use crate::listing::{self, Listing};
 use crate::live::{LIVE_SCHEMA, LiveTable};
 use crate::model::{Models, RECURSION_LIMIT, RelationName};
+use crate::plain::plain_schema;
 use crate::release::{Release, Versions};
+use crate::session::TableInfo;
 use crate::statement;
 use crate::tables::{self, INDICATOR_NO};
 
@@ -54,6 +57,10 @@ pub(crate) struct Warehouse {
     pub(crate) raw: BTreeMap<String, SchemaRef>,
     /// Reference tables that a file fills, before they are loaded, with what one row is.
     pub(crate) reference: BTreeMap<String, (SchemaRef, String)>,
+    /// Keys and columns of tables as `reference/tables.toml` and the contracts describe them.
+    pub(crate) declared: BTreeMap<RelationName, Declared>,
+    /// What there is to name, as it was found not long ago.
+    pub(crate) listing: Listing,
     /// Planning and running without any catalog: functions, limits, rules.
     pub(crate) template: SessionState,
     /// The breakdown columns of components and values; known once the definitions are read.
@@ -97,6 +104,27 @@ impl Warehouse {
     /// A table of the present moment.
     pub(crate) fn live(&self, schema: &str, name: &str) -> Option<Arc<LiveTable>> {
         (schema == LIVE_SCHEMA).then(|| held(&self.live).get(name).cloned())?
+    }
+
+    /// What a relation with these columns says about its keys and columns.
+    pub(crate) fn declared(&self, name: &RelationName, columns: &Schema) -> Declared {
+        let of_engine = || tables::declared(&name.schema, &name.name, columns);
+        if let Some(model) = self.models.get(name) {
+            return model.declared.clone();
+        }
+        match self.declared.get(name) {
+            None => of_engine(),
+            Some(declared) => {
+                let mut declared = declared.clone();
+                if name.schema == "raw" {
+                    // Landing puts its columns before those of the contract.
+                    for (column, comment) in of_engine().comments {
+                        declared.comments.entry(column).or_insert(comment);
+                    }
+                }
+                declared
+            }
+        }
     }
 
     /// What one row of a table is, in words.
@@ -474,8 +502,28 @@ impl Resolver {
             .build()
     }
 
+    /// Every relation that can be used, with its columns and what it says of them. The others are
+    /// told of elsewhere.
+    pub(crate) async fn described(self: &Arc<Self>) -> BTreeMap<RelationName, Described> {
+        let mut described = BTreeMap::new();
+        for schema in tietopohja_policy::SCHEMAS {
+            for name in self.warehouse.static_names(schema) {
+                let name = RelationName::new(schema, name);
+                if let Ok(Some(table)) = self.table(schema, &name.name).await {
+                    let columns = plain_schema(&table.schema());
+                    let declared = self.warehouse.declared(&name, &columns);
+                    described.insert(name, Described { columns, declared });
+                }
+            }
+        }
+        described
+    }
+
     /// Every table of a schema, those of the lake that nothing else knows included.
-    async fn listed(&self, schemas: &[&str]) -> Result<BTreeMap<String, BTreeSet<String>>> {
+    pub(crate) async fn listed(
+        &self,
+        schemas: &[&str],
+    ) -> Result<BTreeMap<String, BTreeSet<String>>> {
         let mut names: BTreeMap<String, BTreeSet<String>> = schemas
             .iter()
             .map(|schema| ((*schema).to_owned(), self.warehouse.static_names(schema)))
@@ -643,37 +691,19 @@ impl PrincipalCatalog {
         &self.resolver
     }
 
-    /// What one row of a table is.
-    pub(crate) fn comment(&self, schema: &str, name: &str) -> Option<String> {
-        self.resolver.warehouse.comment(schema, name)
-    }
-
-    /// The visible tables, by schema, with how each looks to this principal. A relation that
-    /// cannot be planned is left out: one broken file must not hide the others.
-    pub(crate) async fn listed(&self) -> Result<Vec<ListedSchema>> {
-        let schemas = visible_schemas(self.principal.role());
-        let names = self.resolver.listed(&schemas).await?;
-        let mut listed = Vec::new();
-        for schema in schemas {
-            let visible = self.visible(schema);
-            let mut tables = BTreeMap::new();
-            for name in names.get(schema).into_iter().flatten() {
-                match visible.resolve(name).await {
-                    Ok(Some(table)) => {
-                        tables.insert(name.clone(), table);
-                    }
-                    Ok(None) => {}
-                    Err(error) => {
-                        tracing::warn!(schema, table = name.as_str(), %error, "a relation cannot be used");
-                    }
-                }
-            }
-            listed.push(ListedSchema {
-                schema: schema.to_owned(),
-                tables,
-            });
-        }
-        Ok(listed)
+    /// The tables that the principal can name, in order of schema and name, those of
+    /// `information_schema` among them.
+    pub(crate) async fn listed(&self) -> Result<Vec<TableInfo>> {
+        let all = self
+            .resolver
+            .warehouse
+            .listing
+            .tables(&self.resolver)
+            .await?;
+        let mut tables = listing::visible(&all, &self.principal);
+        tables.extend(information_schema::tables().await?);
+        tables.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
+        Ok(tables)
     }
 }
 
@@ -686,11 +716,10 @@ impl CatalogProvider for PrincipalCatalog {
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
-        if name == INFORMATION_SCHEMA {
+        // The standard writes its names in capitals, and tools quote them so.
+        if name.eq_ignore_ascii_case(INFORMATION_SCHEMA) {
             let catalog = PrincipalCatalog::new(Arc::clone(&self.resolver), self.principal.clone());
-            return Some(Arc::new(InformationSchema {
-                catalog: Arc::new(catalog),
-            }));
+            return Some(Arc::new(InformationSchema::new(Arc::new(catalog))));
         }
         visible_schemas(self.principal.role())
             .contains(&name)
@@ -761,59 +790,6 @@ pub(crate) struct ListedSchema {
     pub(crate) tables: BTreeMap<String, Arc<dyn TableProvider>>,
 }
 
-/// `information_schema` over a principal's catalog.
-#[derive(Debug)]
-struct InformationSchema {
-    catalog: Arc<PrincipalCatalog>,
-}
-
-#[async_trait]
-impl SchemaProvider for InformationSchema {
-    fn table_names(&self) -> Vec<String> {
-        INFORMATION_SCHEMA_TABLES
-            .iter()
-            .map(|name| (*name).to_owned())
-            .collect()
-    }
-
-    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
-        if !self.table_exist(name) {
-            return Ok(None);
-        }
-        // Settings and functions say nothing about tables, so the lake is not asked.
-        let listed = match name {
-            "tables" | "views" | "columns" | "schemata" => self.catalog.listed().await?,
-            _ => Vec::new(),
-        };
-        let catalogs = OneCatalog::new(Arc::new(ListedCatalog { schemas: listed }));
-        let provider = InformationSchemaProvider::new(Arc::new(catalogs));
-        let Some(table) = provider.table(name).await? else {
-            return Ok(None);
-        };
-        match name {
-            "df_settings" => Ok(Some(without_machine_settings(table)?)),
-            _ => Ok(Some(table)),
-        }
-    }
-
-    fn table_exist(&self, name: &str) -> bool {
-        INFORMATION_SCHEMA_TABLES.contains(&name)
-    }
-}
-
-/// Folders and sizes of this machine are nobody's business but the administrator's, who has the
-/// configuration file.
-fn without_machine_settings(table: Arc<dyn TableProvider>) -> Result<Arc<dyn TableProvider>> {
-    let plan = LogicalPlanBuilder::scan(
-        "information_schema.df_settings",
-        provider_as_source(table),
-        None,
-    )?
-    .filter(col("name").not_like(lit("datafusion.runtime.%")))?
-    .build()?;
-    Ok(Arc::new(ViewTable::new(plan, None)))
-}
-
 /// Tables that are already open, as a catalog.
 #[derive(Debug)]
 pub(crate) struct ListedCatalog {
@@ -842,10 +818,6 @@ impl SchemaProvider for ListedSchema {
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
         Ok(self.tables.get(name).cloned())
-    }
-
-    async fn table_type(&self, name: &str) -> Result<Option<TableType>, DataFusionError> {
-        Ok(self.tables.get(name).map(|table| table.table_type()))
     }
 
     fn table_exist(&self, name: &str) -> bool {

@@ -12,6 +12,7 @@ use tietopohja_indicators::{Catalogue, CatalogueInput, TableColumns};
 use crate::catalog::held;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
+use crate::keys;
 use crate::model::read_folder;
 use crate::plain::plain_schema;
 use crate::reference::definition_files;
@@ -93,7 +94,8 @@ impl Engine {
     }
 
     /// Everything wrong with the warehouse's files that can be found without data: texts of `sql/`,
-    /// relations that cannot be planned, definitions, and SQL checks of contracts.
+    /// relations that cannot be planned, keys that do not fit, definitions, and SQL checks of
+    /// contracts.
     pub async fn check_definitions(self: &Arc<Self>) -> Vec<Problem> {
         let mut problems = self.problems();
         let resolver = self.plain_resolver();
@@ -113,6 +115,8 @@ impl Engine {
         if let Err(EngineError::Definitions { problems: found }) = self.catalogue().await {
             problems.extend(found);
         }
+        let (_, wrong_keys) = keys::resolve(&resolver.described().await);
+        problems.extend(wrong_keys);
         for contract in &self.options.contracts {
             problems.extend(Box::pin(self.sql_check_problems(contract)).await);
         }

@@ -15,6 +15,7 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::physical_plan::execute_stream;
 use futures::TryStreamExt;
+use tietopohja_contract::PropertyType;
 use tietopohja_domain::Problem;
 use tietopohja_indicators::Catalogue;
 use tietopohja_policy::Principal;
@@ -25,6 +26,8 @@ use crate::DEFAULT_SCHEMA;
 use crate::catalog::{Resolver, StateOf, Warehouse, held};
 use crate::copied::BoundedCopies;
 use crate::error::{EngineError, Result};
+use crate::keys::Declared;
+use crate::listing::Listing;
 use crate::live::{LiveRows, LiveTable};
 use crate::lookups::Lookups;
 use crate::memory::QueryMemory;
@@ -101,6 +104,8 @@ impl Engine {
             models,
             raw,
             reference: manifest.empty_tables(),
+            declared: declared(&options, &manifest),
+            listing: Listing::default(),
             template: template(&options)?,
             breakdowns: Mutex::default(),
             opened: Mutex::default(),
@@ -234,6 +239,48 @@ impl Engine {
     pub(crate) fn now(&self) -> tietopohja_domain::Timestamp {
         self.options.clock.now()
     }
+}
+
+/// What files other than those of `sql/` say of tables: the reference manifest and the contracts.
+fn declared(options: &EngineOptions, manifest: &Manifest) -> BTreeMap<RelationName, Declared> {
+    let reference = manifest
+        .declared()
+        .into_iter()
+        .map(|(name, declared)| (RelationName::new("reference", name), declared));
+    let raw = options.contracts.iter().map(|contract| {
+        let properties = contract.properties().iter();
+        let comments = properties.flat_map(|property| {
+            let description = property.description_en();
+            let name = property.name();
+            match (property.kind(), property.unit()) {
+                // What landing makes of an identity code.
+                (PropertyType::Hetu { .. }, _) => {
+                    let base = name.strip_suffix("_id").unwrap_or(name);
+                    vec![
+                        (
+                            format!("{base}_pid"),
+                            format!("{description} As a pseudonym."),
+                        ),
+                        (format!("{base}_birth_date"), "Day of birth.".to_owned()),
+                        (
+                            format!("{base}_sex"),
+                            "Sex in the identity code.".to_owned(),
+                        ),
+                    ]
+                }
+                (_, None) => vec![(name.to_owned(), description.to_owned())],
+                (_, Some(unit)) => {
+                    vec![(name.to_owned(), format!("{description} Unit: {unit}."))]
+                }
+            }
+        });
+        let declared = Declared {
+            comments: comments.collect(),
+            ..Declared::default()
+        };
+        (RelationName::new("raw", contract.name()), declared)
+    });
+    reference.chain(raw).collect()
 }
 
 /// Functions, rules and limits, without any table.

@@ -1,9 +1,18 @@
 //! The relations of `sql/`: one file, one relation, read once when the engine opens.
 //!
 //! A file is `sql/<folder>/<name>.sql`; folder and name are the relation's schema and name. The
-//! first lines are comments that say the grain and the key. Here the text is read, its header and
-//! the relations it names are found, and loops are refused; planning is the catalog's work. A file
-//! that cannot be read makes its own relation unusable and no other.
+//! first lines are comments that say the grain and the key, and may say more:
+//!
+//! ```text
+//! -- grain: one row per care spell and month
+//! -- key: county_code, spell_no, month_start
+//! -- references: county_code, spell_no -> conformed.care_spell(county_code, spell_no)
+//! -- column care_days: days of care in the month
+//! ```
+//!
+//! Here the text is read, its header and the relations it names are found, and loops are refused;
+//! planning is the catalog's work. A file that cannot be read makes its own relation unusable and
+//! no other; a header line that cannot be read is told of and keeps nobody from reading rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -14,6 +23,7 @@ use tietopohja_domain::Problem;
 
 use crate::DEFAULT_SCHEMA;
 use crate::error::{EngineError, Result};
+use crate::keys::{Declared, Place, REFERENCE_FORM, is_name, parse_key, parse_reference};
 use crate::statement;
 
 /// Deepest nesting of expressions in a file of `sql/`.
@@ -69,6 +79,10 @@ pub(crate) struct Relation {
     pub(crate) stored: Vec<String>,
     /// The relations that the text names.
     pub(crate) reads: BTreeSet<RelationName>,
+    /// Keys and columns as the header describes them.
+    pub(crate) declared: Declared,
+    /// Header lines that cannot be read. The relation can be used without them.
+    pub(crate) unread: Vec<Problem>,
     /// Why the relation cannot be used.
     pub(crate) problem: Option<Problem>,
 }
@@ -120,7 +134,7 @@ impl Models {
     pub(crate) fn problems(&self) -> Vec<Problem> {
         self.relations
             .values()
-            .filter_map(|relation| relation.problem.clone())
+            .flat_map(|relation| relation.problem.iter().chain(&relation.unread).cloned())
             .collect()
     }
 
@@ -314,7 +328,10 @@ impl Relation {
                 .filter(|column| !column.is_empty())
                 .collect()
         };
-        let (key, stored) = (columns("key"), columns("stored"));
+        let stored = columns("stored");
+        let (declared, unread) = described(&file, &sql);
+        let key = declared.key.iter().map(|column| column.name.clone());
+        let key = key.collect();
         let materialise = header("materialise").is_some_and(|answer| answer == "yes");
         let (reads, problem) = match reads_of(&sql) {
             Ok(reads) => (reads, None),
@@ -332,9 +349,75 @@ impl Relation {
             materialise,
             stored,
             reads,
+            declared,
+            unread,
             problem,
         }
     }
+}
+
+/// What the header says of keys and columns, and the lines of it that cannot be read.
+fn described(file: &str, sql: &str) -> (Declared, Vec<Problem>) {
+    let mut declared = Declared::default();
+    let mut place = Place {
+        file: file.to_owned(),
+        ..Place::default()
+    };
+    let mut unread = Vec::new();
+    let lines = sql.lines().map(str::trim);
+    let header = lines.take_while(|line| line.is_empty() || line.starts_with("--"));
+    for (line, number) in header.zip(1..) {
+        let Some((word, text)) = line
+            .strip_prefix("--")
+            .and_then(|line| line.split_once(':'))
+        else {
+            continue;
+        };
+        let (word, text) = (word.trim(), text.trim());
+        let mut refuse = |message: String, help: &str| {
+            unread.push(Problem::new(file, message).at(number).help(help));
+        };
+        match word {
+            "key" if place.key_line.is_some() => {
+                refuse(
+                    "the key is there twice".to_owned(),
+                    "leave one of the lines",
+                );
+            }
+            "key" => match parse_key(text) {
+                Ok(key) => {
+                    declared.key = key;
+                    place.key_line = Some(number);
+                }
+                Err(message) => refuse(message, "write `-- key: column, column`"),
+            },
+            "references" => match parse_reference(text, Some(number)) {
+                Ok(reference) => declared.references.push(reference),
+                Err(message) => refuse(message, REFERENCE_FORM),
+            },
+            _ => {
+                let Some(column) = word.strip_prefix("column ").map(str::trim) else {
+                    continue;
+                };
+                if !is_name(column) || text.is_empty() {
+                    refuse(
+                        format!("`{word}` describes no column"),
+                        "write `-- column name: what it is`",
+                    );
+                } else if place.comment_lines.contains_key(column) {
+                    refuse(
+                        format!("the column `{column}` is described twice"),
+                        "leave one of the lines",
+                    );
+                } else {
+                    place.comment_lines.insert(column.to_owned(), number);
+                    declared.comments.insert(column.to_owned(), text.to_owned());
+                }
+            }
+        }
+    }
+    declared.place = Some(place);
+    (declared, unread)
 }
 
 /// The relations that a query names.
@@ -415,6 +498,39 @@ mod tests {
         assert_eq!(relation.grain.as_deref(), Some("one row per period"));
         assert_eq!(relation.key, ["grain", "period_start"]);
         assert!(relation.materialise && relation.problem.is_none());
+    }
+
+    #[test]
+    fn a_header_describes_keys_and_columns_and_says_what_it_cannot_read() {
+        let models = models(&[(
+            "conformed/a.sql",
+            "-- grain: one row per n\n\n-- key: n, area?\n\
+             -- references: n -> reference.b(n)\n-- references: n > reference.b(n)\n\
+             -- column n: a number: the first\n-- column N: no\n-- column n: again\n\
+             -- A note: columns are as they come.\n-- key: n\n\
+             SELECT 1 AS n -- key: other\n",
+        )]);
+        let relation = models.get(&name("conformed.a")).unwrap();
+        assert_eq!(relation.key, ["n", "area"]);
+        let nullable = relation.declared.key.iter().map(|column| column.nullable);
+        assert_eq!(nullable.collect::<Vec<_>>(), [false, true]);
+        assert_eq!(relation.declared.references.len(), 1);
+        assert_eq!(relation.declared.comments["n"], "a number: the first");
+        assert!(relation.problem.is_none());
+        let told: Vec<String> = models
+            .problems()
+            .iter()
+            .map(|problem| format!("{}: {}", problem.line.unwrap_or(0), problem.message))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "5: `n > reference.b(n)` is not a reference",
+                "7: `column N` describes no column",
+                "8: the column `n` is described twice",
+                "10: the key is there twice",
+            ]
+        );
     }
 
     #[test]

@@ -4,18 +4,18 @@
 //! use, so several statements of one session agree with each other; a new session sees what has
 //! landed since. Dropping a result stream stops its query.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
-use datafusion::catalog::TableProvider;
+use datafusion::catalog::CatalogProvider;
 use datafusion::common::ParamValues;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::{SQLOptions, SessionContext};
 use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::logical_expr::{LogicalPlan, TableType};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement as Parsed;
@@ -29,11 +29,13 @@ use crate::CATALOG;
 use crate::catalog::{OneCatalog, PrincipalCatalog, Resolver};
 use crate::depth::refuse_deep;
 use crate::error::{EngineError, Result};
+use crate::keys::Keys;
 use crate::memory::QueryMemory;
 use crate::model::RelationName;
 use crate::placeholder;
 use crate::plain::{Deadline, Shown, guard, plain_schema, plain_type};
 use crate::release::{Release, Versions};
+use crate::show::About;
 use crate::statement::{self, StatementKind};
 
 /// Deepest nesting of expressions in a statement of a client.
@@ -121,6 +123,12 @@ pub struct TableInfo {
     pub columns: SchemaRef,
     /// What one row is, in words.
     pub comment: Option<String>,
+    /// What a column is, in words, by its name.
+    pub column_comments: BTreeMap<String, String>,
+    /// The keys that the principal may know of.
+    pub keys: Keys,
+    /// The text of a view; none where it names what the principal may not.
+    pub definition: Option<String>,
 }
 
 /// What a session is opened with.
@@ -234,6 +242,7 @@ impl Session {
                 ),
             });
         }
+        Box::pin(self.refuse_unknown(&parsed.about)).await?;
         let (plan, untyped) = match Box::pin(self.plan(parsed.tree)).await {
             Ok(plan) => (plan, None),
             // The planner's complaint stands, unless it only lacks the types of parameters.
@@ -258,6 +267,27 @@ impl Session {
             parameters,
             untyped,
         })
+    }
+
+    /// A question about something that does not exist for the principal is answered as a query of it.
+    async fn refuse_unknown(&self, about: &About) -> Result<()> {
+        match about {
+            About::Nothing => Ok(()),
+            About::Table(name) => {
+                let query = statement::parse(&format!("SELECT * FROM {name}"), RECURSION_LIMIT)?;
+                self.plan(query.tree).await.map(drop)
+            }
+            About::Schema(name) => {
+                let mut there = self.catalog.schema_names();
+                there.push(INFORMATION_SCHEMA.to_owned());
+                if there.contains(name) {
+                    return Ok(());
+                }
+                Err(EngineError::UserSql {
+                    message: format!("schema `{name}` not found; `SHOW SCHEMAS` lists them"),
+                })
+            }
+        }
     }
 
     /// A plan with the first guess that fits, for a statement that cannot be planned without types.
@@ -430,43 +460,14 @@ impl Session {
         Ok(self.query(sql).await?.try_collect().await?)
     }
 
-    /// The tables this principal can name, in order of schema and name, `information_schema` last.
-    /// A relation whose file has a problem is left out; the engine's problems tell of it.
+    /// The tables this principal can name, in order of schema and name, those of
+    /// `information_schema` among them. The list is a few seconds old at most. A relation whose file
+    /// has a problem is left out; the engine's problems tell of it.
     ///
     /// # Errors
     /// [`EngineError::Lake`] when the lake cannot be listed.
     pub async fn tables(&self) -> Result<Vec<TableInfo>> {
-        let mut tables = Vec::new();
-        for listed in self.catalog.listed().await? {
-            for (name, table) in &listed.tables {
-                tables.push(TableInfo {
-                    schema: listed.schema.clone(),
-                    name: name.clone(),
-                    kind: kind_of(table.as_ref()),
-                    columns: plain_schema(&table.schema()),
-                    comment: self.catalog.comment(&listed.schema, name),
-                });
-            }
-        }
-        tables.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
-        tables.extend(self.system_tables().await?);
-        Ok(tables)
-    }
-
-    async fn system_tables(&self) -> Result<Vec<TableInfo>> {
-        let mut tables = Vec::new();
-        for name in datafusion::catalog::information_schema::INFORMATION_SCHEMA_TABLES {
-            let sql = format!("SELECT * FROM {INFORMATION_SCHEMA}.{name}");
-            tables.push(TableInfo {
-                schema: INFORMATION_SCHEMA.to_owned(),
-                name: (*name).to_owned(),
-                kind: TableKind::System,
-                columns: Arc::clone(self.prepare(&sql).await?.schema()),
-                comment: None,
-            });
-        }
-        tables.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(tables)
+        self.catalog.listed().await
     }
 }
 
@@ -477,13 +478,6 @@ impl Session {
 )]
 fn context(state: datafusion::execution::session_state::SessionState) -> SessionContext {
     SessionContext::new_with_state(state)
-}
-
-fn kind_of(table: &dyn TableProvider) -> TableKind {
-    match table.table_type() {
-        TableType::Base | TableType::Temporary => TableKind::Table,
-        TableType::View => TableKind::View,
-    }
 }
 
 /// A finished plan may not change anything, whatever its text looked like.

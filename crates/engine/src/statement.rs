@@ -15,6 +15,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use crate::depth::refuse_deep;
 use crate::error::{EngineError, Result};
+use crate::show::{self, About, Question};
 
 /// A parsed statement that may be planned.
 pub(crate) struct Statement {
@@ -22,6 +23,8 @@ pub(crate) struct Statement {
     pub(crate) tree: Parsed,
     /// What the result is.
     pub(crate) kind: StatementKind,
+    /// What must exist for the statement to mean anything, beyond what its tree names.
+    pub(crate) about: About,
 }
 
 /// What the rows of the result are.
@@ -56,8 +59,32 @@ pub(crate) fn parse(sql: &str, recursion_limit: usize) -> Result<Statement> {
         ));
     }
     let kind = verdict(&tree)?;
+    let about = match question(&tree)? {
+        None => About::Nothing,
+        Some(Question { sql, about }) => {
+            tree = one_query(&sql, recursion_limit)?;
+            about
+        }
+    };
     number_placeholders(&mut tree);
-    Ok(Statement { tree, kind })
+    Ok(Statement { tree, kind, about })
+}
+
+/// The query that a question about the catalog stands for.
+fn question(tree: &Parsed) -> Result<Option<Question>> {
+    match tree {
+        Parsed::Statement(sql) => show::question(sql),
+        _ => Ok(None),
+    }
+}
+
+fn one_query(sql: &str, recursion_limit: usize) -> Result<Parsed> {
+    DFParserBuilder::new(sql)
+        .with_recursion_limit(recursion_limit)
+        .build()
+        .and_then(|mut parser| parser.parse_statements())?
+        .pop_front()
+        .ok_or_else(|| refused("there is no statement in the text"))
 }
 
 /// The words in front of the name of every setting of a session.
@@ -237,7 +264,11 @@ fn verdict(tree: &Parsed) -> Result<StatementKind> {
 fn sql_verdict(sql: &Sql) -> Result<StatementKind> {
     match sql {
         Sql::Query(query) => query_verdict(query).map(|()| StatementKind::Rows),
-        Sql::ShowTables { .. }
+        Sql::ShowDatabases { .. }
+        | Sql::ShowCatalogs { .. }
+        | Sql::ShowSchemas { .. }
+        | Sql::ShowTables { .. }
+        | Sql::ShowViews { .. }
         | Sql::ShowColumns { .. }
         | Sql::ShowFunctions { .. }
         | Sql::ShowVariable { .. }
@@ -280,6 +311,12 @@ fn query_verdict(query: &Query) -> Result<()> {
 }
 
 fn not_allowed(verb: &str) -> EngineError {
+    if verb == "SHOW" {
+        return refused(
+            "this is not known here: SHOW takes DATABASES, SCHEMAS, TABLES, VIEWS, COLUMNS, CREATE \
+             TABLE, FUNCTIONS, ALL or the name of a setting",
+        );
+    }
     let help = match verb {
         "SET" | "RESET" | "USE" => "settings belong to the warehouse, not to a query",
         "COPY" | "UNLOAD" => {
@@ -340,6 +377,9 @@ mod tests {
             "(SELECT 1)",
             "SHOW TABLES",
             "SHOW COLUMNS FROM published.indicator_value",
+            "SHOW DATABASES",
+            "SHOW SCHEMAS LIKE 'p%'",
+            "SHOW VIEWS IN reference",
             "DESCRIBE published.indicator_value",
             "SHOW datafusion.execution.batch_size",
         ] {

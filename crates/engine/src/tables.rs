@@ -2,14 +2,17 @@
 //!
 //! Raw and reject tables belong to landing, `meta.delivery` to the lake's ledger; their columns are
 //! here only so far as a reader must see an empty table before anything has landed. To add a table:
-//! a name, its columns, and a line in [`known_schema`]; then policy decides who sees it.
+//! a name, its columns with a comment each, a line in [`known_schema`] and one in [`KNOWN_TABLES`]
+//! with its key; then policy decides who sees it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use tietopohja_lake::{LedgerRow, TableName};
 
 use crate::error::{EngineError, Result};
+use crate::keys::{Declared, KeyColumn, parse_key, parse_reference};
 
 /// The partition column of components and values; users do not see it.
 pub(crate) const INDICATOR_NO: &str = "indicator_no";
@@ -269,6 +272,398 @@ pub(crate) const KNOWN_TABLES: [(&str, &str, &str); 9] = [
     ),
 ];
 
+/// Key and references of the tables that have them, in the words of [`crate::keys`]. The key of
+/// values goes on with the breakdowns, which are null where a value is not broken down.
+const KNOWN_KEYS: [(&str, &str, &str, &[&str]); 8] = [
+    ("result", "indicator_value", VALUE_KEY, &VALUE_REFERENCES),
+    ("published", "indicator_value", VALUE_KEY, &VALUE_REFERENCES),
+    ("meta", "delivery", "delivery_id", &[]),
+    ("meta", "run", "run_id", &[]),
+    ("meta", "indicator", "id, output", &[]),
+    (
+        "meta",
+        "calculation",
+        "indicator",
+        &["run_id -> meta.run(run_id)"],
+    ),
+    ("meta", "reference", "name", &[]),
+    ("meta", "check_result", "indicator", &[]),
+];
+
+const VALUE_KEY: &str = "indicator, output, area_level, area, period_grain, period_start";
+
+const VALUE_REFERENCES: [&str; 3] = [
+    "indicator, output -> meta.indicator(id, output)",
+    "period_grain, period_start -> reference.period(grain, period_start)",
+    "run_id -> meta.run(run_id)",
+];
+
+/// What a table of the engine, of landing or of the ledger says about its rows. Which breakdowns it
+/// has is told by its columns.
+pub(crate) fn declared(schema: &str, table: &str, columns: &Schema) -> Declared {
+    let breakdowns = &breakdowns_of(schema, table, columns);
+    let mut declared = Declared::default();
+    let known = KNOWN_KEYS
+        .iter()
+        .find(|(of, name, _, _)| (*of, *name) == (schema, table));
+    if let Some((_, _, key, references)) = known {
+        // A test reads every one of them.
+        declared.key = parse_key(key).unwrap_or_default();
+        declared.references = references
+            .iter()
+            .filter_map(|text| parse_reference(text, None).ok())
+            .collect();
+        if matches!(schema, "result" | "published") {
+            declared.key.extend(breakdowns.iter().map(|name| KeyColumn {
+                name: name.clone(),
+                nullable: true,
+            }));
+        }
+    }
+    declared.comments = comments(schema, table, breakdowns);
+    declared
+}
+
+/// The columns that a table of values or cells has beyond those of every warehouse.
+fn breakdowns_of(schema: &str, table: &str, columns: &Schema) -> Vec<String> {
+    let fixed = match (schema, table) {
+        ("component", "cell") => component_schema(&[]),
+        ("result" | "published", "indicator_value") => value_schema(&[]),
+        _ => return Vec::new(),
+    };
+    let names = columns.fields().iter().map(|field| field.name());
+    names
+        .filter(|name| fixed.index_of(name).is_err())
+        .cloned()
+        .collect()
+}
+
+fn comments(schema: &str, table: &str, breakdowns: &[String]) -> BTreeMap<String, String> {
+    let own = format!("{schema}.{table}");
+    let mut comments: BTreeMap<String, String> = COLUMN_COMMENTS
+        .iter()
+        .filter(|(of, _, _)| match *of {
+            "raw" | "reject" => *of == schema,
+            "value" => matches!(schema, "result" | "published"),
+            of => of == own,
+        })
+        .map(|(_, column, comment)| ((*column).to_owned(), (*comment).to_owned()))
+        .collect();
+    if matches!(schema, "result" | "published" | "component") {
+        for name in breakdowns {
+            let comment = format!(
+                "breakdown by {}; null: all together",
+                name.replace('_', " ")
+            );
+            comments.insert(name.clone(), comment);
+        }
+    }
+    comments
+}
+
+/// What each column is: `raw` and `reject` stand for every table of the schema, `value` for both
+/// tables of values.
+const COLUMN_COMMENTS: &[(&str, &str, &str)] = &[
+    (
+        "raw",
+        "county",
+        "number of the organiser that delivered the row",
+    ),
+    (
+        "raw",
+        "period",
+        "period of the delivery: yyyymm, or yyyy00 for a year",
+    ),
+    ("raw", "delivery_id", "the delivery that brought the row"),
+    ("raw", "row_no", "number of the row in the delivered file"),
+    (
+        "reject",
+        "county",
+        "number of the organiser that delivered the row",
+    ),
+    (
+        "reject",
+        "period",
+        "period of the delivery: yyyymm, or yyyy00 for a year",
+    ),
+    ("reject", "delivery_id", "the delivery that brought the row"),
+    (
+        "reject",
+        "contract",
+        "the contract that the row does not fit",
+    ),
+    (
+        "reject",
+        "row_no",
+        "number of the row in the delivered file",
+    ),
+    ("reject", "rule", "the rule that the row breaks"),
+    (
+        "reject",
+        "field",
+        "the field that breaks it; null: the row as a whole",
+    ),
+    ("reject", "message", "what is wrong, without values"),
+    ("value", "indicator", "id of the indicator"),
+    ("value", "version", "version of its definition"),
+    ("value", "output", "which number of the indicator this is"),
+    (
+        "value",
+        "area_level",
+        "municipality, county, collaboration_area or country",
+    ),
+    ("value", "area", "code of the area at its level"),
+    (
+        "value",
+        "period_grain",
+        "length of the period: month, quarter, year and so on",
+    ),
+    ("value", "period_start", "first day of the period"),
+    ("value", "period", "name of the period, such as 2024Q1"),
+    (
+        "value",
+        "value",
+        "the value in its unit; null with a status that says why",
+    ),
+    ("value", "lower", "lower limit of the value"),
+    ("value", "upper", "upper limit of the value"),
+    ("value", "numerator", "what was counted or summed"),
+    ("value", "denominator", "what it was divided by"),
+    ("value", "unit", "unit of the value"),
+    (
+        "value",
+        "obs_status",
+        "A normal, E estimated, L not delivered, M cannot be computed",
+    ),
+    ("value", "conf_status", "F free, C hidden: too few persons"),
+    (
+        "value",
+        "quality",
+        "share of the rows that the value could use",
+    ),
+    ("value", "run_id", "the calculation that made the value"),
+    ("value", "published_at", "when it was published"),
+    ("component.cell", "indicator_no", "number of the indicator"),
+    ("component.cell", "indicator", "id of the indicator"),
+    ("component.cell", "component", "name of the component"),
+    ("component.cell", "area", "code of the smallest area"),
+    (
+        "component.cell",
+        "area_base",
+        "what the code of the area is a code of",
+    ),
+    (
+        "component.cell",
+        "period_start",
+        "first day of the finest period",
+    ),
+    ("component.cell", "age", "age in years, where it is kept"),
+    (
+        "component.cell",
+        "delivery_id",
+        "the delivery behind the cell",
+    ),
+    ("component.cell", "n", "count or sum of whole units"),
+    ("component.cell", "persons", "the set of persons, coded"),
+    ("component.cell", "hist", "the histogram of days, coded"),
+    ("component.cell", "x", "sum of a measure"),
+    ("meta.delivery", "delivery_id", "id of the delivery"),
+    ("meta.delivery", "contract", "the contract it was judged by"),
+    (
+        "meta.delivery",
+        "contract_version",
+        "version of the contract",
+    ),
+    ("meta.delivery", "county_code", "code of the organiser"),
+    ("meta.delivery", "county", "number of the organiser"),
+    (
+        "meta.delivery",
+        "period",
+        "period of the delivery: yyyymm, or yyyy00 for a year",
+    ),
+    (
+        "meta.delivery",
+        "covers_from",
+        "first day that it speaks for",
+    ),
+    ("meta.delivery", "covers_to", "last day that it speaks for"),
+    (
+        "meta.delivery",
+        "revision",
+        "1 for the first, more for corrections",
+    ),
+    ("meta.delivery", "content_hash", "digest of the file"),
+    ("meta.delivery", "file_name", "name of the file"),
+    ("meta.delivery", "file_bytes", "size of the file"),
+    ("meta.delivery", "received", "rows in the file"),
+    ("meta.delivery", "accepted", "rows in the raw table"),
+    (
+        "meta.delivery",
+        "quarantined",
+        "rows set aside with reasons",
+    ),
+    (
+        "meta.delivery",
+        "control_sums",
+        "sums of the amount columns, as JSON",
+    ),
+    (
+        "meta.delivery",
+        "key_version",
+        "version of the pseudonym key",
+    ),
+    ("meta.delivery", "status", "accepted"),
+    (
+        "meta.delivery",
+        "table_version",
+        "version of the raw table that holds it",
+    ),
+    ("meta.delivery", "landed_at", "when it landed"),
+    (
+        "meta.delivery",
+        "engine_version",
+        "version of the program that landed it",
+    ),
+    (
+        "meta.delivery",
+        "findings",
+        "warnings with rule and count, as JSON",
+    ),
+    ("meta.run", "run_id", "id of the calculation"),
+    ("meta.run", "started_at", "when it began"),
+    ("meta.run", "finished_at", "when it ended"),
+    ("meta.run", "trigger", "what started it"),
+    ("meta.run", "indicators", "the indicators it was asked for"),
+    ("meta.run", "status", "how it ended"),
+    ("meta.run", "engine_version", "version of the program"),
+    (
+        "meta.run",
+        "table_versions",
+        "version of each table that it read, as JSON",
+    ),
+    ("meta.indicator", "id", "id of the indicator"),
+    ("meta.indicator", "version", "version of its definition"),
+    ("meta.indicator", "kind", "kind of statistic"),
+    ("meta.indicator", "title_fi", "title in Finnish"),
+    ("meta.indicator", "title_sv", "title in Swedish"),
+    ("meta.indicator", "title_en", "title in English"),
+    (
+        "meta.indicator",
+        "output",
+        "which number of the indicator this is",
+    ),
+    ("meta.indicator", "unit", "unit of its values"),
+    (
+        "meta.indicator",
+        "mandate",
+        "why it is followed: statutory, national or regional",
+    ),
+    (
+        "meta.indicator",
+        "status",
+        "whether the definition is in use",
+    ),
+    (
+        "meta.indicator",
+        "levels",
+        "levels of area it has values for",
+    ),
+    (
+        "meta.indicator",
+        "grains",
+        "lengths of period it has values for",
+    ),
+    ("meta.calculation", "indicator", "id of the indicator"),
+    (
+        "meta.calculation",
+        "number",
+        "number of the indicator in stored tables",
+    ),
+    ("meta.calculation", "version", "version of its definition"),
+    (
+        "meta.calculation",
+        "fingerprint",
+        "digest of everything it was computed from",
+    ),
+    (
+        "meta.calculation",
+        "run_id",
+        "the calculation that computed it last",
+    ),
+    ("meta.calculation", "calculated_at", "when it was computed"),
+    (
+        "meta.calculation",
+        "component_rows",
+        "cells of its components",
+    ),
+    ("meta.calculation", "value_rows", "its values"),
+    (
+        "meta.calculation",
+        "suppressed",
+        "values that protection hides",
+    ),
+    ("meta.calculation", "seconds", "time it took"),
+    (
+        "meta.calculation",
+        "component_digests",
+        "digest of each component's query, as JSON",
+    ),
+    (
+        "meta.calculation",
+        "component_slices",
+        "mark of each slice that was read, as JSON",
+    ),
+    (
+        "meta.calculation",
+        "component_files",
+        "files that the cells lie in, as JSON",
+    ),
+    ("meta.reference", "name", "name of the reference table"),
+    (
+        "meta.reference",
+        "kind",
+        "whether a file or a query fills it",
+    ),
+    ("meta.reference", "file", "the file"),
+    ("meta.reference", "digest", "digest of what fills it"),
+    ("meta.reference", "rows", "rows in the table"),
+    ("meta.reference", "comment", "what one row is"),
+    ("meta.reference", "source", "who published it"),
+    ("meta.reference", "licence", "licence of the data"),
+    ("meta.reference", "attribution", "how to name the source"),
+    ("meta.reference", "loaded_at", "when it was loaded"),
+    (
+        "meta.reference",
+        "engine_version",
+        "version of the program that loaded it",
+    ),
+    ("meta.check_result", "indicator", "id of the indicator"),
+    (
+        "meta.check_result",
+        "status",
+        "whether the check query agrees",
+    ),
+    ("meta.check_result", "compared", "values compared"),
+    ("meta.check_result", "mismatched", "values that differ"),
+    (
+        "meta.check_result",
+        "missing",
+        "values that only the check query has",
+    ),
+    (
+        "meta.check_result",
+        "unexpected",
+        "values that only the definition has",
+    ),
+    ("meta.check_result", "message", "what went wrong"),
+    ("meta.check_result", "checked_at", "when it was checked"),
+    (
+        "meta.check_result",
+        "run_id",
+        "the calculation that was checked",
+    ),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,6 +678,41 @@ mod tests {
             assert!(!comment.is_empty());
         }
         assert!(known_schema("meta", "nothing", &[]).is_none());
+    }
+
+    #[test]
+    fn every_column_of_a_known_table_has_a_comment_and_every_key_can_be_read() {
+        let breakdowns = ["sex".to_owned()];
+        for (schema, table, _) in KNOWN_TABLES {
+            let columns = known_schema(schema, table, &breakdowns).unwrap();
+            let declared = declared(schema, table, &columns);
+            let shown = columns
+                .fields()
+                .iter()
+                .map(|field| field.name().as_str())
+                .filter(|name| schema == "component" || *name != INDICATOR_NO);
+            for column in shown {
+                assert!(
+                    declared.comments.contains_key(column),
+                    "{schema}.{table}.{column}"
+                );
+            }
+            assert_eq!(declared.key.is_empty(), schema == "component", "{table}");
+            for column in &declared.key {
+                assert!(columns.index_of(&column.name).is_ok(), "{table}");
+            }
+        }
+        for (_, table, _, references) in KNOWN_KEYS {
+            for text in references {
+                assert!(parse_reference(text, None).is_ok(), "{table}: {text}");
+            }
+        }
+        let other = Schema::empty();
+        assert_eq!(declared("reject", "x", &other).comments.len(), 8);
+        assert_eq!(declared("raw", "x", &other).comments.len(), 4);
+        let values = value_schema(&breakdowns);
+        let key = declared("published", "indicator_value", &values).key;
+        assert_eq!((key.len(), key[6].nullable), (7, true));
     }
 
     #[test]

@@ -10,6 +10,7 @@
     reason = "tests stop at the first surprise"
 )]
 
+mod keys;
 mod landing;
 mod numbers;
 mod sql_checks;

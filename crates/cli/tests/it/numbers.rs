@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::keys::every_declared_key_is_true;
 use crate::warehouse::{Scratch, text};
 
 /// Everything published, with floating-point numbers written to the bit.
@@ -145,6 +146,8 @@ fn the_demo_catches_every_defect_and_every_indicator_equals_its_check() {
             "{check}"
         );
     }
+
+    every_declared_key_is_true(&scratch);
 
     // The need model equals the official coefficients.
     let worst = scratch.rows(

@@ -7,12 +7,13 @@
 //! separator = ","
 //! columns = [{ name = "county_code", from = "hva_code", type = "text" }]
 //! key = ["county_code"]
+//! references = ["area_code -> reference.area(area_code)"]
 //! source = "Statistics Finland"
 //! licence = "CC BY 4.0"
 //! attribution = "Lähde: Tilastokeskus (CC BY 4.0)"
 //! ```
 //!
-//! Types: `text`, `int`, `bigint`, `float`, `date`, `decimal(p,s)`. Unknown keys are errors.
+//! A column may have a `comment`. Types: `text`, `int`, `bigint`, `float`, `date`, `decimal(p,s)`. Unknown keys are errors.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,6 +25,7 @@ use tietopohja_lake::TableName;
 
 use super::csv::{Column, schema_of};
 use crate::error::{EngineError, Result};
+use crate::keys::{Declared, KeyColumn, Place, REFERENCE_FORM, Reference, parse_reference};
 
 /// The file as users know it.
 pub(crate) const FILE: &str = "reference/tables.toml";
@@ -41,6 +43,9 @@ pub(crate) struct FileTable {
     pub(crate) separator: char,
     pub(crate) columns: Vec<Column>,
     pub(crate) key: Vec<String>,
+    references: Vec<Reference>,
+    column_comments: BTreeMap<String, String>,
+    line: Option<u32>,
     pub(crate) comment: String,
     pub(crate) source: String,
     pub(crate) licence: String,
@@ -63,6 +68,8 @@ struct RawTable {
     columns: Vec<RawColumn>,
     key: Vec<String>,
     #[serde(default)]
+    references: Vec<String>,
+    #[serde(default)]
     comment: String,
     source: String,
     licence: String,
@@ -79,6 +86,7 @@ struct RawColumn {
     type_name: String,
     #[serde(default)]
     optional: bool,
+    comment: Option<String>,
 }
 
 fn comma() -> char {
@@ -157,7 +165,95 @@ impl Manifest {
         );
         files.chain([code, limit]).collect()
     }
+
+    /// What each of these tables says about its rows.
+    pub(crate) fn declared(&self) -> BTreeMap<String, Declared> {
+        let files = self.tables.iter().map(|(name, table)| {
+            let declared = Declared {
+                key: table.key.iter().map(|name| key_column(name)).collect(),
+                references: table.references.clone(),
+                comments: table.column_comments.clone(),
+                place: Some(Place {
+                    file: FILE.to_owned(),
+                    line: table.line,
+                    ..Place::default()
+                }),
+            };
+            (name.clone(), declared)
+        });
+        let filled = [
+            (CODE, &CODE_KEY, &CODE_COMMENTS[..]),
+            (LIMIT, &LIMIT_KEY, &LIMIT_COMMENTS[..]),
+        ];
+        let filled = filled.map(|(name, key, comments)| {
+            let declared = Declared {
+                key: key
+                    .iter()
+                    .map(|(name, nullable)| KeyColumn {
+                        name: (*name).to_owned(),
+                        nullable: *nullable,
+                    })
+                    .collect(),
+                comments: comments
+                    .iter()
+                    .map(|(name, comment)| ((*name).to_owned(), (*comment).to_owned()))
+                    .collect(),
+                ..Declared::default()
+            };
+            (name.to_owned(), declared)
+        });
+        files.chain(filled).collect()
+    }
 }
+
+fn key_column(name: &str) -> KeyColumn {
+    KeyColumn {
+        name: name.to_owned(),
+        nullable: false,
+    }
+}
+
+/// The key of code lists: a code whose validity has no beginning has a null there.
+const CODE_KEY: [(&str, bool); 3] = [("list", false), ("code", false), ("valid_from", true)];
+/// The key of statutory limits.
+const LIMIT_KEY: [(&str, bool); 3] = [
+    ("limit_id", false),
+    ("condition", true),
+    ("valid_from", true),
+];
+
+const CODE_COMMENTS: [(&str, &str); 8] = [
+    ("list", "the code list: its file in definitions/codes"),
+    ("code", "the code as sources write it"),
+    ("name_fi", "name in Finnish"),
+    ("name_sv", "name in Swedish"),
+    ("name_en", "name in English"),
+    (
+        "maps_to",
+        "the shared code that this one stands for; null where there is none",
+    ),
+    (
+        "valid_from",
+        "first day of validity; null: always before valid_to",
+    ),
+    ("valid_to", "first day after validity; null: still valid"),
+];
+
+const LIMIT_COMMENTS: [(&str, &str); 10] = [
+    ("limit_id", "name of the limit"),
+    ("condition", "for whom or what it holds; null: for all"),
+    ("unit", "unit of max and min"),
+    ("max", "most that is allowed"),
+    ("min", "least that is allowed"),
+    ("valid_from", "first day of validity"),
+    ("valid_to", "first day after validity; null: still valid"),
+    ("basis", "the statute"),
+    (
+        "confirmed",
+        "whether the limit has been checked against the statute",
+    ),
+    ("title_fi", "what it limits, in Finnish"),
+];
 
 /// The table that holds every code list.
 pub(crate) const CODE: &str = "code";
@@ -227,6 +323,7 @@ fn check(
         separator,
         columns,
         key,
+        references,
         comment,
         source,
         licence,
@@ -251,11 +348,13 @@ fn check(
         tell("has no columns".to_owned(), None);
     }
     let mut checked: Vec<Column> = Vec::new();
+    let mut column_comments = BTreeMap::new();
     for RawColumn {
         name: column,
         from,
         type_name,
         optional,
+        comment,
     } in columns
     {
         if checked.iter().any(|known| known.name == column) {
@@ -263,6 +362,9 @@ fn check(
         }
         match data_type(&type_name) {
             Some(data_type) => {
+                if let Some(comment) = comment {
+                    column_comments.insert(column.clone(), comment);
+                }
                 let from = from.unwrap_or_else(|| column.clone());
                 checked.push(Column {
                     name: column,
@@ -290,12 +392,22 @@ fn check(
             tell(format!("the key column `{column}` is not a column"), help);
         }
     }
+    let mut read = Vec::new();
+    for text in references {
+        match parse_reference(&text, line) {
+            Ok(reference) => read.push(reference),
+            Err(message) => tell(message, Some(REFERENCE_FORM.to_owned())),
+        }
+    }
     let fine = problems.len() == before;
     fine.then_some(FileTable {
         file,
         separator,
         columns: checked,
         key,
+        references: read,
+        column_comments,
+        line,
         comment,
         source,
         licence,
@@ -386,6 +498,7 @@ licence = "l"
 file = "../secret.csv"
 columns = [{ name = "a", type = "string" }, { name = "b", type = "decimal(3,4)" }, { name = "b", type = "int" }, { name = "b", type = "int" }]
 key = ["c"]
+references = ["a = reference.b(c)"]
 source = "s"
 licence = "l"
 
@@ -398,7 +511,8 @@ licence = "l"
 "#;
         let told = told(bad);
         for part in [
-            "reference/tables.toml:9: table `code`: is filled from definitions/",
+            "table `county`: `a = reference.b(c)` is not a reference",
+            "reference/tables.toml:10: table `code`: is filled from definitions/",
             "table `code`: has no columns",
             "table `code`: has no key",
             "reference/tables.toml:2: table `county`: `../secret.csv` leads out of reference/",

@@ -8,6 +8,7 @@
 )]
 
 mod calculation;
+mod described;
 mod facts;
 mod fixture;
 mod kept;

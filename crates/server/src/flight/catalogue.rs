@@ -1,21 +1,22 @@
 //! Answers about catalogs, schemas, tables and keys.
 //!
 //! Everything is computed from one list of the tables that the caller may name: what policy hides
-//! is absent here as it is in SQL. Schemas of the answers are those of the Flight SQL library where
-//! it has a builder, and the protocol's own for keys. The relations do not declare keys to the
-//! engine yet, so the four key answers are empty, with the right columns.
+//! is absent here as it is in SQL, a key to a hidden table included. Schemas of the answers are those
+//! of the Flight SQL library where it has a builder, and the protocol's own for keys.
 
 use std::cmp::Reverse;
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray, UInt8Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow_flight::error::Result;
 use arrow_flight::sql::metadata::{GetCatalogsBuilder, GetDbSchemasBuilder, GetTablesBuilder};
 use arrow_flight::sql::{
-    CommandGetCatalogs, CommandGetDbSchemas, CommandGetTableTypes, CommandGetTables,
+    CommandGetCatalogs, CommandGetCrossReference, CommandGetDbSchemas, CommandGetExportedKeys,
+    CommandGetImportedKeys, CommandGetPrimaryKeys, CommandGetTableTypes, CommandGetTables,
+    UpdateDeleteRules,
 };
-use tietopohja_engine::{CATALOG, TableInfo, TableKind};
+use tietopohja_engine::{CATALOG, ForeignKey, TableInfo, TableKind};
 
 use super::like;
 use super::sql_type::described;
@@ -152,11 +153,178 @@ pub(crate) static FOREIGN_KEYS: LazyLock<SchemaRef> = LazyLock::new(|| {
     ]))
 });
 
+/// A table as a request about keys names it: exactly, not by a pattern.
+#[derive(Clone, Copy)]
+struct Named<'a> {
+    catalog: Option<&'a str>,
+    schema: Option<&'a str>,
+    table: &'a str,
+}
+
+impl Named<'_> {
+    fn is(&self, schema: &str, table: &str) -> bool {
+        catalog_fits(self.catalog)
+            && self.schema.is_none_or(|asked| asked == schema)
+            && self.table == table
+    }
+}
+
+/// The primary key of a table: keys with columns that may be null are none.
+pub(crate) fn primary_keys(
+    command: &CommandGetPrimaryKeys,
+    tables: &[TableInfo],
+) -> Result<RecordBatch> {
+    let named = Named {
+        catalog: command.catalog.as_deref(),
+        schema: command.db_schema.as_deref(),
+        table: &command.table,
+    };
+    let mut rows = Vec::new();
+    for table in tables {
+        let own = table.keys.own.iter().filter(|key| key.primary);
+        for key in own.filter(|_| named.is(&table.schema, &table.name)) {
+            for (column, at) in key.columns.iter().zip(1..) {
+                rows.push((table, column, &key.name, at));
+            }
+        }
+    }
+    let text = |of: fn(&(&TableInfo, &String, &String, i32)) -> String| {
+        Arc::new(StringArray::from_iter_values(rows.iter().map(of))) as ArrayRef
+    };
+    let columns = vec![
+        text(|_| CATALOG.to_owned()),
+        text(|(table, ..)| table.schema.clone()),
+        text(|(table, ..)| table.name.clone()),
+        text(|(_, column, ..)| (*column).clone()),
+        text(|(_, _, name, _)| (*name).clone()),
+        Arc::new(Int32Array::from_iter_values(
+            rows.iter().map(|(_, _, _, at)| *at),
+        )),
+    ];
+    Ok(RecordBatch::try_new(Arc::clone(&PRIMARY_KEYS), columns)?)
+}
+
+/// The foreign keys of other tables that refer to a table.
+pub(crate) fn exported_keys(
+    command: &CommandGetExportedKeys,
+    tables: &[TableInfo],
+) -> Result<RecordBatch> {
+    let named = Named {
+        catalog: command.catalog.as_deref(),
+        schema: command.db_schema.as_deref(),
+        table: &command.table,
+    };
+    let mut found = foreign_keys(tables, |_, key| named.is(&key.schema, &key.table));
+    found.sort_by(|(a, x), (b, y)| {
+        (&a.schema, &a.name, &x.name).cmp(&(&b.schema, &b.name, &y.name))
+    });
+    foreign_rows(&found)
+}
+
+/// The foreign keys of a table.
+pub(crate) fn imported_keys(
+    command: &CommandGetImportedKeys,
+    tables: &[TableInfo],
+) -> Result<RecordBatch> {
+    let named = Named {
+        catalog: command.catalog.as_deref(),
+        schema: command.db_schema.as_deref(),
+        table: &command.table,
+    };
+    let mut found = foreign_keys(tables, |table, _| named.is(&table.schema, &table.name));
+    found.sort_by(by_referred);
+    foreign_rows(&found)
+}
+
+/// The foreign keys of one table that refer to another.
+pub(crate) fn cross_reference(
+    command: &CommandGetCrossReference,
+    tables: &[TableInfo],
+) -> Result<RecordBatch> {
+    let referred = Named {
+        catalog: command.pk_catalog.as_deref(),
+        schema: command.pk_db_schema.as_deref(),
+        table: &command.pk_table,
+    };
+    let referring = Named {
+        catalog: command.fk_catalog.as_deref(),
+        schema: command.fk_db_schema.as_deref(),
+        table: &command.fk_table,
+    };
+    let mut found = foreign_keys(tables, |table, key| {
+        referred.is(&key.schema, &key.table) && referring.is(&table.schema, &table.name)
+    });
+    found.sort_by(by_referred);
+    foreign_rows(&found)
+}
+
+type Referring<'a> = (&'a TableInfo, &'a ForeignKey);
+
+fn foreign_keys(
+    tables: &[TableInfo],
+    wanted: impl Fn(&TableInfo, &ForeignKey) -> bool,
+) -> Vec<Referring<'_>> {
+    let all = tables
+        .iter()
+        .flat_map(|table| table.keys.foreign.iter().map(move |key| (table, key)));
+    all.filter(|(table, key)| wanted(table, key)).collect()
+}
+
+fn by_referred((a, x): &Referring<'_>, (b, y): &Referring<'_>) -> std::cmp::Ordering {
+    let order = |table: &TableInfo, key: &ForeignKey| {
+        let referred = (key.schema.clone(), key.table.clone());
+        (
+            referred,
+            table.schema.clone(),
+            table.name.clone(),
+            key.name.clone(),
+        )
+    };
+    order(a, x).cmp(&order(b, y))
+}
+
+fn foreign_rows(found: &[Referring<'_>]) -> Result<RecordBatch> {
+    let mut rows = Vec::new();
+    for (table, key) in found {
+        for ((own, other), at) in key.columns.iter().zip(&key.key_columns).zip(1..) {
+            rows.push((*table, *key, own, other, at));
+        }
+    }
+    type Row<'a> = (&'a TableInfo, &'a ForeignKey, &'a String, &'a String, i32);
+    let text = |of: fn(&Row<'_>) -> String| {
+        Arc::new(StringArray::from_iter_values(rows.iter().map(of))) as ArrayRef
+    };
+    // Nothing changes rows here, so no rule ever applies.
+    let rule = UpdateDeleteRules::NoAction as u8;
+    let rules = Arc::new(UInt8Array::from_iter_values(rows.iter().map(|_| rule))) as ArrayRef;
+    let columns = vec![
+        text(|_| CATALOG.to_owned()),
+        text(|(_, key, ..)| key.schema.clone()),
+        text(|(_, key, ..)| key.table.clone()),
+        text(|(_, _, _, other, _)| (*other).clone()),
+        text(|_| CATALOG.to_owned()),
+        text(|(table, ..)| table.schema.clone()),
+        text(|(table, ..)| table.name.clone()),
+        text(|(_, _, own, ..)| (*own).clone()),
+        Arc::new(Int32Array::from_iter_values(
+            rows.iter().map(|(.., at)| *at),
+        )),
+        text(|(_, key, ..)| key.name.clone()),
+        text(|(_, key, ..)| key.key_name.clone()),
+        Arc::clone(&rules),
+        rules,
+    ];
+    Ok(RecordBatch::try_new(Arc::clone(&FOREIGN_KEYS), columns)?)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use arrow::array::AsArray;
     use arrow_flight::IpcMessage;
     use bytes::Bytes;
+    use tietopohja_engine::Keys;
 
     use super::*;
 
@@ -171,6 +339,9 @@ mod tests {
                 true,
             )])),
             comment: None,
+            column_comments: BTreeMap::new(),
+            keys: Keys::default(),
+            definition: None,
         }
     }
 

@@ -581,10 +581,22 @@ impl Door {
             Command::CommandGetXdbcTypeInfo(command) => {
                 one(self.type_info.record_batch(command.data_type))
             }
-            Command::CommandGetPrimaryKeys(_)
-            | Command::CommandGetExportedKeys(_)
-            | Command::CommandGetImportedKeys(_)
-            | Command::CommandGetCrossReference(_) => Ok(Vec::new()),
+            Command::CommandGetPrimaryKeys(command) => one(catalogue::primary_keys(
+                &command,
+                &self.tables(caller).await?,
+            )),
+            Command::CommandGetExportedKeys(command) => one(catalogue::exported_keys(
+                &command,
+                &self.tables(caller).await?,
+            )),
+            Command::CommandGetImportedKeys(command) => one(catalogue::imported_keys(
+                &command,
+                &self.tables(caller).await?,
+            )),
+            Command::CommandGetCrossReference(command) => one(catalogue::cross_reference(
+                &command,
+                &self.tables(caller).await?,
+            )),
             other => return Err(not_a_query(&other)),
         };
         batches

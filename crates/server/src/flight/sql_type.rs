@@ -1,116 +1,23 @@
-//! SQL names and sizes of Arrow types, as tools show and read them.
+//! Types as tools read them: the column metadata of `GetTables`, and `GetXdbcTypeInfo`.
 //!
-//! Used for the column metadata of `GetTables` and for `GetXdbcTypeInfo`. To add a type: an arm in
-//! [`SqlType::of`] and, when SQL text can name it, a line in [`type_info`].
+//! The names and sizes of types are the engine's [`SqlType`], so that they agree with
+//! `information_schema`. To add a type that SQL text can name: a line in [`type_info`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema};
 use arrow_flight::error::Result;
 use arrow_flight::sql::metadata::{XdbcTypeInfo, XdbcTypeInfoData, XdbcTypeInfoDataBuilder};
 use arrow_flight::sql::{Nullable, Searchable, XdbcDataType, XdbcDatetimeSubcode};
-use tietopohja_engine::{CATALOG, TableInfo};
+use tietopohja_engine::{CATALOG, SqlType, TableInfo};
 
 use super::wire::wire_type;
 
-/// A column type in the words of SQL.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct SqlType {
-    name: &'static str,
-    /// Digits of a number, characters of a date or time; none where there is no limit.
-    precision: Option<u32>,
-    /// Digits after the decimal point.
-    scale: Option<i32>,
-}
-
-impl SqlType {
-    fn of(data_type: &DataType) -> Self {
-        let named = |name| Self {
-            name,
-            precision: None,
-            scale: None,
-        };
-        let sized = |name, precision| Self {
-            name,
-            precision: Some(precision),
-            scale: None,
-        };
-        let scaled = |name, precision, scale| Self {
-            name,
-            precision: Some(precision),
-            scale: Some(scale),
-        };
-        match data_type {
-            DataType::Null => named("NULL"),
-            DataType::Boolean => sized("BOOLEAN", 1),
-            DataType::Int8 => scaled("TINYINT", 3, 0),
-            DataType::Int16 => scaled("SMALLINT", 5, 0),
-            DataType::Int32 => scaled("INTEGER", 10, 0),
-            DataType::Int64 => scaled("BIGINT", 19, 0),
-            DataType::UInt8 => scaled("TINYINT UNSIGNED", 3, 0),
-            DataType::UInt16 => scaled("SMALLINT UNSIGNED", 5, 0),
-            DataType::UInt32 => scaled("INTEGER UNSIGNED", 10, 0),
-            DataType::UInt64 => scaled("BIGINT UNSIGNED", 20, 0),
-            DataType::Float16 | DataType::Float32 => sized("REAL", 7),
-            DataType::Float64 => sized("DOUBLE", 15),
-            DataType::Decimal32(precision, scale)
-            | DataType::Decimal64(precision, scale)
-            | DataType::Decimal128(precision, scale)
-            | DataType::Decimal256(precision, scale) => {
-                scaled("DECIMAL", u32::from(*precision), i32::from(*scale))
-            }
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => named("VARCHAR"),
-            DataType::Binary
-            | DataType::LargeBinary
-            | DataType::BinaryView
-            | DataType::FixedSizeBinary(_) => named("VARBINARY"),
-            DataType::Date32 | DataType::Date64 => sized("DATE", 10),
-            DataType::Time32(unit) | DataType::Time64(unit) => {
-                scaled("TIME", 8 + point_and_digits(*unit), fraction_digits(*unit))
-            }
-            DataType::Timestamp(unit, _) => scaled(
-                "TIMESTAMP",
-                19 + point_and_digits(*unit),
-                fraction_digits(*unit),
-            ),
-            DataType::Interval(_) | DataType::Duration(_) => named("INTERVAL"),
-            DataType::List(_)
-            | DataType::LargeList(_)
-            | DataType::ListView(_)
-            | DataType::LargeListView(_)
-            | DataType::FixedSizeList(_, _) => named("ARRAY"),
-            DataType::Struct(_) => named("STRUCT"),
-            DataType::Map(_, _) => named("MAP"),
-            DataType::Union(_, _) => named("UNION"),
-            DataType::Dictionary(_, values) => Self::of(values),
-            DataType::RunEndEncoded(_, values) => Self::of(values.data_type()),
-        }
-    }
-}
-
-fn fraction_digits(unit: TimeUnit) -> i32 {
-    match unit {
-        TimeUnit::Second => 0,
-        TimeUnit::Millisecond => 3,
-        TimeUnit::Microsecond => 6,
-        TimeUnit::Nanosecond => 9,
-    }
-}
-
-fn point_and_digits(unit: TimeUnit) -> u32 {
-    match unit {
-        TimeUnit::Second => 0,
-        TimeUnit::Millisecond => 4,
-        TimeUnit::Microsecond => 7,
-        TimeUnit::Nanosecond => 10,
-    }
-}
-
 /// The schema of a table with what tools need to know of each column.
 ///
-/// The table's comment goes into the schema's own metadata: a column comment is read as a label by
-/// some tools, a table comment is not.
+/// Comments are here and nowhere else: in the schema of a result, tools would read the comment of a
+/// column as its label. That of the table is in the schema's own metadata.
 pub(crate) fn described(table: &TableInfo) -> Schema {
     let fields: Vec<Field> = table
         .columns
@@ -153,6 +60,8 @@ fn column_metadata(table: &TableInfo, field: &Arc<Field>) -> HashMap<String, Str
             .map(|precision| ("PRECISION", precision.to_string())),
     );
     entries.extend(sql.scale.map(|scale| ("SCALE", scale.to_string())));
+    let comment = table.column_comments.get(field.name());
+    entries.extend(comment.map(|comment| ("REMARKS", comment.clone())));
     entries
         .into_iter()
         .map(|(key, value)| (format!("ARROW:FLIGHT:SQL:{key}"), value))
@@ -297,9 +206,11 @@ fn number(name: &str, data_type: XdbcDataType, size: i32, radix: i32) -> XdbcTyp
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use arrow::array::AsArray;
-    use arrow::datatypes::Int32Type;
-    use tietopohja_engine::TableKind;
+    use arrow::datatypes::{Int32Type, TimeUnit};
+    use tietopohja_engine::{Keys, TableKind};
 
     use super::*;
 
@@ -343,6 +254,9 @@ mod tests {
                 kind: TableKind::Table,
                 columns: Arc::new(Schema::new(vec![Field::new("c", data_type.clone(), true)])),
                 comment: Some("one row per thing".to_owned()),
+                column_comments: BTreeMap::from([("c".to_owned(), "a thing".to_owned())]),
+                keys: Keys::default(),
+                definition: None,
             };
             let schema = described(&table);
             let get = |key: &str| {
@@ -356,11 +270,7 @@ mod tests {
             assert_eq!(get("PRECISION"), precision, "{data_type}");
             assert_eq!(get("SCALE"), scale, "{data_type}");
             assert_eq!(get("DB_SCHEMA_NAME"), Some("s"));
-            assert_eq!(
-                get("REMARKS"),
-                None,
-                "a comment on a column would become its label"
-            );
+            assert_eq!(get("REMARKS"), Some("a thing"));
             assert_eq!(
                 schema.metadata()["ARROW:FLIGHT:SQL:REMARKS"],
                 "one row per thing"

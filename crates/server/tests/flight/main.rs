@@ -18,5 +18,6 @@ mod metadata;
 mod prepared;
 mod protocol;
 mod queries;
+mod recorded;
 mod settings;
 mod warehouse;

@@ -11,6 +11,7 @@ use arrow_flight::sql::{
 };
 use bytes::Bytes;
 use tietopohja_policy::Role;
+use tonic::Code;
 
 use crate::warehouse::{Answer, Client, Server, fetch, query};
 
@@ -91,21 +92,236 @@ async fn tables_are_those_the_visitor_may_name() {
     assert!(analyst.contains(&"conformed.secret".to_owned()));
 }
 
+/// Tables with their columns, as lines.
+async fn listed(client: &mut Client) -> Vec<String> {
+    let everything = CommandGetTables {
+        include_schema: true,
+        ..CommandGetTables::default()
+    };
+    let answer = tables(client, everything).await;
+    let mut lines = Vec::new();
+    for batch in &answer.batches {
+        let (schemas, names, kinds) = (texts(batch, 1), texts(batch, 2), texts(batch, 3));
+        let described = batch.column(4).as_binary::<i32>();
+        for row in 0..batch.num_rows() {
+            let kind = match kinds[row].as_str() {
+                "TABLE" => "BASE TABLE",
+                "VIEW" | "SYSTEM TABLE" => "VIEW",
+                other => other,
+            };
+            let bytes = Bytes::copy_from_slice(described.value(row));
+            let schema = Schema::try_from(IpcMessage(bytes)).unwrap();
+            let remarks = schema.metadata().get("ARROW:FLIGHT:SQL:REMARKS");
+            let (of, name) = (&schemas[row], &names[row]);
+            lines.push(format!(
+                "{of}.{name} {kind} {}",
+                remarks.map_or("", String::as_str)
+            ));
+            for field in schema.fields() {
+                let get = |key: &str| {
+                    let entry = field.metadata().get(&format!("ARROW:FLIGHT:SQL:{key}"));
+                    entry.map_or("", String::as_str)
+                };
+                let (kind, remarks) = (get("TYPE_NAME"), get("REMARKS"));
+                let digits = if kind == "DECIMAL" {
+                    get("PRECISION")
+                } else {
+                    ""
+                };
+                let nullable = if field.is_nullable() { "YES" } else { "NO" };
+                lines.push(format!(
+                    "{of}.{name}.{} {kind} {digits} {nullable} {remarks}",
+                    field.name(),
+                ));
+            }
+        }
+    }
+    lines
+}
+
+/// The same from `information_schema`.
+async fn told(client: &mut Client) -> Vec<String> {
+    let sql = "SELECT line FROM ( \
+         SELECT table_schema AS s, table_name AS t, 0 AS at, table_schema || '.' || table_name || \
+         ' ' || table_type || ' ' || coalesce(table_comment, '') AS line \
+         FROM information_schema.tables \
+         UNION ALL \
+         SELECT table_schema, table_name, ordinal_position, table_schema || '.' || table_name || \
+         '.' || column_name || ' ' || data_type || ' ' || \
+         CASE WHEN data_type = 'DECIMAL' THEN CAST(numeric_precision AS VARCHAR) ELSE '' END || \
+         ' ' || is_nullable || ' ' || coalesce(column_comment, '') \
+         FROM information_schema.columns) AS lines ORDER BY s, t, at";
+    column(&query(client, sql).await.unwrap(), 0)
+}
+
 #[tokio::test]
-async fn the_list_of_tables_agrees_with_information_schema() {
+async fn for_every_role_the_list_of_tables_agrees_with_information_schema() {
+    let server = Server::start().await;
+    let mut before = usize::MAX;
+    for role in Role::ALL {
+        let sibling = server.sibling(role).await;
+        let mut client = sibling.guest().await;
+        let listed = listed(&mut client).await;
+        assert_eq!(listed, told(&mut client).await, "{role}");
+        assert!(
+            listed
+                .iter()
+                .any(|line| line.starts_with("reference.kind.text VARCHAR")
+                    && line.ends_with("a name, plain")),
+            "{role}: {listed:#?}"
+        );
+        assert!(
+            listed.len() < before,
+            "{role} sees less than the role before"
+        );
+        before = listed.len();
+    }
+}
+
+#[tokio::test]
+async fn information_schema_tells_nobody_of_what_is_hidden() {
+    let server = Server::start().await;
+    let mut reader = server.guest().await;
+    for table in [
+        "columns",
+        "key_column_usage",
+        "referential_constraints",
+        "schemata",
+        "table_constraints",
+        "tables",
+        "views",
+    ] {
+        let sql = format!("SELECT * FROM information_schema.{table}");
+        let answer = query(&mut reader, &sql).await.unwrap();
+        for line in answer.text() {
+            assert!(
+                !line.contains("secret") && !line.contains("conformed"),
+                "{table}: {line}"
+            );
+        }
+    }
+    let analyst = server.sibling(Role::Analyst).await;
+    let sql = "SELECT constraint_name FROM information_schema.referential_constraints ORDER BY 1";
+    assert_eq!(
+        column(&query(&mut analyst.guest().await, sql).await.unwrap(), 0),
+        [
+            "calculation_run_id_fkey",
+            "indicator_value_indicator_output_fkey",
+            "indicator_value_indicator_output_fkey",
+            "indicator_value_run_id_fkey",
+            "indicator_value_run_id_fkey",
+            "pair_first_fkey",
+            "pair_second_fkey",
+            "pair_second_fkey2",
+            "secret_n_fkey"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn questions_about_the_catalogue_are_answered_the_same_way_prepared_and_plain() {
     let server = Server::start().await;
     let mut client = server.guest().await;
-    let listed = tables(&mut client, CommandGetTables::default()).await;
-    let mut listed: Vec<_> = column(&listed, 1)
-        .into_iter()
-        .zip(column(&listed, 2))
-        .collect();
-    let sql = "SELECT table_schema, table_name FROM information_schema.tables";
-    let told = query(&mut client, sql).await.unwrap();
-    let mut told: Vec<_> = column(&told, 0).into_iter().zip(column(&told, 1)).collect();
-    listed.sort();
-    told.sort();
-    assert_eq!(listed, told);
+    let cases: [(&str, &[&str]); 10] = [
+        ("SHOW DATABASES", &["database_name", "tietopohja"]),
+        ("SHOW CATALOGS LIKE 'x%'", &["database_name"]),
+        (
+            "SHOW SCHEMAS LIKE '%e%'",
+            &[
+                "schema_name",
+                "information_schema",
+                "meta",
+                "published",
+                "reference",
+            ],
+        ),
+        (
+            "SHOW TABLES FROM reference LIKE 'a\\_b'",
+            &[
+                "table_catalog|table_schema|table_name|table_type",
+                "tietopohja|reference|a_b|VIEW",
+            ],
+        ),
+        (
+            "SHOW TABLES IN tietopohja.published",
+            &[
+                "table_catalog|table_schema|table_name|table_type",
+                "tietopohja|published|indicator_value|VIEW",
+            ],
+        ),
+        (
+            "SHOW COLUMNS FROM reference.number",
+            &[
+                "table_catalog|table_schema|table_name|column_name|data_type|is_nullable",
+                "tietopohja|reference|number|n|BIGINT|NO",
+                "tietopohja|reference|number|r|BIGINT|NO",
+            ],
+        ),
+        (
+            "DESCRIBE tietopohja.reference.pair",
+            &[
+                "column_name|data_type|is_nullable|column_comment",
+                "first|BIGINT|NO|",
+                "second|BIGINT|NO|",
+            ],
+        ),
+        (
+            "SHOW VIEWS FROM reference LIKE 'p%'",
+            &[
+                "table_catalog|table_schema|table_name|table_type",
+                "tietopohja|reference|pair|VIEW",
+            ],
+        ),
+        (
+            "SHOW TABLES FROM reference WHERE table_name = 'axb'",
+            &[
+                "table_catalog|table_schema|table_name|table_type",
+                "tietopohja|reference|axb|VIEW",
+            ],
+        ),
+        (
+            "SHOW datafusion.catalog.default_schema",
+            &["name|value", "datafusion.catalog.default_schema|published"],
+        ),
+    ];
+    for (sql, wanted) in cases {
+        let plain = query(&mut client, sql).await.unwrap();
+        if wanted.len() > 1 {
+            assert_eq!(plain.text(), wanted, "{sql}");
+        } else {
+            assert_eq!(plain.rows(), 0, "{sql}");
+        }
+        let mut statement = client.prepare(sql.to_owned(), None).await.unwrap();
+        assert_eq!(statement.dataset_schema().unwrap(), &*plain.schema, "{sql}");
+        let info = statement.execute().await.unwrap();
+        let prepared = fetch(&mut client, &info).await.unwrap();
+        assert_eq!(prepared.schema, plain.schema, "{sql}");
+        assert_eq!(prepared.text(), plain.text(), "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn a_question_about_nothing_is_refused_as_a_query_of_it() {
+    let server = Server::start().await;
+    let mut client = server.guest().await;
+    for (sql, part) in [
+        ("SHOW TABLES FROM nothing", "schema `nothing` not found"),
+        ("SHOW TABLES FROM conformed", "schema `conformed` not found"),
+        (
+            "SHOW COLUMNS FROM reference.none",
+            "table `reference.none` not found",
+        ),
+        (
+            "DESCRIBE conformed.secret",
+            "table `conformed.secret` not found",
+        ),
+        ("SHOW no_such_setting", "not a variable"),
+        ("SHOW PROCESSLIST", "SHOW takes DATABASES"),
+    ] {
+        let refused = query(&mut client, sql).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{sql}: {refused}");
+        assert!(refused.message().contains(part), "{sql}: {refused}");
+    }
 }
 
 #[tokio::test]
@@ -253,6 +469,90 @@ async fn keys_are_answered_with_the_columns_of_the_protocol() {
     ];
     for info in infos {
         assert_eq!(*fetch(&mut client, &info).await.unwrap().schema, wanted);
+    }
+}
+
+/// The rows of an answer about keys, without the catalog columns.
+async fn keys(client: &mut Client, info: arrow_flight::FlightInfo) -> Vec<String> {
+    let answer = fetch(client, &info).await.unwrap();
+    if answer.rows() == 0 {
+        return Vec::new();
+    }
+    let lines = answer.text();
+    lines[1..]
+        .iter()
+        .map(|line| line.replace("tietopohja|", ""))
+        .collect()
+}
+
+#[tokio::test]
+async fn keys_are_those_between_tables_that_the_visitor_may_name() {
+    let server = Server::start().await;
+    let analyst = server.sibling(Role::Analyst).await;
+    let first = "reference|number|n|reference|pair|first|1|pair_first_fkey|number_pkey|3|3";
+    let second = "reference|number|n|reference|pair|second|1|pair_second_fkey|number_pkey|3|3";
+    let hidden = "reference|number|n|conformed|secret|n|1|secret_n_fkey|number_pkey|3|3";
+    let to_hidden = "conformed|secret|n|reference|pair|second|1|pair_second_fkey2|secret_pkey|3|3";
+    for (mut client, exported, imported) in [
+        (
+            server.guest().await,
+            vec![first, second],
+            vec![first, second],
+        ),
+        (
+            analyst.guest().await,
+            vec![hidden, first, second],
+            vec![to_hidden, first, second],
+        ),
+    ] {
+        let table = |name: &str| (Some("reference".to_owned()), name.to_owned());
+        let (db_schema, name) = table("pair");
+        let asked = CommandGetPrimaryKeys {
+            catalog: Some("tietopohja".into()),
+            db_schema,
+            table: name,
+        };
+        let info = client.get_primary_keys(asked).await.unwrap();
+        assert_eq!(
+            keys(&mut client, info).await,
+            [
+                "reference|pair|second|pair_pkey|1",
+                "reference|pair|first|pair_pkey|2"
+            ]
+        );
+        let (db_schema, name) = table("number");
+        let asked = CommandGetExportedKeys {
+            catalog: None,
+            db_schema,
+            table: name,
+        };
+        let info = client.get_exported_keys(asked).await.unwrap();
+        assert_eq!(keys(&mut client, info).await, exported);
+        let (db_schema, name) = table("pair");
+        let asked = CommandGetImportedKeys {
+            catalog: None,
+            db_schema,
+            table: name,
+        };
+        let info = client.get_imported_keys(asked).await.unwrap();
+        assert_eq!(keys(&mut client, info).await, imported);
+        let asked = CommandGetCrossReference {
+            pk_table: "number".into(),
+            fk_table: "pair".into(),
+            ..CommandGetCrossReference::default()
+        };
+        let info = client.get_cross_reference(asked).await.unwrap();
+        assert_eq!(keys(&mut client, info).await, [first, second]);
+        // A name is a name here, not a pattern, and another catalog has no tables.
+        for (catalog, table) in [(None, "numbe_"), (Some("other".to_owned()), "number")] {
+            let asked = CommandGetPrimaryKeys {
+                catalog,
+                db_schema: None,
+                table: table.to_owned(),
+            };
+            let info = client.get_primary_keys(asked).await.unwrap();
+            assert!(keys(&mut client, info).await.is_empty(), "{table}");
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 /// The relations of the warehouse: name and text.
-const RELATIONS: [(&str, &str); 6] = [
+const RELATIONS: [(&str, &str); 7] = [
     (
         "reference/number",
         "-- grain: one row per number from 0 to 99999\n-- key: n\n\
@@ -33,6 +33,7 @@ const RELATIONS: [(&str, &str); 6] = [
     (
         "reference/kind",
         "-- grain: one row for each kind of value, and one of nulls\n-- key: id\n\
+         -- column text: a name, plain\n\
          SELECT 1 AS id, 'Äänekoski' AS text, arrow_cast('view', 'Utf8View') AS text_view, \
          arrow_cast('coded', 'Dictionary(Int32, Utf8)') AS coded, X'00FF' AS bytes, \
          CAST(12345.67 AS DECIMAL(14, 2)) AS amount, arrow_cast(1.25, 'Decimal32(5, 2)') AS small, \
@@ -54,8 +55,17 @@ const RELATIONS: [(&str, &str); 6] = [
         "-- grain: one row\n-- key: wrong_one\nSELECT 1 AS wrong_one\n",
     ),
     (
+        "reference/pair",
+        "-- grain: one row per pair of numbers\n-- key: second, first\n\
+         -- references: first -> reference.number(n)\n\
+         -- references: second -> reference.number(n)\n\
+         -- references: second -> conformed.secret(n)\n\
+         SELECT n AS first, n + 1 AS second FROM reference.number WHERE n < 5\n",
+    ),
+    (
         "conformed/secret",
-        "-- grain: one row per secret\n-- key: n\nSELECT n FROM reference.number\n",
+        "-- grain: one row per secret\n-- key: n\n\
+         -- references: n -> reference.number(n)\nSELECT n FROM reference.number\n",
     ),
 ];
 
