@@ -583,19 +583,19 @@ impl Door {
             }
             Command::CommandGetPrimaryKeys(command) => one(catalogue::primary_keys(
                 &command,
-                &self.tables(caller).await?,
+                &self.tables(visitor).await?,
             )),
             Command::CommandGetExportedKeys(command) => one(catalogue::exported_keys(
                 &command,
-                &self.tables(caller).await?,
+                &self.tables(visitor).await?,
             )),
             Command::CommandGetImportedKeys(command) => one(catalogue::imported_keys(
                 &command,
-                &self.tables(caller).await?,
+                &self.tables(visitor).await?,
             )),
             Command::CommandGetCrossReference(command) => one(catalogue::cross_reference(
                 &command,
-                &self.tables(caller).await?,
+                &self.tables(visitor).await?,
             )),
             other => return Err(not_a_query(&other)),
         };
