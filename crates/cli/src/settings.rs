@@ -1,7 +1,7 @@
 //! Settings of a warehouse: `tietopohja.toml`. Each has a default and one place; an unknown key is
 //! an error. A flag wins over the file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use tietopohja_contract::IdentityCodes;
@@ -30,8 +30,15 @@ partitions = 0
 [serve]
 # Where the Flight SQL door listens: a loopback address. Port 0 takes a free port.
 flight = "127.0.0.1:31337"
-# What everyone who connects may read: "reader" (published, reference) or "analyst".
+# Who may connect: "none" (everyone on this machine, without signing in) or "users" (those of
+# `tietopohja user`, with a password or an API token).
+auth = "none"
+# What everyone who connects may read when `auth` is "none": "reader" (published, reference) or
+# "analyst".
 role = "reader"
+# A file with the key of tickets and bearers: 64 hexadecimal digits. Servers with the same key take
+# each other's, also after a restart. Empty: a new key at each start.
+ticket_key_file = ""
 "#;
 
 /// All settings.
@@ -101,14 +108,29 @@ impl Default for Engine {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Serve {
     pub(crate) flight: String,
+    pub(crate) auth: Auth,
     pub(crate) role: String,
+    pub(crate) ticket_key_file: PathBuf,
+}
+
+/// Who may connect.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Auth {
+    /// Everyone on this machine.
+    #[default]
+    None,
+    /// Those in the list of users.
+    Users,
 }
 
 impl Default for Serve {
     fn default() -> Self {
         Self {
             flight: "127.0.0.1:31337".to_owned(),
+            auth: Auth::None,
             role: "reader".to_owned(),
+            ticket_key_file: PathBuf::new(),
         }
     }
 }

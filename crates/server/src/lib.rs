@@ -12,5 +12,6 @@ mod seal;
 mod status;
 
 pub mod flight;
+pub mod identity;
 
 pub use flight::{ServeError, ServeOptions, serve};

@@ -13,4 +13,5 @@
 mod landing;
 mod numbers;
 mod sql_checks;
+mod users;
 mod warehouse;

@@ -28,8 +28,8 @@ use arrow_flight::sql::{
     DoPutPreparedStatementResult, ProstMessageExt,
 };
 use arrow_flight::{
-    Action, ActionType, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, Criteria,
-    Empty, FlightData, FlightDescriptor, FlightEndpoint, FlightInfo, HandshakeRequest,
+    Action, ActionType, BasicAuth, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus,
+    Criteria, Empty, FlightData, FlightDescriptor, FlightEndpoint, FlightInfo, HandshakeRequest,
     HandshakeResponse, PollInfo, PutResult, RenewFlightEndpointRequest, Result as ActionResult,
     SchemaResult, Ticket,
 };
@@ -54,13 +54,17 @@ use super::session::{self, Closed};
 use super::stream::{self as rows, FlightStream, schema_bytes};
 use super::ticket::{Bindings, read_command, read_handle, read_ticket, write_handle, write_ticket};
 use super::wire::Wire;
-use super::{ServeError, ServeOptions, catalogue, sql_info, sql_type};
-use crate::auth::{Admission, Authenticator, Caller, Credentials, Holder, Ids};
+use super::{ServeError, ServeOptions, catalogue, peer, sql_info, sql_type};
+use crate::auth::{Admission, AuthError, Authenticator, Caller, Credentials, Holder, Ids};
+use crate::identity::Gate;
 use crate::seal::Sealer;
 use crate::status::Teller;
 
 /// How long a list of tables answers metadata requests before it is made anew.
 const CATALOGUE_AGE: Duration = Duration::from_secs(2);
+
+/// How long a client that began a handshake may take to say who it is.
+const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 
 /// The Flight SQL service of one engine.
 pub(crate) struct Door {
@@ -107,7 +111,14 @@ impl Door {
         let started = options.clock.now().as_nanosecond();
         let ids = |purpose| Ids::new(key, purpose, started);
         let sealer = Sealer::new(*key);
-        let admission = Admission::Anyone(everyone);
+        let admission = match &options.users {
+            None => Admission::Anyone(everyone),
+            Some(file) => Admission::Users {
+                gate: Box::new(Gate::open(file, key, options.clock.now().as_second())?),
+                bearer_seconds: i64::try_from(options.bearer_lifetime.as_secs())
+                    .unwrap_or(i64::MAX),
+            },
+        };
         Ok(Self {
             engine,
             clock: Arc::clone(&options.clock),
@@ -150,11 +161,13 @@ impl Door {
         }
     }
 
-    fn caller(&self, metadata: &MetadataMap) -> Result<Caller, Status> {
+    async fn caller(&self, metadata: &MetadataMap) -> Result<Caller, Status> {
         let token = binary_token(metadata);
+        let credentials = credentials(metadata, token.as_deref());
         let caller = self
             .auth
-            .identify(credentials(metadata, token.as_deref()))?;
+            .identify(credentials, peer::of(metadata), self.now())
+            .await?;
         match &caller.session {
             Some(session) if self.closed_sessions.contains(session) => Err(
                 Status::unauthenticated("the session was closed; sign in again"),
@@ -436,7 +449,7 @@ impl Door {
         metadata: &MetadataMap,
         descriptor: FlightDescriptor,
     ) -> Result<FlightInfo, Status> {
-        let caller = self.caller(metadata)?;
+        let caller = self.caller(metadata).await?;
         let command = read_command(&descriptor.cmd)?;
         let resolved = self.resolve(&caller, command).await?;
         Ok(FlightInfo {
@@ -529,7 +542,7 @@ impl Door {
         metadata: &MetadataMap,
         mut messages: Streaming<FlightData>,
     ) -> Result<Bytes, Status> {
-        let caller = self.caller(metadata)?;
+        let caller = self.caller(metadata).await?;
         let first = messages.message().await?;
         let first = first.ok_or_else(|| Status::invalid_argument("the upload has no messages"))?;
         let descriptor = first.flight_descriptor.clone().ok_or_else(|| {
@@ -607,7 +620,7 @@ impl Door {
     }
 
     async fn act(&self, metadata: &MetadataMap, action: Action) -> Result<Option<Bytes>, Status> {
-        let caller = self.caller(metadata)?;
+        let caller = self.caller(metadata).await?;
         let body = action.body;
         let answer = match action.r#type.as_str() {
             "CreatePreparedStatement" => {
@@ -730,9 +743,23 @@ impl FlightService for Door {
         request: Request<Streaming<HandshakeRequest>>,
     ) -> Result<Response<Self::HandshakeStream>, Status> {
         self.call(async {
-            let token = binary_token(request.metadata());
-            let credentials = credentials(request.metadata(), token.as_deref());
-            let (caller, bearer) = self.auth.sign_in(credentials, self.now())?;
+            let (metadata, _, messages) = request.into_parts();
+            let token = binary_token(&metadata);
+            let mut credentials = credentials(&metadata, token.as_deref());
+            let payload: BasicAuth;
+            if self.auth.has_users() {
+                match credentials {
+                    // A bearer whose session was closed renews nothing.
+                    Credentials::Bearer(_) => drop(self.caller(&metadata).await?),
+                    Credentials::None => {
+                        payload = first_message(messages).await?;
+                        credentials = Credentials::Password(&payload.username, &payload.password);
+                    }
+                    Credentials::Basic(_) | Credentials::Password(..) => {}
+                }
+            }
+            let peer = peer::of(&metadata);
+            let (caller, bearer) = self.auth.sign_in(credentials, peer, self.now()).await?;
             tracing::info!(principal = %caller.principal, "signed in");
             let header = AsciiMetadataValue::try_from(format!("Bearer {bearer}"))
                 .map_err(|_| self.teller.internal("the bearer could not be written"))?;
@@ -752,7 +779,7 @@ impl FlightService for Door {
         request: Request<Criteria>,
     ) -> Result<Response<Self::ListFlightsStream>, Status> {
         self.call(async {
-            self.caller(request.metadata())?;
+            self.caller(request.metadata()).await?;
             // Flights are made by asking for them; none wait to be found.
             Ok(Response::new(stream::empty().boxed()))
         })
@@ -796,7 +823,7 @@ impl FlightService for Door {
     ) -> Result<Response<SchemaResult>, Status> {
         let (metadata, _, descriptor) = request.into_parts();
         self.call(async {
-            let caller = self.caller(&metadata)?;
+            let caller = self.caller(&metadata).await?;
             let resolved = self
                 .resolve(&caller, read_command(&descriptor.cmd)?)
                 .await?;
@@ -813,7 +840,7 @@ impl FlightService for Door {
     ) -> Result<Response<Self::DoGetStream>, Status> {
         let (metadata, _, ticket) = request.into_parts();
         self.call(async {
-            let caller = self.caller(&metadata)?;
+            let caller = self.caller(&metadata).await?;
             let command = read_command(&ticket.ticket)?;
             Ok(Response::new(self.redeem(&caller, command).await?))
         })
@@ -852,7 +879,7 @@ impl FlightService for Door {
         request: Request<Empty>,
     ) -> Result<Response<Self::ListActionsStream>, Status> {
         self.call(async {
-            self.caller(request.metadata())?;
+            self.caller(request.metadata()).await?;
             let actions = ACTIONS.map(|(name, description)| {
                 Ok(ActionType {
                     r#type: name.to_owned(),
@@ -868,8 +895,9 @@ impl FlightService for Door {
         &self,
         request: Request<Streaming<FlightData>>,
     ) -> Result<Response<Self::DoExchangeStream>, Status> {
+        let (metadata, _, _messages) = request.into_parts();
         self.call(async {
-            self.caller(request.metadata())?;
+            self.caller(&metadata).await?;
             Err(Status::unimplemented(
                 "rows are not exchanged here; send a query",
             ))
@@ -892,6 +920,18 @@ fn credentials<'a>(metadata: &'a MetadataMap, older: Option<&'a str>) -> Credent
         }
     }
     older.map_or(Credentials::None, Credentials::Bearer)
+}
+
+/// The name and password in the first message of a handshake.
+async fn first_message(mut messages: Streaming<HandshakeRequest>) -> Result<BasicAuth, Status> {
+    let missing = || Status::from(AuthError::Missing);
+    let first = tokio::time::timeout(HANDSHAKE_WAIT, messages.message()).await;
+    let first = first.map_err(|_| missing())??.ok_or_else(missing)?;
+    let payload = BasicAuth::decode(first.payload).map_err(|_| missing())?;
+    if payload.username.is_empty() && payload.password.is_empty() {
+        return Err(missing());
+    }
+    Ok(payload)
 }
 
 /// The header in which clients without `Authorization` return what the handshake gave them.

@@ -11,6 +11,7 @@
     reason = "a failed test is the point"
 )]
 
+mod identity;
 mod lifecycle;
 mod metadata;
 mod prepared;
