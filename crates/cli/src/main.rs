@@ -70,6 +70,9 @@ enum Command {
     Calc(commands::calc::Calc),
     /// Serve the warehouse over Arrow Flight SQL
     Serve(commands::serve::Serve),
+    /// Who may connect: users and API tokens
+    #[command(subcommand)]
+    User(commands::user::User),
     /// Deliveries, freshness and the last run on one screen
     Status(commands::status::Status),
     /// Run one query, or open a shell
@@ -150,6 +153,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Plan(command) => Box::pin(command.run(&folder)).await,
         Command::Calc(command) => Box::pin(command.run(&folder)).await,
         Command::Serve(command) => Box::pin(command.run(&folder)).await,
+        Command::User(command) => command.run(&folder),
         Command::Status(command) => Box::pin(command.run(&folder)).await,
         Command::Sql(command) => Box::pin(command.run(&folder)).await,
         Command::Indicator(command) => Box::pin(command.run(&folder)).await,

@@ -1,7 +1,7 @@
 //! Settings of a warehouse: `tietopohja.toml`. Each has a default and one place; an unknown key is
 //! an error. A flag wins over the file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -35,8 +35,15 @@ partitions = 0
 flight = "127.0.0.1:31337"
 # Where the HTTP door with health and metrics listens: a loopback address. "": nowhere.
 http = ""
-# What everyone who connects may read: "reader" (published, reference) or "analyst".
+# Who may connect: "none" (everyone on this machine, without signing in) or "users" (those of
+# `tietopohja user`, with a password or an API token).
+auth = "none"
+# What everyone who connects may read when `auth` is "none": "reader" (published, reference) or
+# "analyst".
 role = "reader"
+# A file with the key of tickets and bearers: 64 hexadecimal digits. Servers with the same key take
+# each other's, also after a restart. Empty: a new key at each start.
+ticket_key_file = ""
 # Append a record of each statement to audit/: who, when, how long, the statement without its values.
 audit = true
 
@@ -123,7 +130,9 @@ impl Default for Engine {
 pub(crate) struct Serve {
     pub(crate) flight: String,
     pub(crate) http: String,
+    pub(crate) auth: Auth,
     pub(crate) role: String,
+    pub(crate) ticket_key_file: PathBuf,
     pub(crate) audit: bool,
     pub(crate) limits: StatementLimits,
 }
@@ -228,12 +237,25 @@ impl OfRole {
     }
 }
 
+/// Who may connect.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Auth {
+    /// Everyone on this machine.
+    #[default]
+    None,
+    /// Those in the list of users.
+    Users,
+}
+
 impl Default for Serve {
     fn default() -> Self {
         Self {
             flight: "127.0.0.1:31337".to_owned(),
             http: String::new(),
+            auth: Auth::None,
             role: "reader".to_owned(),
+            ticket_key_file: PathBuf::new(),
             audit: true,
             limits: StatementLimits::default(),
         }

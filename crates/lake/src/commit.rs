@@ -427,7 +427,13 @@ impl Lake {
             .map(|(application, version)| Transaction::new(application, *version))
             .collect();
         let properties = info.properties.iter().cloned().collect();
-        let data = CommitData::new(actions, operation, properties, transactions);
+        let mut data = CommitData::new(actions, operation, properties, transactions);
+        // The lake's own clock tells when, so that a state of the past can be asked for by its time.
+        for action in &mut data.actions {
+            if let Action::CommitInfo(info) = action {
+                info.timestamp = Some(now);
+            }
+        }
         let refused = |error| {
             LakeError::delta(name, "commit to")(deltalake_core::DeltaTableError::from(error))
         };

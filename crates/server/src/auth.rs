@@ -1,23 +1,36 @@
 //! Who is calling. Every request passes [`Authenticator::identify`] before anything else happens.
 //!
-//! Today there is one way in: on a loopback address everyone is the same anonymous principal, with
-//! the role that the operator gave. Signing in is still answered as every client expects, with a
-//! bearer that names a session. A server for named users adds a variant to [`Admission`]; the
-//! doors do not change. Credentials are never logged, and never kept.
+//! There are two ways in, the variants of [`Admission`]. On a loopback address everyone may be the
+//! same anonymous principal, with the role that the operator gave; or there are named users, whom
+//! `identity` knows. Signing in is answered as every client expects, with a bearer that names a
+//! session. Another way to prove who one is adds an arm to `Authenticator::admit`; the doors do not
+//! change. Credentials are never logged, and never kept.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use base64::Engine as _;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use prost::Message;
 use tietopohja_policy::{Principal, Role};
 
+use crate::identity::{Gate, Visitor};
 use crate::seal::{Purpose, Sealer};
 
 /// Whom the server lets in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Admission {
     /// Everyone is this principal. Only for an address that no other machine can reach.
     Anyone(Principal),
+    /// Named users, who prove who they are.
+    Users {
+        /// Knows them.
+        gate: Box<Gate>,
+        /// How long a bearer is good, in seconds.
+        bearer_seconds: i64,
+    },
 }
 
 /// What a request says about its sender.
@@ -27,6 +40,8 @@ pub(crate) enum Credentials<'a> {
     None,
     /// `Basic`: a user name and a password, still encoded.
     Basic(&'a str),
+    /// A user name and a password, as the handshake's own message carries them.
+    Password(&'a str, &'a str),
     /// `Bearer`: a token, ours or another's.
     Bearer(&'a str),
 }
@@ -63,6 +78,33 @@ pub(crate) enum AuthError {
     /// A bearer that looks like ours and is not.
     #[error("the bearer was not issued by this server or belongs to an earlier run; sign in again")]
     UnknownBearer,
+    /// A bearer past its time, or of a user who has changed since.
+    #[error("the bearer has expired or was revoked; sign in again")]
+    OldBearer,
+    /// Nothing that says who is calling.
+    #[error("this server has users: sign in with a user name and a password or an API token")]
+    Missing,
+    /// Which of the two is wrong is not told.
+    #[error("the user name or the password is wrong")]
+    Wrong,
+    /// An API token, or a token of someone else's making, that lets nobody in.
+    #[error("the token is unknown, has expired or was revoked; ask for a new one")]
+    BadToken,
+    /// Someone is guessing.
+    #[error("too many attempts; wait {seconds} seconds")]
+    TooMany {
+        /// Until the next one is looked at.
+        seconds: i64,
+    },
+    /// More sign-ins at once than are checked.
+    #[error("too many others are signing in; try again in a moment")]
+    Busy,
+}
+
+/// Who a request turned out to come from.
+struct Known {
+    visitor: Visitor,
+    session: Option<SessionId>,
 }
 
 /// A principal inside a token. Redeeming the token needs the same principal.
@@ -104,6 +146,9 @@ struct BearerPayload {
     /// Seconds since 1970 of the signing in.
     #[prost(int64, tag = "3")]
     issued: i64,
+    /// Of the user, when signing in.
+    #[prost(uint64, tag = "4")]
+    version: u64,
 }
 
 /// Marks the bearers of this server among other people's tokens.
@@ -127,29 +172,29 @@ impl Authenticator {
         }
     }
 
+    /// Whether callers must say who they are.
+    pub(crate) fn has_users(&self) -> bool {
+        matches!(self.admission, Admission::Users { .. })
+    }
+
     /// Signs a caller in: a new session, and the bearer that names it.
     ///
     /// # Errors
     /// The credentials are not good.
-    pub(crate) fn sign_in(
+    pub(crate) async fn sign_in(
         &self,
         credentials: Credentials<'_>,
+        peer: Option<IpAddr>,
         now: i64,
     ) -> Result<(Caller, String), AuthError> {
-        let known = match credentials {
-            // A driver may present its old bearer when it signs in again.
-            Credentials::Bearer(token) => self.read_bearer(token)?.map(|caller| caller.principal),
-            Credentials::None | Credentials::Basic(_) => None,
-        };
-        let principal = match (known, &self.admission) {
-            (Some(principal), _) => principal,
-            (None, Admission::Anyone(principal)) => principal.clone(),
-        };
+        // A driver may present its old bearer when it signs in again.
+        let Visitor { principal, version } = self.admit(credentials, peer, now).await?.visitor;
         let session_id = self.ids.next();
         let payload = BearerPayload {
             holder: Some(Holder::of(&principal)),
             session_id: session_id.clone(),
             issued: now,
+            version,
         };
         let token = self.sealer.seal(Purpose::Bearer, &payload.encode_to_vec());
         let bearer = format!("{BEARER_MARK}{}", to_hex(&token));
@@ -165,43 +210,98 @@ impl Authenticator {
     /// The caller of a request.
     ///
     /// # Errors
-    /// A bearer that only this server could have issued, and did not.
-    pub(crate) fn identify(&self, credentials: Credentials<'_>) -> Result<Caller, AuthError> {
-        let known = match credentials {
-            Credentials::Bearer(token) => self.read_bearer(token)?,
-            Credentials::None | Credentials::Basic(_) => None,
-        };
-        Ok(match (known, &self.admission) {
-            (Some(caller), _) => caller,
-            (None, Admission::Anyone(principal)) => Caller {
+    /// A bearer that only this server could have issued, and did not; with users, anything that
+    /// does not prove who is calling.
+    pub(crate) async fn identify(
+        &self,
+        credentials: Credentials<'_>,
+        peer: Option<IpAddr>,
+        now: i64,
+    ) -> Result<Caller, AuthError> {
+        let known = self.admit(credentials, peer, now).await?;
+        Ok(Caller {
+            principal: known.visitor.principal,
+            session: known.session,
+        })
+    }
+
+    async fn admit(
+        &self,
+        credentials: Credentials<'_>,
+        peer: Option<IpAddr>,
+        now: i64,
+    ) -> Result<Known, AuthError> {
+        if let Credentials::Bearer(token) = credentials
+            && let Some(known) = self.read_bearer(token, now)?
+        {
+            return Ok(known);
+        }
+        let visitor = match (&self.admission, credentials) {
+            (Admission::Anyone(principal), _) => Visitor {
                 principal: principal.clone(),
-                session: None,
+                version: 0,
             },
+            (Admission::Users { .. }, Credentials::None) => return Err(AuthError::Missing),
+            (Admission::Users { gate, .. }, Credentials::Bearer(token)) => {
+                gate.token(token, now)?
+            }
+            (Admission::Users { gate, .. }, Credentials::Password(name, password)) => {
+                gate.password(name, password, peer, now).await?
+            }
+            (Admission::Users { gate, .. }, Credentials::Basic(encoded)) => {
+                let decoded = BASE64.decode(encoded).map_err(|_| AuthError::Wrong)?;
+                let decoded = String::from_utf8(decoded).map_err(|_| AuthError::Wrong)?;
+                let (name, password) = decoded.split_once(':').ok_or(AuthError::Wrong)?;
+                gate.password(name, password, peer, now).await?
+            }
+        };
+        Ok(Known {
+            visitor,
+            session: None,
         })
     }
 
     /// The caller that one of our bearers names; none for a token of someone else's making.
-    fn read_bearer(&self, token: &str) -> Result<Option<Caller>, AuthError> {
+    fn read_bearer(&self, token: &str, now: i64) -> Result<Option<Known>, AuthError> {
         let Some(token) = token.strip_prefix(BEARER_MARK) else {
             return Ok(None);
         };
-        let caller = from_hex(token).and_then(|token| {
+        let read = from_hex(token).and_then(|token| {
             let payload = self.sealer.open(Purpose::Bearer, &token).ok()?;
             let payload = BearerPayload::decode(payload).ok()?;
-            let principal = payload.holder?.principal()?;
-            Some(Caller {
-                principal,
+            let known = Known {
+                visitor: Visitor {
+                    principal: payload.holder?.principal()?,
+                    version: payload.version,
+                },
                 session: Some(SessionId(payload.session_id)),
-            })
+            };
+            Some((known, payload.issued))
         });
-        let caller = caller.ok_or(AuthError::UnknownBearer)?;
-        // A bearer outlives a change of settings only if it still says the truth.
+        let (known, issued) = read.ok_or(AuthError::UnknownBearer)?;
+        // A bearer outlives a change of settings or users only if it still says the truth.
         match &self.admission {
-            Admission::Anyone(principal) if *principal == caller.principal => Ok(Some(caller)),
-            Admission::Anyone(_) => Err(AuthError::UnknownBearer),
+            Admission::Anyone(principal) if *principal == known.visitor.principal => {}
+            Admission::Anyone(_) => return Err(AuthError::UnknownBearer),
+            Admission::Users {
+                gate,
+                bearer_seconds,
+            } => {
+                if now >= issued.saturating_add(*bearer_seconds) || !gate.still(&known.visitor, now)
+                {
+                    return Err(AuthError::OldBearer);
+                }
+            }
         }
+        Ok(Some(known))
     }
 }
+
+/// Drivers differ in whether they pad.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// Makes identifiers that no other run of the server makes.
 #[derive(Debug)]
@@ -267,15 +367,15 @@ mod tests {
         Authenticator::new(Admission::Anyone(principal), Sealer::new([key; 32]), ids)
     }
 
-    #[test]
-    fn anyone_on_loopback_is_the_anonymous_principal() {
+    #[tokio::test]
+    async fn anyone_on_loopback_is_the_anonymous_principal() {
         let door = authenticator(1, reader());
         for credentials in [
             Credentials::None,
             Credentials::Basic("bm8="),
             Credentials::Bearer("someone-else's"),
         ] {
-            let caller = door.identify(credentials).unwrap();
+            let caller = door.identify(credentials, None, 5).await.unwrap();
             assert_eq!(
                 caller,
                 Caller {
@@ -283,48 +383,57 @@ mod tests {
                     session: None
                 }
             );
-            let (caller, bearer) = door.sign_in(credentials, 5).unwrap();
-            assert_eq!(door.identify(Credentials::Bearer(&bearer)), Ok(caller));
+            let (caller, bearer) = door.sign_in(credentials, None, 5).await.unwrap();
+            assert_eq!(
+                door.identify(Credentials::Bearer(&bearer), None, 5).await,
+                Ok(caller)
+            );
         }
     }
 
-    #[test]
-    fn each_signing_in_is_a_session_of_its_own() {
+    #[tokio::test]
+    async fn each_signing_in_is_a_session_of_its_own() {
         let door = authenticator(1, reader());
-        let (first, bearer) = door.sign_in(Credentials::None, 5).unwrap();
-        let (second, _) = door.sign_in(Credentials::None, 5).unwrap();
-        let (again, _) = door.sign_in(Credentials::Bearer(&bearer), 5).unwrap();
+        let (first, bearer) = door.sign_in(Credentials::None, None, 5).await.unwrap();
+        let (second, _) = door.sign_in(Credentials::None, None, 5).await.unwrap();
+        let (again, _) = door
+            .sign_in(Credentials::Bearer(&bearer), None, 5)
+            .await
+            .unwrap();
         assert_ne!(first.session, second.session);
         assert_ne!(first.session, again.session);
     }
 
-    #[test]
-    fn a_bearer_of_another_key_or_principal_is_turned_away() {
+    #[tokio::test]
+    async fn a_bearer_of_another_key_or_principal_is_turned_away() {
         let door = authenticator(1, reader());
-        let (_, bearer) = door.sign_in(Credentials::None, 5).unwrap();
+        let (_, bearer) = door.sign_in(Credentials::None, None, 5).await.unwrap();
         let analyst = Principal::new("anonymous", Role::Analyst).unwrap();
         for other in [authenticator(2, reader()), authenticator(1, analyst)] {
             let refused = Err(AuthError::UnknownBearer);
-            assert_eq!(other.identify(Credentials::Bearer(&bearer)), refused);
-            let signed_in = other.sign_in(Credentials::Bearer(&bearer), 5);
+            assert_eq!(
+                other.identify(Credentials::Bearer(&bearer), None, 5).await,
+                refused
+            );
+            let signed_in = other.sign_in(Credentials::Bearer(&bearer), None, 5).await;
             assert_eq!(signed_in.map(|(caller, _)| caller), refused);
         }
     }
 
-    #[test]
-    fn a_damaged_bearer_is_turned_away_and_never_panics() {
+    #[tokio::test]
+    async fn a_damaged_bearer_is_turned_away_and_never_panics() {
         let door = authenticator(1, reader());
-        let (_, bearer) = door.sign_in(Credentials::None, 5).unwrap();
+        let (_, bearer) = door.sign_in(Credentials::None, None, 5).await.unwrap();
         for length in BEARER_MARK.len()..bearer.len() {
             let cut = &bearer[..length];
             assert_eq!(
-                door.identify(Credentials::Bearer(cut)),
+                door.identify(Credentials::Bearer(cut), None, 5).await,
                 Err(AuthError::UnknownBearer)
             );
         }
         let odd = format!("{BEARER_MARK}zzää");
         assert_eq!(
-            door.identify(Credentials::Bearer(&odd)),
+            door.identify(Credentials::Bearer(&odd), None, 5).await,
             Err(AuthError::UnknownBearer)
         );
     }

@@ -16,6 +16,7 @@ mod seal;
 mod status;
 
 pub mod flight;
+pub mod identity;
 
 pub use flight::{Limits, Listening, RoleLimits, ServeError, ServeOptions, serve};
 pub use gate::GateOptions;

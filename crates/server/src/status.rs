@@ -82,7 +82,12 @@ impl Teller {
 
 impl From<AuthError> for Status {
     fn from(error: AuthError) -> Self {
-        Status::unauthenticated(error.to_string())
+        match error {
+            AuthError::TooMany { .. } | AuthError::Busy => {
+                Status::resource_exhausted(error.to_string())
+            }
+            _ => Status::unauthenticated(error.to_string()),
+        }
     }
 }
 

@@ -14,3 +14,4 @@ pub(crate) mod serve;
 pub(crate) mod sql;
 pub(crate) mod status;
 pub(crate) mod synth;
+pub(crate) mod user;

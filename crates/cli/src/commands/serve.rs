@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use clap::Args;
 use tietopohja_policy::Role;
+use tietopohja_server::identity::Users;
 use tietopohja_server::{Listening, ServeOptions, serve};
 
 use crate::audit;
 use crate::failure::{Failure, chain};
 use crate::output::{print, say};
+use crate::settings::Auth;
 use crate::warehouse::Warehouse;
 
 /// Arguments of `serve`.
@@ -59,9 +61,26 @@ impl Serve {
                 ))
             })?;
         let engine = warehouse.engine().await?;
-        let mut key = [0; 32];
-        getrandom::fill(&mut key)
-            .map_err(|error| Failure::internal(format!("no randomness: {error}")))?;
+        let key = ticket_key(&warehouse)?;
+        let users = match warehouse.settings.serve.auth {
+            Auth::None => None,
+            Auth::Users => Some(warehouse.folder.join(Users::FILE)),
+        };
+        if users.is_some() && self.role.is_some() {
+            return Err(Failure::usage(
+                "`--role` is for a door without users: with `auth = \"users\"` each user has a role",
+            ));
+        }
+        let who = if users.is_some() {
+            "users sign in with a password or an API token".to_owned()
+        } else {
+            format!("everyone who connects reads as `{}`", role.as_str())
+        };
+        let sign_in = if users.is_some() {
+            ", db_kwargs={\"username\": NAME, \"password\": PASSWORD}"
+        } else {
+            ""
+        };
         let limits = &warehouse.settings.serve.limits;
         let audit = match warehouse.settings.serve.audit {
             true => Some(audit::to_folder(folder)?),
@@ -69,6 +88,7 @@ impl Serve {
         };
         let options = ServeOptions {
             anonymous_role: role,
+            users,
             http,
             gate: limits.gate(),
             limits: limits.of_roles(),
@@ -87,8 +107,7 @@ impl Serve {
                 .to_string()
             } else {
                 format!(
-                    "Flight SQL: grpc://{address} (everyone who connects reads as `{}`)\nPython: pip install adbc-driver-flightsql pyarrow, then\n  import adbc_driver_flightsql.dbapi as f\n  f.connect(\"grpc://{address}\").cursor().execute(\"SELECT * FROM published.indicator_value LIMIT 5\").fetch_arrow_table()\nCtrl-C stops the server",
-                    role.as_str()
+                    "Flight SQL: grpc://{address} ({who})\nPython: pip install adbc-driver-flightsql pyarrow, then\n  import adbc_driver_flightsql.dbapi as f\n  f.connect(\"grpc://{address}\"{sign_in}).cursor().execute(\"SELECT * FROM published.indicator_value LIMIT 5\").fetch_arrow_table()\nCtrl-C stops the server"
                 )
             };
             if print(&line).is_err() {
@@ -107,6 +126,42 @@ fn address(written: &str) -> Result<SocketAddr, Failure> {
             "`{written}` is not an address: write 127.0.0.1:31337"
         ))
     })
+}
+
+/// The key of tickets and bearers: the operator's, or one for this run.
+fn ticket_key(warehouse: &Warehouse) -> Result<[u8; 32], Failure> {
+    let file = &warehouse.settings.serve.ticket_key_file;
+    let mut key = [0; 32];
+    if file.as_os_str().is_empty() {
+        getrandom::fill(&mut key)
+            .map_err(|error| Failure::internal(format!("no randomness: {error}")))?;
+        return Ok(key);
+    }
+    let text = std::fs::read_to_string(warehouse.folder.join(file)).map_err(|error| {
+        Failure::usage(format!(
+            "cannot read `{}`, the `ticket_key_file` of the settings: {error}",
+            file.display()
+        ))
+    })?;
+    let (pairs, rest) = text.trim().as_bytes().as_chunks::<2>();
+    let digit = |letter: u8| char::from(letter).to_digit(16);
+    let mut bytes = pairs
+        .iter()
+        .filter_map(|[high, low]| u8::try_from(digit(*high)? * 16 + digit(*low)?).ok());
+    let filled = key.iter_mut().all(|slot| {
+        bytes.next().is_some_and(|byte| {
+            *slot = byte;
+            true
+        })
+    });
+    if filled && rest.is_empty() && pairs.len() == key.len() {
+        Ok(key)
+    } else {
+        Err(Failure::usage(format!(
+            "`{}` must hold 64 hexadecimal digits: make it with `openssl rand -hex 32`",
+            file.display()
+        )))
+    }
 }
 
 /// Completes on SIGTERM. Ctrl-C ends the whole command.

@@ -14,4 +14,5 @@ mod keys;
 mod landing;
 mod numbers;
 mod sql_checks;
+mod users;
 mod warehouse;

@@ -28,8 +28,8 @@ use arrow_flight::sql::{
     DoPutPreparedStatementResult, DoPutUpdateResult, ProstMessageExt,
 };
 use arrow_flight::{
-    Action, ActionType, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, Criteria,
-    Empty, FlightData, FlightDescriptor, FlightEndpoint, FlightInfo, HandshakeRequest,
+    Action, ActionType, BasicAuth, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus,
+    Criteria, Empty, FlightData, FlightDescriptor, FlightEndpoint, FlightInfo, HandshakeRequest,
     HandshakeResponse, PollInfo, PutResult, RenewFlightEndpointRequest, Result as ActionResult,
     SchemaResult, Ticket,
 };
@@ -57,10 +57,11 @@ use super::session::{self, NotSet, Sessions, Settings};
 use super::stream::{self as rows, FlightStream, Watched, schema_bytes};
 use super::ticket::{Bindings, read_command, read_handle, read_ticket, write_handle, write_ticket};
 use super::wire::{TimestampRule, Wire};
-use super::{RoleLimits, ServeError, ServeOptions, catalogue, sql_info, sql_type};
-use crate::auth::{Admission, Authenticator, Credentials, Holder, Ids, SessionId};
+use super::{RoleLimits, ServeError, ServeOptions, catalogue, peer, sql_info, sql_type};
+use crate::auth::{Admission, AuthError, Authenticator, Credentials, Holder, Ids, SessionId};
 use crate::gate::Gate;
 use crate::http::{Figures, Observed};
+use crate::identity::Gate as UserGate;
 use crate::journal::{Asked, Journal, Statement};
 use crate::live::{Queries, Sessions as LiveSessions};
 use crate::seal::Sealer;
@@ -74,6 +75,9 @@ const MOST_CLIENT_NAME: usize = 200;
 
 /// How long a list of tables answers metadata requests before it is made anew.
 const CATALOGUE_AGE: Duration = Duration::from_secs(2);
+
+/// How long a client that began a handshake may take to say who it is.
+const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 
 /// The Flight SQL service of one engine.
 pub(crate) struct Door {
@@ -153,7 +157,14 @@ impl Door {
         let started = options.clock.now().as_nanosecond();
         let ids = |purpose| Ids::new(key, purpose, started);
         let sealer = Sealer::new(*key);
-        let admission = Admission::Anyone(everyone);
+        let admission = match &options.users {
+            None => Admission::Anyone(everyone),
+            Some(file) => Admission::Users {
+                gate: Box::new(UserGate::open(file, key, options.clock.now().as_second())?),
+                bearer_seconds: i64::try_from(options.bearer_lifetime.as_secs())
+                    .unwrap_or(i64::MAX),
+            },
+        };
         let journal = Journal::new(Arc::clone(&options.clock), options.audit.clone());
         let journal = Arc::new(journal);
         engine.show_live("query", Arc::new(Queries(Arc::clone(&journal))));
@@ -205,11 +216,13 @@ impl Door {
     }
 
     /// Who is calling, with the settings that hold for the call.
-    fn visitor(&self, metadata: &MetadataMap) -> Result<Visitor, Status> {
+    async fn visitor(&self, metadata: &MetadataMap) -> Result<Visitor, Status> {
         let token = binary_token(metadata);
+        let credentials = credentials(metadata, token.as_deref());
         let caller = self
             .auth
-            .identify(credentials(metadata, token.as_deref()))?;
+            .identify(credentials, peer::of(metadata), self.now())
+            .await?;
         let settings = match &caller.session {
             None => Settings::default(),
             Some(session) => self
@@ -718,7 +731,7 @@ impl Door {
         metadata: &MetadataMap,
         descriptor: FlightDescriptor,
     ) -> Result<FlightInfo, Status> {
-        let visitor = self.visitor(metadata)?;
+        let visitor = self.visitor(metadata).await?;
         let command = read_command(&descriptor.cmd)?;
         let resolved = self.resolve(&visitor, command, Purpose::Take).await?;
         Ok(FlightInfo {
@@ -824,7 +837,7 @@ impl Door {
         metadata: &MetadataMap,
         mut messages: Streaming<FlightData>,
     ) -> Result<Bytes, Status> {
-        let visitor = self.visitor(metadata)?;
+        let visitor = self.visitor(metadata).await?;
         let first = messages.message().await?;
         let first = first.ok_or_else(|| Status::invalid_argument("the upload has no messages"))?;
         let descriptor = first.flight_descriptor.clone().ok_or_else(|| {
@@ -924,7 +937,7 @@ impl Door {
     }
 
     async fn act(&self, metadata: &MetadataMap, action: Action) -> Result<Option<Bytes>, Status> {
-        let visitor = self.visitor(metadata)?;
+        let visitor = self.visitor(metadata).await?;
         let body = action.body;
         let answer = match action.r#type.as_str() {
             "CreatePreparedStatement" => {
@@ -1066,9 +1079,23 @@ impl FlightService for Door {
         request: Request<Streaming<HandshakeRequest>>,
     ) -> Result<Response<Self::HandshakeStream>, Status> {
         self.call(async {
-            let token = binary_token(request.metadata());
-            let credentials = credentials(request.metadata(), token.as_deref());
-            let (caller, bearer) = self.auth.sign_in(credentials, self.now())?;
+            let (metadata, _, messages) = request.into_parts();
+            let token = binary_token(&metadata);
+            let mut credentials = credentials(&metadata, token.as_deref());
+            let payload: BasicAuth;
+            if self.auth.has_users() {
+                match credentials {
+                    // A bearer whose session was closed renews nothing.
+                    Credentials::Bearer(_) => drop(self.visitor(&metadata).await?),
+                    Credentials::None => {
+                        payload = first_message(messages).await?;
+                        credentials = Credentials::Password(&payload.username, &payload.password);
+                    }
+                    Credentials::Basic(_) | Credentials::Password(..) => {}
+                }
+            }
+            let peer = peer::of(&metadata);
+            let (caller, bearer) = self.auth.sign_in(credentials, peer, self.now()).await?;
             tracing::info!(principal = %caller.principal, "signed in");
             let header = AsciiMetadataValue::try_from(format!("Bearer {bearer}"))
                 .map_err(|_| self.teller.internal("the bearer could not be written"))?;
@@ -1088,7 +1115,7 @@ impl FlightService for Door {
         request: Request<Criteria>,
     ) -> Result<Response<Self::ListFlightsStream>, Status> {
         self.call(async {
-            self.visitor(request.metadata())?;
+            self.visitor(request.metadata()).await?;
             // Flights are made by asking for them; none wait to be found.
             Ok(Response::new(stream::empty().boxed()))
         })
@@ -1132,7 +1159,7 @@ impl FlightService for Door {
     ) -> Result<Response<SchemaResult>, Status> {
         let (metadata, _, descriptor) = request.into_parts();
         self.call(async {
-            let visitor = self.visitor(&metadata)?;
+            let visitor = self.visitor(&metadata).await?;
             let resolved = self
                 .resolve(&visitor, read_command(&descriptor.cmd)?, Purpose::Look)
                 .await?;
@@ -1149,7 +1176,7 @@ impl FlightService for Door {
     ) -> Result<Response<Self::DoGetStream>, Status> {
         let (metadata, _, ticket) = request.into_parts();
         self.call(async {
-            let visitor = self.visitor(&metadata)?;
+            let visitor = self.visitor(&metadata).await?;
             let command = read_command(&ticket.ticket)?;
             Ok(Response::new(self.redeem(&visitor, command).await?))
         })
@@ -1188,7 +1215,7 @@ impl FlightService for Door {
         request: Request<Empty>,
     ) -> Result<Response<Self::ListActionsStream>, Status> {
         self.call(async {
-            self.visitor(request.metadata())?;
+            self.visitor(request.metadata()).await?;
             let actions = ACTIONS.map(|(name, description)| {
                 Ok(ActionType {
                     r#type: name.to_owned(),
@@ -1204,8 +1231,9 @@ impl FlightService for Door {
         &self,
         request: Request<Streaming<FlightData>>,
     ) -> Result<Response<Self::DoExchangeStream>, Status> {
+        let (metadata, _, _messages) = request.into_parts();
         self.call(async {
-            self.visitor(request.metadata())?;
+            self.visitor(&metadata).await?;
             Err(Status::unimplemented(
                 "rows are not exchanged here; send a query",
             ))
@@ -1228,6 +1256,18 @@ fn credentials<'a>(metadata: &'a MetadataMap, older: Option<&'a str>) -> Credent
         }
     }
     older.map_or(Credentials::None, Credentials::Bearer)
+}
+
+/// The name and password in the first message of a handshake.
+async fn first_message(mut messages: Streaming<HandshakeRequest>) -> Result<BasicAuth, Status> {
+    let missing = || Status::from(AuthError::Missing);
+    let first = tokio::time::timeout(HANDSHAKE_WAIT, messages.message()).await;
+    let first = first.map_err(|_| missing())??.ok_or_else(missing)?;
+    let payload = BasicAuth::decode(first.payload).map_err(|_| missing())?;
+    if payload.username.is_empty() && payload.password.is_empty() {
+        return Err(missing());
+    }
+    Ok(payload)
 }
 
 /// The header in which clients without `Authorization` return what the handshake gave them.

@@ -2,7 +2,8 @@
 //!
 //! `door` answers the calls of the protocol; `wire` and `stream` decide what rows look like outside;
 //! `ticket` and `parameters` carry statements between calls; `catalogue`, `sql_type` and `sql_info`
-//! tell tools what there is; `running` stops what must stop, and `linger` closes connections. Nothing
+//! tell tools what there is; `running` stops what must stop, `peer` tells where a request
+//! came from, and `linger` closes connections. Nothing
 //! is kept between calls that a client could lose: handles and tickets carry their own state under a
 //! seal.
 //!
@@ -15,6 +16,7 @@ mod like;
 mod linger;
 mod message;
 mod parameters;
+mod peer;
 mod running;
 mod session;
 mod sql_info;
@@ -26,6 +28,7 @@ mod wire;
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +40,7 @@ use tietopohja_engine::Engine;
 use tietopohja_policy::{InvalidPrincipal, Principal, Role};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
@@ -46,6 +50,7 @@ use linger::Lingering;
 
 use crate::gate::GateOptions;
 use crate::http::{self, Observed};
+use crate::identity::UsersError;
 use crate::journal::Audit;
 
 /// The largest message that a client may send: bound parameters, mostly.
@@ -76,8 +81,12 @@ pub struct ServeOptions {
     pub ticket_key: [u8; 32],
     /// Where the present moment comes from.
     pub clock: Arc<dyn Clock>,
-    /// What everyone who connects may do. Default: reader.
+    /// What everyone who connects may do when there are no users. Default: reader.
     pub anonymous_role: Role,
+    /// The list of users, without whom nobody connects. Default: none, and everyone is anonymous.
+    pub users: Option<PathBuf>,
+    /// How long a user stays signed in. Default: twelve hours.
+    pub bearer_lifetime: Duration,
     /// How long a ticket can be redeemed. Default: one hour.
     pub ticket_lifetime: Duration,
     /// How long running queries may go on after the shutdown began. Default: 30 s.
@@ -133,6 +142,8 @@ impl std::fmt::Debug for ServeOptions {
             .field("flight", &self.flight)
             .field("http", &self.http)
             .field("anonymous_role", &self.anonymous_role)
+            .field("users", &self.users)
+            .field("bearer_lifetime", &self.bearer_lifetime)
             .field("ticket_lifetime", &self.ticket_lifetime)
             .field("drain", &self.drain)
             .field("gate", &self.gate)
@@ -150,6 +161,8 @@ impl ServeOptions {
             ticket_key,
             clock,
             anonymous_role: Role::Reader,
+            users: None,
+            bearer_lifetime: Duration::from_secs(12 * 3600),
             ticket_lifetime: Duration::from_secs(3600),
             drain: Duration::from_secs(30),
             session_idle: Duration::from_secs(8 * 3600),
@@ -175,13 +188,16 @@ pub struct Listening {
 pub enum ServeError {
     /// The address is reachable from other machines.
     #[error(
-        "the address `{address}` can be reached from other machines, and this server has neither \
-         TLS nor users yet; use a loopback address such as `127.0.0.1:{}`", .address.port()
+        "the address `{address}` can be reached from other machines, and this server has no \
+         TLS yet; use a loopback address such as `127.0.0.1:{}`", .address.port()
     )]
     NotLoopback {
         /// The address as it was given.
         address: SocketAddr,
     },
+    /// The list of users cannot be used.
+    #[error(transparent)]
+    Users(#[from] UsersError),
     /// The address cannot be listened on.
     #[error("cannot listen on `{address}`; is another server running there?")]
     Bind {
@@ -270,6 +286,7 @@ where
     let (drain, draining) = oneshot::channel::<()>();
     let service =
         FlightServiceServer::from_arc(Arc::clone(&door)).max_decoding_message_size(MOST_RECEIVED);
+    let service = InterceptedService::new(service, peer::note);
     let mut serving = pin!(
         Server::builder()
             .http2_keepalive_interval(Some(PING_EVERY))
@@ -282,7 +299,12 @@ where
                 let _stop = draining.await;
             })
     );
-    tracing::info!(address = %listening, role = %options.anonymous_role, "flight door open");
+    tracing::info!(
+        address = %listening,
+        users = options.users.is_some(),
+        role = %options.anonymous_role,
+        "flight door open"
+    );
     ready(Listening {
         flight: listening,
         http: http.as_ref().map(|(address, _)| *address),

@@ -12,6 +12,7 @@
 )]
 
 mod health;
+mod identity;
 mod lifecycle;
 mod limits;
 mod metadata;
