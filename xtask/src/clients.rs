@@ -48,6 +48,9 @@ and run `cargo xtask test --only clients` again. The Rust tests need neither:
 /// The page that the matrix of clients is compared with.
 const PAGE: &str = "docs/reference/flight-sql-clients.md";
 
+/// The page whose snippets are run.
+const HOW_TO: &str = "docs/how-to/connect-a-client.md";
+
 /// What to tell a machine without Node.
 const INSTALL_NODE: &str = "\
 The client tests need Node 20 or newer with npm. Install them, for instance
@@ -85,6 +88,7 @@ pub(crate) fn run(root: &Path) -> Result<Tally, String> {
     let mut server = Server::start(&warehouse)?;
     tally.add(python.flight_sql(&server.flight)?);
     tally.add(python.matrix(&server.flight, &node, root)?);
+    tally.add(python.snippets(&server.flight, &node, root)?);
     let stopped = server.stop();
     if let Err(message) = &stopped {
         eprintln!("FAILED  the server did not stop cleanly: {message}");
@@ -142,6 +146,13 @@ impl Python {
             .map_err(|error| format!("cannot wait for the page: {error}"))?;
         tally.add(Tally::one(status.success()));
         Ok(tally)
+    }
+
+    /// The snippets of the page that tells how to connect.
+    fn snippets(&self, address: &str, node: &Path, root: &Path) -> Result<Tally, String> {
+        let mut client = self.script("snippets.py");
+        client.arg(address).arg(root.join(HOW_TO)).arg(node);
+        checks(&mut client)
     }
 
     /// Each table of [`DELTA_TABLES`] read by others gives the figures that our
