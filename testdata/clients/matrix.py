@@ -193,10 +193,66 @@ def low_level(uri):
                 statement.prepare()
                 statement.bind_stream(bound.__arrow_c_stream__())
             stream, _ = statement.execute_query()
-            return pyarrow.RecordBatchReader._import_from_c_capsule(stream.__arrow_c_stream__()).read_all()
+            return pyarrow.RecordBatchReader.from_stream(stream).read_all()
 
     def bind(sql, values):
         return run(sql, pyarrow.table({"p": values})).to_pydict()
+
+    depths = adbc_driver_manager.GetObjectsDepth
+
+    def objects(depth, **filters):
+        stream = connection.get_objects(depth, **filters)
+        return pyarrow.RecordBatchReader.from_stream(stream).read_all().to_pylist()
+
+    def listed(depth):
+        """Names of schemas, and of their tables, at this depth."""
+        found = objects(depth, db_schema="published")[0]["catalog_db_schemas"]
+        equal([entry["db_schema_name"] for entry in found], ["published"])
+        return found[0]["db_schema_tables"]
+
+    def tables():
+        names = [entry["table_name"] for entry in listed(depths.TABLES)]
+        holds("indicator_value" in names, f"{names}")
+
+    def columns():
+        for entry in listed(depths.ALL):
+            holds(entry["table_columns"], f"{entry['table_name']} has columns")
+
+    def table_schema():
+        found = pyarrow.schema(connection.get_table_schema(None, "published", "indicator_value"))
+        wanted = run("SELECT * FROM published.indicator_value LIMIT 0").schema
+        equal([(f.name, f.type) for f in found], [(f.name, f.type) for f in wanted])
+
+    def stream_has(stream, column, value):
+        found = pyarrow.RecordBatchReader.from_stream(stream).read_all()
+        holds(value in found.column(column).to_pylist(), f"{value} is missing")
+
+    def result_schema():
+        with adbc_driver_manager.AdbcStatement(connection) as statement:
+            statement.set_sql_query("SELECT 1 AS n, 'x' AS t")
+            equal(pyarrow.schema(statement.execute_schema()).names, ["n", "t"])
+
+    def partitions():
+        with adbc_driver_manager.AdbcStatement(connection) as statement:
+            statement.set_sql_query("SELECT 7 AS n")
+            found, _, _ = statement.execute_partitions()
+        with adbc_driver_flightsql.connect(
+            uri, {"username": "anyone", "password": "anything"}
+        ) as second, adbc_driver_manager.AdbcConnection(second) as other:
+            read = [
+                pyarrow.RecordBatchReader.from_stream(other.read_partition(part)).read_all()
+                for part in found
+            ]
+        equal([part.to_pydict() for part in read], [{"n": [7]}])
+
+    def cancel():
+        with adbc_driver_manager.AdbcStatement(connection) as statement:
+            statement.set_sql_query("SELECT value FROM generate_series(1, 1000000000000)")
+            stream, _ = statement.execute_query()
+            reader = pyarrow.RecordBatchReader.from_stream(stream)
+            reader.read_next_batch()
+            statement.cancel()
+            raises(Exception, "ancel", lambda: [None for _ in reader])
 
     def refused_query(sql, status, says):
         return refused(adbc_driver_manager.Error, status, says, lambda: run(sql))
@@ -213,6 +269,18 @@ def low_level(uri):
         "parameters $1": lambda: equal(bind("SELECT $1 + 1 AS n", [41]), {"n": [42]}),
         "typed on bind": lambda: equal(bind("SELECT ? AS n", ["x"]), {"n": ["x"]}),
         "many rows of parameters": lambda: equal(bind("SELECT ? AS n", [3, 4]), {"n": [3, 4]}),
+        "result schema": result_schema,
+        "partitions": partitions,
+        "cancel": cancel,
+        "catalogs": lambda: equal(
+            [entry["catalog_name"] for entry in objects(depths.CATALOGS)], ["tietopohja"]
+        ),
+        "schemas": lambda: equal(listed(depths.DB_SCHEMAS), None),
+        "tables": tables,
+        "columns": columns,
+        "table schema": table_schema,
+        "table types": lambda: stream_has(connection.get_table_types(), "table_type", "TABLE"),
+        "sql info": lambda: stream_has(connection.get_info(), "info_value", "Tietopohja"),
         "error": lambda: equal(
             refused_query("SELEC 1", "INVALID_ARGUMENT", "SELEC"), "refused: INVALID_ARGUMENT"
         ),
