@@ -21,6 +21,7 @@ import pandas
 import polars
 import pyarrow
 import pyarrow.flight
+import sqlalchemy
 
 from adbc_flight import command, field, raw_query
 from checks import equal, holds, raises
@@ -395,6 +396,58 @@ def with_pandas(uri):
     }
 
 
+def with_sqlalchemy(uri):
+    # The dialect expects TLS unless told otherwise.
+    engine = sqlalchemy.create_engine(uri.replace("grpc://", "adbc+flightsql://") + "?tls=false")
+
+    def rows(sql, **parameters):
+        with engine.connect() as connection:
+            found = connection.execute(sqlalchemy.text(sql), parameters)
+            return [tuple(row) for row in found]
+
+    def look():
+        return sqlalchemy.inspect(engine)
+
+    def types():
+        amount, day, _, missing, _ = rows(TYPES)[0]
+        equal((amount, str(day), missing), (decimal.Decimal("1.25"), "2024-02-29", None))
+
+    def tables():
+        holds(look().has_table("indicator_value", schema="published"), "the table is found by name")
+        # The dialect knows the words `table` and `view` in lower case only.
+        equal(look().get_table_names(schema="reference"), [])
+        return "by name only"
+
+    def columns():
+        found = look().get_columns("indicator_value", schema="published")
+        names = [column["name"] for column in found]
+        holds("area" in names and "value" in names, f"{names}")
+
+    return {
+        "connect": lambda: equal(rows("SELECT 1 AS n"), [(1,)]),
+        "query": lambda: equal(rows("SELECT 41 + 1 AS n"), [(42,)]),
+        "zero rows": lambda: equal(rows(EMPTY), []),
+        "types": types,
+        "unicode": lambda: equal(rows(UNICODE), [("Äänekoski – 日本 🙂",)]),
+        "large result": lambda: equal(len(rows(MANY)), 200_000),
+        "parameters ?": lambda: equal(rows("SELECT :p + 1 AS n", p=41), [(42,)]),
+        "typed on bind": lambda: equal(rows("SELECT :p AS n", p="x"), [("x",)]),
+        "schemas": lambda: holds("published" in look().get_schema_names(), "it is listed"),
+        "tables": tables,
+        "columns": columns,
+        "error": lambda: raises(
+            sqlalchemy.exc.ProgrammingError, "INVALID_ARGUMENT", lambda: rows("SELEC 1")
+        ) and None,
+        "update": lambda: refused_by_text(lambda: rows("CREATE TABLE t (a INT)")),
+        "close": engine.dispose,
+    }
+
+
+def refused_by_text(work):
+    raises(sqlalchemy.exc.ProgrammingError, f"{UPDATE_STATUS}: [FlightSQL] `CREATE` is not", work)
+    return f"refused: {UPDATE_STATUS}"
+
+
 # What the server refuses today; these change when it learns more.
 UPDATE_STATUS = "INVALID_ARGUMENT"
 INGEST_STATUS = "NOT_IMPLEMENTED"
@@ -405,6 +458,7 @@ CLIENTS = [
     ("pyarrow.flight", "pyarrow", flight),
     ("polars", "polars", with_polars),
     ("pandas", "pandas", with_pandas),
+    ("SQLAlchemy 2", "sqlalchemy-adbc", with_sqlalchemy),
 ]
 
 

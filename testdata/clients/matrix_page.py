@@ -51,6 +51,8 @@ every client against a real server and fails when this page tells otherwise.
 * `pass`: the client did it and the answer was right;
 * `refused`: the service refuses it today and the client reports it, with the status where the client
   tells one, in the words of the client;
+* `by name only`: the client finds a table that is named, but lists none: it compares the type of a
+  table with a word in lower case;
 * `–`: the tests make no such call with this client; it may have none, or nobody wrote the check yet.
 """
 
