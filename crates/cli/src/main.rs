@@ -166,3 +166,16 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
 fn command_line() -> clap::Command {
     <Arguments as clap::CommandFactory>::command()
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Arguments;
+
+    #[test]
+    fn every_command_can_be_asked_for() {
+        // Checks names, groups and short forms of all commands, which else fails in the user's hands.
+        Arguments::command().debug_assert();
+    }
+}

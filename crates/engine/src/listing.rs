@@ -111,7 +111,11 @@ async fn list(resolver: &Arc<Resolver>) -> Result<Vec<Listed>> {
             let model = warehouse.models.get(&relation);
             tables.push(Listed {
                 info: TableInfo {
-                    kind: kind_of(table.as_ref()),
+                    kind: match model {
+                        Some(_) => kind_of(table.as_ref()),
+                        // A table of the lake whose partition number is hidden is still a table.
+                        None => TableKind::Table,
+                    },
                     columns: Arc::clone(&columns),
                     comment: warehouse.comment(&schema, &name),
                     column_comments: declared.comments.clone(),
@@ -178,8 +182,6 @@ pub(crate) fn visible(all: &[Listed], principal: &Principal) -> Vec<TableInfo> {
             let fields = info.columns.fields().iter();
             let shown = fields.filter(|field| !hides(schema, name, field.name()));
             info.columns = Arc::new(Schema::new(shown.cloned().collect::<Vec<_>>()));
-            // The table without the column is a view of it.
-            info.kind = TableKind::View;
         }
         info.keys = keys;
         tables.push(info);

@@ -24,7 +24,7 @@ pub(crate) enum User {
         #[arg(long)]
         role: String,
         #[command(flatten)]
-        password: Password,
+        password: Given,
     },
     /// Every user and token
     List {
@@ -53,13 +53,13 @@ pub(crate) enum User {
         /// The user
         name: String,
         #[command(flatten)]
-        password: Password,
+        password: Given,
     },
 }
 
 /// Where a password comes from: never from an argument, which other programs can see.
 #[derive(Debug, Args)]
-pub(crate) struct Password {
+pub(crate) struct Given {
     /// Read the password from the first line of standard input
     #[arg(long)]
     password_stdin: bool,
@@ -205,7 +205,7 @@ fn failed(error: UsersError) -> Failure {
     Failure::expected(chain(&error))
 }
 
-impl Password {
+impl Given {
     fn read(&self) -> Result<String, Failure> {
         if !self.password_stdin {
             return Err(Failure::usage(

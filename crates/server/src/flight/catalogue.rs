@@ -19,6 +19,7 @@ use arrow_flight::sql::{
 use tietopohja_engine::{CATALOG, ForeignKey, TableInfo, TableKind};
 
 use super::like;
+use super::session::TableWord;
 use super::sql_type::described;
 
 /// Tables that one message describes.
@@ -48,11 +49,11 @@ pub(crate) fn schemas(command: &CommandGetDbSchemas, tables: &[TableInfo]) -> Re
     builder.build()
 }
 
-/// The kinds of table.
-pub(crate) fn table_types(command: CommandGetTableTypes) -> Result<RecordBatch> {
+/// The kinds of table, with the word that the client wants for tables that hold rows.
+pub(crate) fn table_types(command: CommandGetTableTypes, word: TableWord) -> Result<RecordBatch> {
     let mut builder = command.into_builder();
     for kind in [TableKind::Table, TableKind::View, TableKind::System] {
-        builder.append(kind.as_str());
+        builder.append(kind_word(kind, word));
     }
     builder.build()
 }
@@ -65,7 +66,11 @@ pub(crate) fn tables_schema(command: &CommandGetTables) -> SchemaRef {
 /// The tables that fit, in batches. Those whose name is exactly the pattern come first, in a batch
 /// of their own, because a client that asks for one table reads the first batch only, and sends the
 /// name without escaping its underscores.
-pub(crate) fn tables(command: &CommandGetTables, all: &[TableInfo]) -> Result<Vec<RecordBatch>> {
+pub(crate) fn tables(
+    command: &CommandGetTables,
+    all: &[TableInfo],
+    word: TableWord,
+) -> Result<Vec<RecordBatch>> {
     let pattern = command.table_name_filter_pattern.as_deref();
     let exact = |table: &TableInfo| pattern.is_some_and(|p| like::is_exactly(&table.name, p));
     let mut fitting: Vec<&TableInfo> = all
@@ -85,7 +90,7 @@ pub(crate) fn tables(command: &CommandGetTables, all: &[TableInfo]) -> Result<Ve
         .map(|tables| {
             let mut builder = tables_builder(command);
             for table in tables {
-                let (schema, kind) = (described(table), table.kind.as_str());
+                let (schema, kind) = (described(table), kind_word(table.kind, word));
                 builder.append(CATALOG, &table.schema, &table.name, kind, &schema)?;
             }
             builder.build()
@@ -111,6 +116,13 @@ fn catalog_fits(asked: Option<&str>) -> bool {
 
 fn pattern_fits(pattern: Option<&str>, name: &str) -> bool {
     pattern.is_none_or(|pattern| like::matches(name, pattern))
+}
+
+fn kind_word(kind: TableKind, word: TableWord) -> &'static str {
+    match kind {
+        TableKind::Table => word.as_str(),
+        TableKind::View | TableKind::System => kind.as_str(),
+    }
 }
 
 /// Tools disagree on the word for a table, and on its case.
@@ -370,7 +382,7 @@ mod tests {
     fn check(change: impl FnOnce(&mut CommandGetTables), wanted: &[&str]) {
         let mut command = CommandGetTables::default();
         change(&mut command);
-        let batches = tables(&command, &warehouse()).unwrap();
+        let batches = tables(&command, &warehouse(), TableWord::Table).unwrap();
         assert_eq!(names(&batches), wanted, "{command:?}");
     }
 
@@ -412,7 +424,7 @@ mod tests {
             table_name_filter_pattern: Some("county_code".into()),
             ..CommandGetTables::default()
         };
-        let batches = tables(&command, &warehouse()).unwrap();
+        let batches = tables(&command, &warehouse(), TableWord::Table).unwrap();
         assert_eq!(
             names(&batches),
             ["reference.county_code", "reference.countyXcode"]
@@ -453,7 +465,7 @@ mod tests {
                 ..CommandGetTables::default()
             };
             assert_eq!(tables_schema(&command).fields().len(), columns);
-            for batch in tables(&command, &warehouse()).unwrap() {
+            for batch in tables(&command, &warehouse(), TableWord::Table).unwrap() {
                 assert_eq!(batch.schema(), tables_schema(&command));
             }
         }
@@ -465,7 +477,7 @@ mod tests {
             include_schema: true,
             ..CommandGetTables::default()
         };
-        let batches = tables(&command, &warehouse()).unwrap();
+        let batches = tables(&command, &warehouse(), TableWord::Table).unwrap();
         let bytes = batches[0].column(4).as_binary::<i32>().value(0);
         assert_eq!(&bytes[..4], [0xFF; 4], "the continuation marker");
         let schema = Schema::try_from(IpcMessage(Bytes::copy_from_slice(bytes))).unwrap();

@@ -581,15 +581,16 @@ impl Door {
         let resolved = self.resolve(visitor, command.clone(), Purpose::Look);
         let schema = resolved.await?.schema;
         let one = |batch: Result<RecordBatch, FlightError>| batch.map(|batch| vec![batch]);
+        let word = visitor.settings.table_type;
         let batches = match command {
             Command::CommandGetCatalogs(command) => one(catalogue::catalogs(command)),
             Command::CommandGetDbSchemas(command) => {
                 one(catalogue::schemas(&command, &self.tables(visitor).await?))
             }
             Command::CommandGetTables(command) => {
-                catalogue::tables(&command, &self.tables(visitor).await?)
+                catalogue::tables(&command, &self.tables(visitor).await?, word)
             }
-            Command::CommandGetTableTypes(command) => one(catalogue::table_types(command)),
+            Command::CommandGetTableTypes(command) => one(catalogue::table_types(command, word)),
             Command::CommandGetSqlInfo(command) => one(self.sql_info.record_batch(command.info)),
             Command::CommandGetXdbcTypeInfo(command) => {
                 one(self.type_info.record_batch(command.data_type))

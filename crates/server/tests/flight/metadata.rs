@@ -246,7 +246,7 @@ async fn questions_about_the_catalogue_are_answered_the_same_way_prepared_and_pl
             "SHOW TABLES IN tietopohja.published",
             &[
                 "table_catalog|table_schema|table_name|table_type",
-                "tietopohja|published|indicator_value|VIEW",
+                "tietopohja|published|indicator_value|BASE TABLE",
             ],
         ),
         (

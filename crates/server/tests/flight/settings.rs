@@ -6,7 +6,7 @@ use std::time::Duration;
 use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Schema, TimeUnit};
 use arrow_flight::flight_service_client::FlightServiceClient;
-use arrow_flight::sql::{CommandStatementQuery, ProstMessageExt};
+use arrow_flight::sql::{CommandGetTables, CommandStatementQuery, ProstMessageExt};
 use arrow_flight::{FlightDescriptor, SchemaResult};
 use prost::Message;
 use tietopohja_lake::{CommitInfo, Lake, TableName};
@@ -195,6 +195,42 @@ async fn moments_are_shown_as_the_client_asked_and_a_ticket_keeps_it() {
             let row = &answer.text()[1];
             let expected = format!("{shown}|2024-03-31T02:59:59.123456");
             assert_eq!(*row, expected, "{rule}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn tables_are_named_by_the_word_that_the_client_asked_for() {
+    let server = Server::start().await;
+    for (word, types) in [
+        (None, ["SYSTEM TABLE", "TABLE", "VIEW"]),
+        (Some("BASE TABLE"), ["BASE TABLE", "SYSTEM TABLE", "VIEW"]),
+    ] {
+        let mut client = server.client().await;
+        if let Some(word) = word {
+            client.set_header("tietopohja-table-type", word);
+        }
+        let info = client.get_table_types().await.unwrap();
+        let mut told: Vec<String> = fetch(&mut client, &info).await.unwrap().text();
+        told.remove(0);
+        told.sort();
+        assert_eq!(told, types);
+        // Either word finds the tables, and they are told by the one that was asked for.
+        for asked in ["TABLE", "base table"] {
+            let info = client
+                .get_tables(CommandGetTables {
+                    catalog: None,
+                    db_schema_filter_pattern: Some("published".to_owned()),
+                    table_name_filter_pattern: None,
+                    table_types: vec![asked.to_owned()],
+                    include_schema: false,
+                })
+                .await
+                .unwrap();
+            let found = fetch(&mut client, &info).await.unwrap().text();
+            let shown = word.unwrap_or("TABLE");
+            let row = format!("tietopohja|published|indicator_value|{shown}");
+            assert!(found.contains(&row), "{asked}: {found:?}");
         }
     }
 }
