@@ -226,8 +226,10 @@ pub fn outline(sql: &str) -> Option<String> {
                 let _: ControlFlow<()> = VisitMut::visit(sql.as_mut(), &mut Hide);
                 break;
             }
+            // A name is all that there is in it.
+            Parsed::Reset(_) => break,
             // These are refused, and their texts may hold places of files.
-            Parsed::CreateExternalTable(_) | Parsed::CopyTo(_) | Parsed::Reset(_) => return None,
+            Parsed::CreateExternalTable(_) | Parsed::CopyTo(_) => return None,
         }
     }
     Some(tree.to_string())
@@ -496,6 +498,8 @@ mod tests {
         ] {
             assert_eq!(outline(sql).as_deref(), Some(shown), "{sql}");
         }
+        let reset = "RESET tietopohja.as_of";
+        assert_eq!(outline(reset).as_deref(), Some(reset));
         assert_eq!(outline("SELEC 'secret'"), None);
         assert_eq!(outline(""), None);
     }
