@@ -27,7 +27,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arrow::array::{
-    ArrayRef, AsArray, Date32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    Array, ArrayRef, AsArray, Date32Array, Float64Array, Int32Array, Int64Array, RecordBatch,
+    StringArray,
 };
 use arrow::datatypes::Int64Type;
 use arrow_flight::encode::FlightDataEncoderBuilder;
@@ -327,7 +328,11 @@ async fn drain<E: std::fmt::Debug>(
     while let Some(batch) = batches.next().await {
         let batch = batch.unwrap();
         rows += batch.num_rows();
-        bytes += batch.get_array_memory_size();
+        // Columns of a message share its buffer: only their own part of it counts.
+        let own = batch.columns().iter().map(|column| column.to_data());
+        bytes += own
+            .map(|data| data.get_slice_memory_size().unwrap())
+            .sum::<usize>();
     }
     (rows, bytes)
 }

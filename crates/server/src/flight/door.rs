@@ -8,7 +8,7 @@
 //!
 //! Every call finds its caller first. A panic anywhere below becomes an internal error of that call.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -70,6 +70,10 @@ use crate::status::Teller;
 /// How often a statement is planned anew because a table changed meanwhile.
 const STATE_TRIES: usize = 4;
 
+/// Plans that wait for their tickets to be redeemed, and how long they may.
+const MOST_PLANS: usize = 64;
+const PLAN_AGE: Duration = Duration::from_secs(30);
+
 /// The longest name of a client that is kept.
 const MOST_CLIENT_NAME: usize = 200;
 
@@ -99,6 +103,9 @@ pub(crate) struct Door {
     sql_info: SqlInfoData,
     type_info: XdbcTypeInfoData,
     tables: Mutex<HashMap<Principal, (Instant, Arc<Vec<TableInfo>>)>>,
+    /// Plans of statements whose tickets were not redeemed yet, oldest first. A ticket needs none of
+    /// them: whoever finds no plan makes it anew.
+    plans: Mutex<VecDeque<(Bytes, Instant, Planned)>>,
 }
 
 /// Who is calling, and how.
@@ -188,6 +195,7 @@ impl Door {
             sql_info: sql_info::sql_info()?,
             type_info: sql_type::type_info()?,
             tables: Mutex::default(),
+            plans: Mutex::default(),
         })
     }
 
@@ -493,12 +501,34 @@ impl Door {
             timestamps: Some(visitor.settings.timestamps.as_str().to_owned()),
             done: false,
         };
-        Ok(Resolved {
+        let resolved = Resolved {
             schema: Arc::clone(planned.wire.schema()),
             ticket: write_ticket(&self.sealer, &payload),
             expires: Some(expires),
             app_metadata: release_json(&planned.session.release()),
-        })
+        };
+        if purpose == Purpose::Take {
+            self.keep_plan(payload.query_id, planned);
+        }
+        Ok(resolved)
+    }
+
+    /// Keeps the plan of a ticket for its first redemption, which mostly follows at once.
+    fn keep_plan(&self, query: Bytes, planned: Planned) {
+        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        plans.retain(|(_, made, _)| made.elapsed() < PLAN_AGE);
+        if plans.len() == MOST_PLANS {
+            plans.pop_front();
+        }
+        plans.push_back((query, Instant::now(), planned));
+    }
+
+    /// The plan of a ticket, for once.
+    fn take_plan(&self, query: &Bytes) -> Option<Planned> {
+        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = plans.iter().position(|(of, _, _)| of == query)?;
+        let (_, made, planned) = plans.remove(place)?;
+        (made.elapsed() < PLAN_AGE).then_some(planned)
     }
 
     /// What stands for a statement that changed something: no columns, and a ticket for no rows.
@@ -630,7 +660,10 @@ impl Door {
         if self.running.is_cancelled(&query_id) {
             return Err(Stop::Cancelled.status());
         }
-        let planned = self.plan(visitor, sql, parameters, versions).await;
+        let planned = match self.take_plan(&query_id) {
+            Some(planned) => Ok(planned),
+            None => self.plan(visitor, sql, parameters, versions).await,
+        };
         let Planned {
             session,
             runs,
