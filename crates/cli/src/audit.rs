@@ -88,7 +88,6 @@ fn line(record: &StatementRecord) -> serde_json::Value {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use tietopohja_server::StatementState;
 

@@ -26,6 +26,7 @@ use datafusion::optimizer::Analyzer;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion::physical_plan::collect;
 use datafusion::prelude::Expr;
+use futures::future::try_join_all;
 use tietopohja_domain::Problem;
 use tietopohja_lake::{Lake, TableName};
 use tietopohja_policy::{
@@ -287,15 +288,15 @@ impl Resolver {
         if pinned.len() < 2 {
             return Ok(true);
         }
-        for (name, version) in pinned {
-            let newest = self.warehouse.lake.version(&name).await.map_err(|error| {
+        // Each look may be a request to a store: they go out together.
+        let looks = pinned.into_iter().map(|(name, version)| async move {
+            let newest = self.warehouse.lake.version(&name).await;
+            newest.map(|newest| newest == version).map_err(|error| {
                 EngineError::lake(format!("the table `{name}` could not be opened"), error)
-            })?;
-            if newest != version {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+            })
+        });
+        let same = try_join_all(looks).await?;
+        Ok(same.into_iter().all(|same| same))
     }
 
     /// Whether a name has been looked up, and means something.

@@ -1,7 +1,7 @@
 //! Tables whose rows are the present moment: what runs now, who is connected.
 //!
 //! They belong to the schema `meta`, and to the program that serves: it gives the rows, each time
-//! somebody asks. They have no versions, and a state of the past does not have them. Who sees which
+//! somebody asks. They have no versions: also a session that sees the past sees them as they are now. Who sees which
 //! rows is the policy's decision.
 
 use std::fmt;

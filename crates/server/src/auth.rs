@@ -149,6 +149,9 @@ struct BearerPayload {
     /// Of the user, when signing in.
     #[prost(uint64, tag = "4")]
     version: u64,
+    /// The id of the API token that was shown at signing in, if it was one.
+    #[prost(string, optional, tag = "5")]
+    token: Option<String>,
 }
 
 /// Marks the bearers of this server among other people's tokens.
@@ -188,16 +191,21 @@ impl Authenticator {
         now: i64,
     ) -> Result<(Caller, String), AuthError> {
         // A driver may present its old bearer when it signs in again.
-        let Visitor { principal, version } = self.admit(credentials, peer, now).await?.visitor;
+        let Visitor {
+            principal,
+            version,
+            token,
+        } = self.admit(credentials, peer, now).await?.visitor;
         let session_id = self.ids.next();
         let payload = BearerPayload {
             holder: Some(Holder::of(&principal)),
             session_id: session_id.clone(),
             issued: now,
             version,
+            token,
         };
-        let token = self.sealer.seal(Purpose::Bearer, &payload.encode_to_vec());
-        let bearer = format!("{BEARER_MARK}{}", to_hex(&token));
+        let sealed = self.sealer.seal(Purpose::Bearer, &payload.encode_to_vec());
+        let bearer = format!("{BEARER_MARK}{}", to_hex(&sealed));
         Ok((
             Caller {
                 principal,
@@ -240,6 +248,7 @@ impl Authenticator {
             (Admission::Anyone(principal), _) => Visitor {
                 principal: principal.clone(),
                 version: 0,
+                token: None,
             },
             (Admission::Users { .. }, Credentials::None) => return Err(AuthError::Missing),
             (Admission::Users { gate, .. }, Credentials::Bearer(token)) => {
@@ -273,6 +282,7 @@ impl Authenticator {
                 visitor: Visitor {
                     principal: payload.holder?.principal()?,
                     version: payload.version,
+                    token: payload.token,
                 },
                 session: Some(SessionId(payload.session_id)),
             };

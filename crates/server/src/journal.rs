@@ -244,6 +244,11 @@ impl Journal {
         sessions
     }
 
+    /// How many sessions have asked for something.
+    pub(crate) fn session_count(&self) -> usize {
+        held(&self.inner).sessions.len()
+    }
+
     /// Forgets a session that has ended.
     pub(crate) fn end_session(&self, session: &str) {
         held(&self.inner).sessions.remove(session);

@@ -2,7 +2,7 @@
 //!
 //! A sealed token carries its whole state, so that it outlives connections and statements and any
 //! process with the same key can redeem it. It is authenticated, not secret: its holder may read
-//! what it says, and cannot change it. Each purpose has a key of its own, so that a token of one
+//! what it says, but for what is veiled, and cannot change it. Each purpose has a key of its own, so that a token of one
 //! kind is never taken for another. To add a kind: a variant of [`Purpose`] with a context string
 //! that no other variant has.
 
@@ -76,6 +76,21 @@ impl Sealer {
         }
     }
 
+    /// Bytes that the holder of a token shall not read, or the bytes behind them: the same call does
+    /// both. The number must be used once. Alone this protects no bytes from change; the seal does.
+    pub(crate) fn veil(&self, number: &[u8], bytes: &[u8]) -> Vec<u8> {
+        let key = blake3::derive_key("tietopohja flight veil v1", &self.master);
+        let mut stream = vec![0; bytes.len()];
+        blake3::Hasher::new_keyed(&key)
+            .update(number)
+            .finalize_xof()
+            .fill(&mut stream);
+        for (veil, byte) in stream.iter_mut().zip(bytes) {
+            *veil ^= byte;
+        }
+        stream
+    }
+
     fn code(&self, purpose: Purpose, payload: &[u8]) -> blake3::Hash {
         let key = blake3::derive_key(purpose.context(), &self.master);
         blake3::keyed_hash(&key, payload)
@@ -85,6 +100,23 @@ impl Sealer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn veiled_bytes_are_read_with_the_same_key_and_number_only() {
+        let (ours, other) = (Sealer::new([1; 32]), Sealer::new([2; 32]));
+        let bytes: Vec<u8> = (0..200).collect();
+        let veiled = ours.veil(b"one", &bytes);
+        assert_eq!(ours.veil(b"one", &veiled), bytes);
+        assert_ne!(veiled, bytes);
+        assert_ne!(ours.veil(b"two", &veiled), bytes);
+        assert_ne!(other.veil(b"one", &veiled), bytes);
+        assert_ne!(
+            ours.veil(b"two", &bytes),
+            veiled,
+            "equal bytes look different"
+        );
+        assert!(ours.veil(b"one", &[]).is_empty());
+    }
 
     const PURPOSES: [Purpose; 3] = [Purpose::Ticket, Purpose::Statement, Purpose::Bearer];
 

@@ -490,13 +490,18 @@ impl Door {
         let planned = self.plan(visitor, &sql, parameters.as_ref(), None).await;
         let planned = self.recorded(visitor, &sql, planned)?;
         let expires = self.now().saturating_add(self.ticket_seconds);
+        let query_id = self.ids.next();
         let payload = TicketPayload {
             holder: Some(Holder::of(&visitor.principal)),
             sql,
             parameters,
             expires,
-            query_id: self.ids.next(),
-            versions: planned.session.versions().to_bytes().into(),
+            // Which tables stand behind a view is not the holder's to know.
+            versions: self
+                .sealer
+                .veil(&query_id, &planned.session.versions().to_bytes())
+                .into(),
+            query_id,
             schema: visitor.settings.schema.clone(),
             timestamps: Some(visitor.settings.timestamps.as_str().to_owned()),
             done: false,
@@ -734,7 +739,8 @@ impl Door {
                         ..visitor.settings.clone()
                     },
                 };
-                let versions = Versions::from_bytes(&payload.versions).ok_or_else(|| {
+                let versions = self.sealer.veil(&payload.query_id, &payload.versions);
+                let versions = Versions::from_bytes(&versions).ok_or_else(|| {
                     Status::invalid_argument("the ticket is of another version of the server")
                 })?;
                 let (sql, parameters) = (&payload.sql, payload.parameters.as_ref());
@@ -1054,7 +1060,7 @@ impl Observed for Door {
             totals: self.journal.totals(),
             running,
             waiting,
-            sessions: self.journal.sessions().len(),
+            sessions: self.journal.session_count(),
             memory_bytes: self.engine.memory_used(),
             memory_limit_bytes: self.engine.memory_bytes(),
         }

@@ -141,7 +141,8 @@ pub(crate) struct TicketPayload {
     /// Tells two requests for the same statement apart.
     #[prost(bytes = "bytes", tag = "5")]
     pub(crate) query_id: Bytes,
-    /// The state of the tables that the statement sees, whenever the ticket is redeemed.
+    /// The state of the tables that the statement sees, whenever the ticket is redeemed; veiled under
+    /// the query's id.
     #[prost(bytes = "bytes", tag = "6")]
     pub(crate) versions: Bytes,
     /// The schema of names without one, unless it is the default.

@@ -34,6 +34,8 @@ pub(crate) struct Visitor {
     pub(crate) principal: Principal,
     /// The version of the user that was checked.
     pub(crate) version: u64,
+    /// The id of the API token that was shown, if it was one. What it opened ends with it.
+    pub(crate) token: Option<String>,
 }
 
 /// The list as it was last read.
@@ -145,11 +147,14 @@ impl Gate {
         Arc::clone(&current.users)
     }
 
-    /// Whether a bearer still tells the truth: the user is there, with this role and version.
+    /// Whether a bearer still tells the truth: the user is there, with this role and version, and the
+    /// token that it was got with is good.
     pub(crate) fn still(&self, visitor: &Visitor, now: i64) -> bool {
         let users = self.users(now);
+        let token = visitor.token.as_ref();
         users.user(visitor.principal.name()).is_some_and(|user| {
-            !user.disabled
+            token.is_none_or(|id| users.token_is_good(id, now))
+                && !user.disabled
                 && user.version == visitor.version
                 && user.role == visitor.principal.role()
         })
@@ -161,11 +166,13 @@ impl Gate {
     /// The token is unknown, has ended, or was revoked: which of these is not told.
     pub(crate) fn token(&self, text: &str, now: i64) -> Result<Visitor, AuthError> {
         let users = self.users(now);
-        let owner = users.redeem_token(text, now).ok_or(AuthError::BadToken)?;
+        let redeemed = users.redeem_token(text, now);
+        let (owner, id) = redeemed.ok_or(AuthError::BadToken)?;
         let principal = owner.principal().ok_or(AuthError::BadToken)?;
         Ok(Visitor {
             principal,
             version: owner.version,
+            token: Some(id.to_owned()),
         })
     }
 
@@ -224,6 +231,7 @@ impl Gate {
         Ok(Visitor {
             principal,
             version: user.version,
+            token: None,
         })
     }
 
@@ -253,6 +261,7 @@ impl Gate {
         Some(Visitor {
             principal: user.principal()?,
             version: user.version,
+            token: None,
         })
     }
 }
@@ -336,6 +345,27 @@ mod tests {
         assert!(!gate.still(&aino, 2));
         let refused = gate.password("aino", PASSWORD, None, 2).await;
         assert_eq!(refused, Err(AuthError::Wrong));
+    }
+
+    #[tokio::test]
+    async fn what_a_token_opened_ends_with_the_token() {
+        let (_folder, file, gate) = gate();
+        let mut issue = |number: u8, expires: Option<i64>| {
+            Users::change(&file, |users| {
+                users.issue_token("aino", &[number; 40], 0, expires, "")
+            })
+            .unwrap()
+        };
+        let (short, long) = (issue(7, Some(10)), issue(8, None));
+        let [by_short, by_long] = [&short, &long].map(|token| gate.token(token, 1).unwrap());
+        let by_password = gate.password("aino", PASSWORD, None, 1).await.unwrap();
+        assert!(gate.still(&by_short, 9));
+        assert!(!gate.still(&by_short, 10), "the token has ended");
+        assert!(gate.still(&by_long, 10));
+        let id = by_long.token.clone().unwrap();
+        Users::change(&file, |users| users.revoke(&id)).unwrap();
+        assert!(!gate.still(&by_long, 11), "the token was revoked");
+        assert!(gate.still(&by_password, 11));
     }
 
     #[tokio::test]

@@ -128,6 +128,12 @@ pub struct ApiToken {
     hash: String,
 }
 
+impl ApiToken {
+    fn is_good(&self, now: i64) -> bool {
+        !self.revoked && self.expires.is_none_or(|expires| now < expires)
+    }
+}
+
 impl fmt::Debug for ApiToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ApiToken")
@@ -408,16 +414,22 @@ impl Users {
         })
     }
 
-    /// The owner of a token that is good now.
-    pub(crate) fn redeem_token(&self, text: &str, now: i64) -> Option<&User> {
+    /// The owner of a token that is good now, and the id of the token.
+    pub(crate) fn redeem_token(&self, text: &str, now: i64) -> Option<(&User, &str)> {
         let (id, secret) = text.strip_prefix(TOKEN_MARK)?.split_once('_')?;
         let token = self.tokens.iter().find(|token| token.id == id)?;
         let kept = blake3::Hash::from_hex(&token.hash).ok()?;
         // `blake3::Hash` compares in constant time.
         let right = blake3::hash(secret.as_bytes()) == kept;
-        let lasts = token.expires.is_none_or(|expires| now < expires);
         let owner = self.user(&token.user)?;
-        (right && lasts && !token.revoked && !owner.disabled).then_some(owner)
+        let good = right && token.is_good(now) && !owner.disabled;
+        good.then_some((owner, token.id.as_str()))
+    }
+
+    /// Whether the token of an id was not revoked and has not ended.
+    pub(crate) fn token_is_good(&self, id: &str, now: i64) -> bool {
+        let token = self.tokens.iter().find(|token| token.id == id);
+        token.is_some_and(|token| token.is_good(now))
     }
 }
 

@@ -260,3 +260,17 @@ async fn each_role_sees_its_schemas_through_every_door() {
     ];
     assert_eq!(grid, expected, "\n{}", grid.join("\n"));
 }
+
+#[tokio::test]
+async fn a_session_that_a_token_opened_ends_with_the_token() {
+    let house = House::open().await;
+    let token = house.token("anni", None);
+    let mut client = house.signed_in("anyone", &token).await.unwrap();
+    query(&mut client, "SELECT 1 AS one").await.unwrap();
+    // The mark, the id, the secret.
+    let id = token.split('_').nth(1).unwrap();
+    change(&house.file, |users| users.revoke(id));
+    house.server.clock.forward(1);
+    let error = query(&mut client, "SELECT 1 AS one").await.unwrap_err();
+    assert_eq!(error.code(), Code::Unauthenticated, "{error}");
+}

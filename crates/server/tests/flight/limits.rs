@@ -3,14 +3,14 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use arrow::array::{Int64Array, RecordBatch};
 use futures::TryStreamExt;
-use tietopohja_lake::{CommitInfo, Lake, TableName};
 use tietopohja_policy::Role;
 use tietopohja_server::{GateOptions, Limits, StatementRecord};
 use tonic::Code;
 
-use crate::warehouse::{Client, Server, clock, engine_with, fetch, query, status};
+use crate::warehouse::{
+    Client, Server, append, changing, clock, engine_and_lake, fetch, query, status,
+};
 
 const ENDLESS: &str = "SELECT value FROM generate_series(1, 1000000000000)";
 
@@ -197,41 +197,19 @@ async fn statements_and_sessions_can_be_watched_and_only_ones_own() {
     assert!(error.message().contains("not found"), "{error}");
 }
 
-/// A table of the lake with one row.
-async fn changing(lake: &Lake) -> TableName {
-    let name = TableName::new("reference", "changing").unwrap();
-    let batch = numbers(&[1]);
-    lake.ensure_table(&name, batch.schema(), &[]).await.unwrap();
-    lake.append(&name, vec![batch], CommitInfo::default())
-        .await
-        .unwrap();
-    name
-}
-
-fn numbers(values: &[i64]) -> RecordBatch {
-    let column = Arc::new(Int64Array::from(values.to_vec())) as _;
-    RecordBatch::try_from_iter_with_nullable([("n", column, true)]).unwrap()
-}
-
 #[tokio::test]
 async fn a_ticket_gives_the_rows_of_its_moment_whenever_it_is_redeemed() {
     let clock = clock();
-    let mut lake = None;
-    let (_folder, engine) = engine_with(clock.clone(), |options| {
-        lake = Some(Arc::clone(&options.lake));
-    })
-    .await;
-    let lake = lake.unwrap();
-    let name = changing(&lake).await;
+    let (_folder, engine, lake) = engine_and_lake(clock.clone()).await;
+    let name = changing();
+    append(&lake, &name, &[1]).await;
     let server = Server::on(Arc::clone(&engine), Arc::clone(&clock), |_| ())
         .await
         .unwrap();
     let mut client = server.guest().await;
     let sql = "SELECT count(*) AS rows FROM reference.changing";
     let info = client.execute(sql.to_owned(), None).await.unwrap();
-    lake.append(&name, vec![numbers(&[2, 3])], CommitInfo::default())
-        .await
-        .unwrap();
+    append(&lake, &name, &[2, 3]).await;
     for _ in 0..2 {
         assert_eq!(
             fetch(&mut client, &info).await.unwrap().text(),
@@ -251,13 +229,9 @@ async fn a_ticket_gives_the_rows_of_its_moment_whenever_it_is_redeemed() {
 #[tokio::test]
 async fn a_result_says_which_state_of_the_tables_it_shows() {
     let clock = clock();
-    let mut lake = None;
-    let (_folder, engine) = engine_with(clock.clone(), |options| {
-        lake = Some(Arc::clone(&options.lake));
-    })
-    .await;
-    let lake = lake.unwrap();
-    let name = changing(&lake).await;
+    let (_folder, engine, lake) = engine_and_lake(clock.clone()).await;
+    let name = changing();
+    append(&lake, &name, &[1]).await;
     let server = Server::on(engine, clock, |_| ()).await.unwrap();
     let mut client = server.guest().await;
     let mut release = async |sql: &str| -> serde_json::Value {
@@ -270,9 +244,7 @@ async fn a_result_says_which_state_of_the_tables_it_shows() {
         serde_json::json!({ "reference.changing": 1 })
     );
     assert_eq!(release("SELECT n + 1 FROM reference.changing").await, first);
-    lake.append(&name, vec![numbers(&[2])], CommitInfo::default())
-        .await
-        .unwrap();
+    append(&lake, &name, &[2]).await;
     let second = release("SELECT n FROM reference.changing").await;
     assert_eq!(
         second["tables"],

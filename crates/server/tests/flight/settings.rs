@@ -3,18 +3,18 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Schema, TimeUnit};
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::{CommandGetTables, CommandStatementQuery, ProstMessageExt};
 use arrow_flight::{FlightDescriptor, SchemaResult};
 use prost::Message;
-use tietopohja_lake::{CommitInfo, Lake, TableName};
 use tietopohja_policy::Role;
 use tietopohja_server::StatementRecord;
 use tonic::Code;
 
-use crate::warehouse::{Client, Server, clock, engine_with, fetch, query, schema_of, status};
+use crate::warehouse::{
+    Client, Server, append, changing, clock, engine_and_lake, fetch, query, schema_of, status,
+};
 
 async fn setting(client: &mut Client, name: &str) -> String {
     let shown = query(client, &format!("SHOW tietopohja.{name}")).await;
@@ -235,33 +235,13 @@ async fn tables_are_named_by_the_word_that_the_client_asked_for() {
     }
 }
 
-fn numbers(values: &[i64]) -> RecordBatch {
-    let column = Arc::new(Int64Array::from(values.to_vec())) as _;
-    RecordBatch::try_from_iter_with_nullable([("n", column, true)]).unwrap()
-}
-
-async fn append(lake: &Lake, name: &TableName, values: &[i64]) {
-    let info = CommitInfo::default();
-    lake.append(name, vec![numbers(values)], info)
-        .await
-        .unwrap();
-}
-
 #[tokio::test]
 async fn a_session_sees_the_tables_as_they_were() {
     let clock = clock();
-    let mut lake = None;
-    let (_folder, engine) = engine_with(clock.clone(), |options| {
-        lake = Some(Arc::clone(&options.lake));
-    })
-    .await;
-    let lake = lake.unwrap();
-    let name = TableName::new("reference", "changing").unwrap();
+    let (_folder, engine, lake) = engine_and_lake(clock.clone()).await;
+    let name = changing();
     // 2030-03-17T17:46:40Z: the format layer makes tables by the machine's clock, which is before that.
     clock.forward(200_000_000);
-    lake.ensure_table(&name, numbers(&[]).schema(), &[])
-        .await
-        .unwrap();
     append(&lake, &name, &[1]).await;
     clock.forward(3_600);
     append(&lake, &name, &[2]).await;

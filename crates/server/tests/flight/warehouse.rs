@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::util::pretty::pretty_format_batches;
 use arrow_flight::FlightInfo;
@@ -15,7 +15,7 @@ use arrow_flight::sql::client::FlightSqlServiceClient;
 use futures::TryStreamExt;
 use tietopohja_domain::{Clock, Timestamp};
 use tietopohja_engine::{Engine, EngineOptions};
-use tietopohja_lake::Lake;
+use tietopohja_lake::{CommitInfo, Lake, TableName};
 use tietopohja_policy::Role;
 use tietopohja_server::{ServeError, ServeOptions, serve};
 use tokio::sync::oneshot;
@@ -124,6 +124,35 @@ pub(crate) async fn engine_with(
     let mut options = EngineOptions::new(folder.path(), lake, clock).target_partitions(2);
     change(&mut options);
     (folder, Engine::open(options).await.unwrap())
+}
+
+/// An engine on a new warehouse, and its lake.
+pub(crate) async fn engine_and_lake(
+    clock: Arc<TestClock>,
+) -> (tempfile::TempDir, Arc<Engine>, Arc<Lake>) {
+    let mut lake = None;
+    let keep = |options: &mut EngineOptions| lake = Some(Arc::clone(&options.lake));
+    let (folder, engine) = engine_with(clock, keep).await;
+    (folder, engine, lake.unwrap())
+}
+
+/// A batch of one column of whole numbers, `n`.
+pub(crate) fn numbers(values: &[i64]) -> RecordBatch {
+    let column = Arc::new(Int64Array::from(values.to_vec())) as _;
+    RecordBatch::try_from_iter_with_nullable([("n", column, true)]).unwrap()
+}
+
+/// Appends rows to a table of [`numbers`], which is made when it is not there.
+pub(crate) async fn append(lake: &Lake, name: &TableName, values: &[i64]) {
+    let batch = numbers(values);
+    lake.ensure_table(name, batch.schema(), &[]).await.unwrap();
+    let info = CommitInfo::default();
+    lake.append(name, vec![batch], info).await.unwrap();
+}
+
+/// `reference.changing`, which tests make.
+pub(crate) fn changing() -> TableName {
+    TableName::new("reference", "changing").unwrap()
 }
 
 pub(crate) fn clock() -> Arc<TestClock> {
