@@ -94,6 +94,7 @@ pub(crate) fn run(root: &Path) -> Result<Tally, String> {
         eprintln!("FAILED  the server did not stop cleanly: {message}");
     }
     tally.add(Tally::one(stopped.is_ok()));
+    tally.add(python.guarded(&warehouse, root)?);
     tally.add(python.delta_tables(&warehouse, &folder.0)?);
     Ok(tally)
 }
@@ -153,6 +154,55 @@ impl Python {
         let mut client = self.script("snippets.py");
         client.arg(address).arg(root.join(HOW_TO)).arg(node);
         checks(&mut client)
+    }
+
+    /// The same warehouse with users, TLS and certificates of clients.
+    fn guarded(&self, warehouse: &Path, root: &Path) -> Result<Tally, String> {
+        const USER: [&str; 2] = ["anni", "kolme sanaa peräkkäin"];
+        let certificates = root.join("testdata/tls");
+        let settings = warehouse.join("tietopohja.toml");
+        let file = |name: &str| certificates.join(name).display().to_string();
+        let written = format!(
+            "[serve]\nauth = 'users'\ntls_certificate = '{}'\ntls_key = '{}'\ntls_client_ca = '{}'\n",
+            file("server.pem"),
+            file("server.key"),
+            file("authority.pem")
+        );
+        fs::write(&settings, written)
+            .map_err(|error| format!("cannot write `{}`: {error}", settings.display()))?;
+        let mut add = Command::new(process::binary()?);
+        add.arg("-C").arg(warehouse);
+        add.args([
+            "user",
+            "add",
+            USER[0],
+            "--role",
+            "reader",
+            "--password-stdin",
+        ]);
+        add.stdin(Stdio::piped());
+        process::announce("user", &add);
+        let mut adding = add
+            .spawn()
+            .map_err(|error| process::cannot_start(&add, &error))?;
+        if let Some(mut input) = adding.stdin.take() {
+            input
+                .write_all(USER[1].as_bytes())
+                .map_err(|error| format!("cannot hand over the password: {error}"))?;
+        }
+        if !adding.wait().is_ok_and(|status| status.success()) {
+            return Ok(Tally::one(false));
+        }
+        let mut server = Server::start(warehouse)?;
+        let mut client = self.script("guarded.py");
+        client.arg(&server.flight).arg(&certificates).args(USER);
+        let mut tally = checks(&mut client)?;
+        let stopped = server.stop();
+        if let Err(message) = &stopped {
+            eprintln!("FAILED  the server did not stop cleanly: {message}");
+        }
+        tally.add(Tally::one(stopped.is_ok()));
+        Ok(tally)
     }
 
     /// Each table of [`DELTA_TABLES`] read by others gives the figures that our

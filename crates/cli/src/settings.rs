@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tietopohja_contract::IdentityCodes;
 use tietopohja_policy::Role;
-use tietopohja_server::{GateOptions, Limits, RoleLimits};
+use tietopohja_server::{GateOptions, Limits, RoleLimits, TlsFiles};
 
 use crate::failure::Failure;
 
@@ -31,10 +31,17 @@ memory_mib = 1024
 partitions = 0
 
 [serve]
-# Where the Flight SQL door listens: a loopback address. Port 0 takes a free port.
+# Where the Flight SQL door listens. Port 0 takes a free port. An address that other machines reach,
+# such as "0.0.0.0:31337", needs TLS and `auth = "users"`.
 flight = "127.0.0.1:31337"
-# Where the HTTP door with health and metrics listens: a loopback address. "": nowhere.
+# Where the HTTP door with health and metrics listens, under the same rule. "": nowhere.
 http = ""
+# TLS of both doors: files with the certificate (and those that vouch for it) and its key, in PEM. They
+# are read again within seconds when they change. Empty: no TLS.
+tls_certificate = ""
+tls_key = ""
+# Authorities in PEM, one of whom must vouch for each client's own certificate. Empty: none is asked for.
+tls_client_ca = ""
 # Who may connect: "none" (everyone on this machine, without signing in) or "users" (those of
 # `tietopohja user`, with a password or an API token).
 auth = "none"
@@ -130,11 +137,35 @@ impl Default for Engine {
 pub(crate) struct Serve {
     pub(crate) flight: String,
     pub(crate) http: String,
+    pub(crate) tls_certificate: PathBuf,
+    pub(crate) tls_key: PathBuf,
+    pub(crate) tls_client_ca: PathBuf,
     pub(crate) auth: Auth,
     pub(crate) role: String,
     pub(crate) ticket_key_file: PathBuf,
     pub(crate) audit: bool,
     pub(crate) limits: StatementLimits,
+}
+
+impl Serve {
+    /// The files of TLS in a warehouse folder; none without a certificate.
+    pub(crate) fn tls(&self, folder: &Path) -> Result<Option<TlsFiles>, Failure> {
+        let given = |file: &Path| (!file.as_os_str().is_empty()).then(|| folder.join(file));
+        let client_ca = given(&self.tls_client_ca);
+        match (given(&self.tls_certificate), given(&self.tls_key)) {
+            (Some(certificate), Some(key)) => Ok(Some(TlsFiles {
+                certificate,
+                key,
+                client_ca,
+            })),
+            (None, None) if client_ca.is_none() => Ok(None),
+            _ => Err(Failure::usage(
+                "TLS needs both `tls_certificate` and `tls_key`: set them, or leave all settings of \
+                 TLS empty"
+                    .to_owned(),
+            )),
+        }
+    }
 }
 
 /// How many statements run, and what one may take.
@@ -253,6 +284,9 @@ impl Default for Serve {
         Self {
             flight: "127.0.0.1:31337".to_owned(),
             http: String::new(),
+            tls_certificate: PathBuf::new(),
+            tls_key: PathBuf::new(),
+            tls_client_ca: PathBuf::new(),
             auth: Auth::None,
             role: "reader".to_owned(),
             ticket_key_file: PathBuf::new(),
@@ -304,6 +338,25 @@ mod tests {
         let written: Settings = toml::from_str(TEMPLATE).unwrap();
         let default = Settings::default();
         assert_eq!(format!("{written:?}"), format!("{default:?}"));
+    }
+
+    #[test]
+    fn tls_is_a_certificate_with_its_key() {
+        let settings = |text: &str| toml::from_str::<Settings>(text).unwrap().serve;
+        let folder = Path::new("house");
+        let both = "[serve]\ntls_certificate = 'c.pem'\ntls_key = '/etc/k.pem'\n";
+        let files = settings(both).tls(folder).unwrap().unwrap();
+        assert_eq!(files.certificate, Path::new("house/c.pem"));
+        assert_eq!(files.key, Path::new("/etc/k.pem"));
+        assert_eq!(files.client_ca, None);
+        assert_eq!(settings("").tls(folder).unwrap(), None);
+        for part in ["tls_certificate", "tls_key", "tls_client_ca"] {
+            let refused = settings(&format!("[serve]\n{part} = 'f.pem'\n")).tls(folder);
+            assert!(
+                refused.unwrap_err().to_string().contains("tls_key"),
+                "{part}"
+            );
+        }
     }
 
     #[test]

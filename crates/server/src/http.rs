@@ -2,21 +2,22 @@
 //!
 //! `/healthz` answers as long as the process does, `/readyz` as long as new statements are taken, and
 //! `/metrics` in the text format of Prometheus. Nothing here needs a query, so that a full server still
-//! answers; and nothing here tells who asks or what. To add a metric, add it to [`page`], with its unit
+//! answers; and nothing here tells who asks or what. Where other machines reach the door, the metrics
+//! are for those who sign in. To add a metric, add it to [`page`], with its unit
 //! in its name.
 
 use std::fmt::Write;
 use std::future::Future;
 use std::sync::Arc;
 
+use crate::incoming::Incoming;
+use crate::journal::{SECONDS, Totals};
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::net::TcpListener;
-
-use crate::journal::{SECONDS, Totals};
+use futures::future::BoxFuture;
 
 /// What the door asks of the server.
 pub(crate) trait Observed: Send + Sync + 'static {
@@ -24,6 +25,8 @@ pub(crate) trait Observed: Send + Sync + 'static {
     fn is_ready(&self) -> bool;
     /// The figures of this moment.
     fn figures(&self) -> Figures;
+    /// Whether the sender of a request may see the figures.
+    fn admits<'a>(&'a self, authorization: Option<&'a str>) -> BoxFuture<'a, bool>;
 }
 
 /// How the server is doing.
@@ -39,7 +42,7 @@ pub(crate) struct Figures {
 
 /// Serves until `shutdown` completes.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    incoming: Incoming,
     observed: Arc<dyn Observed>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
@@ -48,7 +51,7 @@ pub(crate) async fn serve(
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(observed);
-    axum::serve(listener, router)
+    axum::serve(incoming, router)
         .with_graceful_shutdown(shutdown)
         .await
 }
@@ -60,9 +63,16 @@ async fn ready(State(observed): State<Arc<dyn Observed>>) -> impl IntoResponse {
     }
 }
 
-async fn metrics(State(observed): State<Arc<dyn Observed>>) -> impl IntoResponse {
+async fn metrics(State(observed): State<Arc<dyn Observed>>, headers: HeaderMap) -> Response {
+    let authorization = headers.get(header::AUTHORIZATION);
+    let authorization = authorization.and_then(|value| value.to_str().ok());
+    if !observed.admits(authorization).await {
+        let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
+        let text = "sign in: send an API token as `Authorization: Bearer ...`\n";
+        return (StatusCode::UNAUTHORIZED, challenge, text).into_response();
+    }
     let format = "text/plain; version=0.0.4; charset=utf-8";
-    ([(header::CONTENT_TYPE, format)], page(&observed.figures()))
+    ([(header::CONTENT_TYPE, format)], page(&observed.figures())).into_response()
 }
 
 /// The figures in the text format of Prometheus.

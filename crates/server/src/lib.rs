@@ -10,10 +10,13 @@
 mod auth;
 mod gate;
 mod http;
+mod incoming;
 mod journal;
+mod linger;
 mod live;
 mod seal;
 mod status;
+mod tls;
 
 pub mod flight;
 pub mod identity;
@@ -21,3 +24,4 @@ pub mod identity;
 pub use flight::{Limits, Listening, RoleLimits, ServeError, ServeOptions, serve};
 pub use gate::GateOptions;
 pub use journal::{Audit, StatementRecord, StatementState};
+pub use tls::{TlsError, TlsFiles};

@@ -81,6 +81,7 @@ impl Serve {
         } else {
             ""
         };
+        let tls = warehouse.settings.serve.tls(&warehouse.folder)?;
         let limits = &warehouse.settings.serve.limits;
         let audit = match warehouse.settings.serve.audit {
             true => Some(audit::to_folder(folder)?),
@@ -89,6 +90,7 @@ impl Serve {
         let options = ServeOptions {
             anonymous_role: role,
             users,
+            tls,
             http,
             gate: limits.gate(),
             limits: limits.of_roles(),
@@ -96,18 +98,23 @@ impl Serve {
             ..ServeOptions::new(flight, key, Arc::clone(&warehouse.clock))
         };
         let json = self.json;
+        let encrypted = options.tls.is_some();
         let announce = move |doors: Listening| {
             let address = doors.flight;
+            let (grpc, http) = match encrypted {
+                true => ("grpc+tls", "https"),
+                false => ("grpc", "http"),
+            };
             let line = if json {
                 serde_json::json!({
-                    "flight": format!("grpc://{address}"),
-                    "http": doors.http.map(|address| format!("http://{address}")),
+                    "flight": format!("{grpc}://{address}"),
+                    "http": doors.http.map(|address| format!("{http}://{address}")),
                     "pid": std::process::id(),
                 })
                 .to_string()
             } else {
                 format!(
-                    "Flight SQL: grpc://{address} ({who})\nPython: pip install adbc-driver-flightsql pyarrow, then\n  import adbc_driver_flightsql.dbapi as f\n  f.connect(\"grpc://{address}\"{sign_in}).cursor().execute(\"SELECT * FROM published.indicator_value LIMIT 5\").fetch_arrow_table()\nCtrl-C stops the server"
+                    "Flight SQL: {grpc}://{address} ({who})\nPython: pip install adbc-driver-flightsql pyarrow, then\n  import adbc_driver_flightsql.dbapi as f\n  f.connect(\"{grpc}://{address}\"{sign_in}).cursor().execute(\"SELECT * FROM published.indicator_value LIMIT 5\").fetch_arrow_table()\nCtrl-C stops the server"
                 )
             };
             if print(&line).is_err() {

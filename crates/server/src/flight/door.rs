@@ -36,6 +36,7 @@ use arrow_flight::{
 use bytes::Bytes;
 use datafusion_common::ScalarValue;
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use prost::Message;
 use tietopohja_domain::Clock;
@@ -99,6 +100,8 @@ pub(crate) struct Door {
     limits: RoleLimits,
     journal: Arc<Journal>,
     closing: AtomicBool,
+    /// Whether the metrics are only for those who sign in.
+    metrics_guarded: bool,
     teller: Arc<Teller>,
     sql_info: SqlInfoData,
     type_info: XdbcTypeInfoData,
@@ -191,6 +194,7 @@ impl Door {
             bindings: Bindings::default(),
             running: Running::default(),
             closing: AtomicBool::new(false),
+            metrics_guarded: options.http.is_some_and(|http| !http.ip().is_loopback()),
             teller: Arc::new(Teller::new(ids("error"))),
             sql_info: sql_info::sql_info()?,
             type_info: sql_type::type_info()?,
@@ -1054,6 +1058,19 @@ impl Observed for Door {
         !self.closing.load(Ordering::Relaxed)
     }
 
+    fn admits<'a>(&'a self, authorization: Option<&'a str>) -> BoxFuture<'a, bool> {
+        let credentials = authorization.map_or(Credentials::None, authorized);
+        async move {
+            !self.metrics_guarded
+                || self
+                    .auth
+                    .identify(credentials, None, self.now())
+                    .await
+                    .is_ok()
+        }
+        .boxed()
+    }
+
     fn figures(&self) -> Figures {
         let (running, waiting) = self.gate.counts();
         Figures {
@@ -1287,15 +1304,23 @@ fn credentials<'a>(metadata: &'a MetadataMap, older: Option<&'a str>) -> Credent
     let header = metadata
         .get("authorization")
         .and_then(|value| value.to_str().ok());
-    if let Some((scheme, rest)) = header.and_then(|header| header.split_once(' ')) {
-        if scheme.eq_ignore_ascii_case("bearer") {
-            return Credentials::Bearer(rest.trim());
-        }
-        if scheme.eq_ignore_ascii_case("basic") {
-            return Credentials::Basic(rest.trim());
-        }
+    match header.map_or(Credentials::None, authorized) {
+        Credentials::None => older.map_or(Credentials::None, Credentials::Bearer),
+        shown => shown,
     }
-    older.map_or(Credentials::None, Credentials::Bearer)
+}
+
+/// What the header `Authorization` shows.
+fn authorized(header: &str) -> Credentials<'_> {
+    match header.split_once(' ') {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer") => {
+            Credentials::Bearer(rest.trim())
+        }
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("basic") => {
+            Credentials::Basic(rest.trim())
+        }
+        _ => Credentials::None,
+    }
 }
 
 /// The name and password in the first message of a handshake.

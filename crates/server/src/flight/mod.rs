@@ -2,9 +2,8 @@
 //!
 //! `door` answers the calls of the protocol; `wire` and `stream` decide what rows look like outside;
 //! `ticket` and `parameters` carry statements between calls; `catalogue`, `sql_type` and `sql_info`
-//! tell tools what there is; `running` stops what must stop, `peer` tells where a request
-//! came from, and `linger` closes connections. Nothing
-//! is kept between calls that a client could lose: handles and tickets carry their own state under a
+//! tell tools what there is; `running` stops what must stop, and `peer` tells where a
+//! request came from. Nothing is kept between calls that a client could lose: handles and tickets carry their own state under a
 //! seal.
 //!
 //! To answer another command of the protocol, add it to the `match` in `door.rs` that resolves
@@ -13,7 +12,6 @@
 mod catalogue;
 mod door;
 mod like;
-mod linger;
 mod message;
 mod parameters;
 mod peer;
@@ -34,7 +32,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
-use futures::TryStreamExt;
 use tietopohja_domain::Clock;
 use tietopohja_engine::Engine;
 use tietopohja_policy::{InvalidPrincipal, Principal, Role};
@@ -42,16 +39,15 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
-
-use door::Door;
-use linger::Lingering;
 
 use crate::gate::GateOptions;
 use crate::http::{self, Observed};
 use crate::identity::UsersError;
+use crate::incoming::Incoming;
 use crate::journal::Audit;
+use crate::tls::{Tls, TlsError, TlsFiles};
+use door::Door;
 
 /// The largest message that a client may send: bound parameters, mostly.
 const MOST_RECEIVED: usize = 16 * 1024 * 1024;
@@ -73,9 +69,11 @@ const GOODBYE: Duration = Duration::from_secs(2);
 /// Settings of the doors.
 #[derive(Clone)]
 pub struct ServeOptions {
-    /// Where the Flight SQL door listens: a loopback address. Port 0 takes a free port.
+    /// Where the Flight SQL door listens. Port 0 takes a free port. An address that other machines
+    /// reach needs [`tls`](Self::tls) and [`users`](Self::users).
     pub flight: SocketAddr,
-    /// Where the HTTP door with health and metrics listens: a loopback address. Default: nowhere.
+    /// Where the HTTP door with health and metrics listens, under the same rule; its metrics are then
+    /// for those who sign in. Default: nowhere.
     pub http: Option<SocketAddr>,
     /// The key of tickets, handles and bearers. With the same key, a ticket survives a restart.
     pub ticket_key: [u8; 32],
@@ -85,6 +83,8 @@ pub struct ServeOptions {
     pub anonymous_role: Role,
     /// The list of users, without whom nobody connects. Default: none, and everyone is anonymous.
     pub users: Option<PathBuf>,
+    /// What both doors show to prove which server they are. Default: no TLS.
+    pub tls: Option<TlsFiles>,
     /// How long a user stays signed in. Default: twelve hours.
     pub bearer_lifetime: Duration,
     /// How long a ticket can be redeemed. Default: one hour.
@@ -143,6 +143,7 @@ impl std::fmt::Debug for ServeOptions {
             .field("http", &self.http)
             .field("anonymous_role", &self.anonymous_role)
             .field("users", &self.users)
+            .field("tls", &self.tls)
             .field("bearer_lifetime", &self.bearer_lifetime)
             .field("ticket_lifetime", &self.ticket_lifetime)
             .field("drain", &self.drain)
@@ -162,6 +163,7 @@ impl ServeOptions {
             clock,
             anonymous_role: Role::Reader,
             users: None,
+            tls: None,
             bearer_lifetime: Duration::from_secs(12 * 3600),
             ticket_lifetime: Duration::from_secs(3600),
             drain: Duration::from_secs(30),
@@ -186,15 +188,22 @@ pub struct Listening {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// The address is reachable from other machines.
+    /// The address is reachable from other machines, and something that guards it there is missing.
     #[error(
         "the address `{address}` can be reached from other machines, and this server has no \
-         TLS yet; use a loopback address such as `127.0.0.1:{}`", .address.port()
+         {missing}; {help}, or use a loopback address such as `127.0.0.1:{}`", .address.port()
     )]
     NotLoopback {
         /// The address as it was given.
         address: SocketAddr,
+        /// What is missing.
+        missing: &'static str,
+        /// How to have it.
+        help: &'static str,
     },
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The list of users cannot be used.
     #[error(transparent)]
     Users(#[from] UsersError),
@@ -226,12 +235,30 @@ impl From<arrow_flight::error::FlightError> for ServeError {
     }
 }
 
+/// What other machines can reach shows who it is, and asks who comes.
+fn guarded(address: SocketAddr, options: &ServeOptions) -> Result<(), ServeError> {
+    let refused = |missing, help| ServeError::NotLoopback {
+        address,
+        missing,
+        help,
+    };
+    match options {
+        _ if address.ip().is_loopback() => Ok(()),
+        ServeOptions { tls: None, .. } => {
+            Err(refused("TLS", "set `tls_certificate` and `tls_key`"))
+        }
+        ServeOptions { users: None, .. } => Err(refused("users", "set `auth = \"users\"`")),
+        _ => Ok(()),
+    }
+}
+
 /// Serves until `shutdown` completes, then lets running queries finish for a while, then stops them.
 ///
 /// `ready` is called once, with the addresses that are listened on, when clients can connect.
 ///
 /// # Errors
-/// The address is not a loopback address or cannot be listened on; the transport failed.
+/// The address can be reached from other machines without TLS or users, or cannot be listened on; the
+/// certificates or the list of users cannot be used; the transport failed.
 pub async fn serve<F>(
     engine: Arc<Engine>,
     options: ServeOptions,
@@ -243,30 +270,31 @@ where
 {
     let address = options.flight;
     for address in [Some(address), options.http].into_iter().flatten() {
-        if !address.ip().is_loopback() {
-            return Err(ServeError::NotLoopback { address });
-        }
+        guarded(address, &options)?;
     }
+    let tls = |protocol| {
+        let files = options.tls.clone();
+        files.map(|files| Tls::open(files, protocol)).transpose()
+    };
+    let (flight_tls, http_tls) = (tls(b"h2")?, tls(b"http/1.1")?);
     let everyone = Principal::new("anonymous", options.anonymous_role)?;
     let door = Arc::new(Door::new(engine, &options, everyone)?);
 
     let bound = |source| ServeError::Bind { address, source };
     let listener = TcpListener::bind(address).await.map_err(bound)?;
     let listening = listener.local_addr().map_err(bound)?;
-    let incoming = TcpIncoming::from(listener)
-        .with_nodelay(Some(true))
-        .with_keepalive(Some(Duration::from_secs(60)))
-        .map_ok(Lingering::new);
+    let incoming = Incoming::of(listener, listening, flight_tls);
     let http = match options.http {
         None => None,
         Some(address) => {
             let bound = |source| ServeError::Bind { address, source };
             let listener = TcpListener::bind(address).await.map_err(bound)?;
             let listening = listener.local_addr().map_err(bound)?;
+            let incoming = Incoming::of(listener, listening, http_tls);
             let observed = Arc::clone(&door) as Arc<dyn Observed>;
             // It answers until this function ends: also while the other door is being closed.
             let (closed, closing) = oneshot::channel::<()>();
-            let serving = http::serve(listener, observed, async {
+            let serving = http::serve(incoming, observed, async {
                 let _stop = closing.await;
             });
             tokio::spawn(async {
@@ -302,6 +330,7 @@ where
     tracing::info!(
         address = %listening,
         users = options.users.is_some(),
+        tls = options.tls.is_some(),
         role = %options.anonymous_role,
         "flight door open"
     );

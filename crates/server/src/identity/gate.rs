@@ -350,7 +350,7 @@ mod tests {
     #[tokio::test]
     async fn what_a_token_opened_ends_with_the_token() {
         let (_folder, file, gate) = gate();
-        let mut issue = |number: u8, expires: Option<i64>| {
+        let issue = |number: u8, expires: Option<i64>| {
             Users::change(&file, |users| {
                 users.issue_token("aino", &[number; 40], 0, expires, "")
             })

@@ -21,7 +21,10 @@ async fn an_address_that_others_can_reach_is_refused() {
         let Err(error) = refused else {
             panic!("{address} was accepted")
         };
-        assert!(matches!(error, ServeError::NotLoopback { .. }), "{error}");
+        assert!(
+            matches!(error, ServeError::NotLoopback { missing: "TLS", .. }),
+            "{error}"
+        );
         assert!(error.to_string().contains("127.0.0.1"), "{error}");
     }
 }

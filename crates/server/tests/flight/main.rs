@@ -21,4 +21,5 @@ mod protocol;
 mod queries;
 mod recorded;
 mod settings;
+mod tls;
 mod warehouse;

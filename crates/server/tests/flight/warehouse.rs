@@ -13,11 +13,13 @@ use arrow_flight::FlightInfo;
 use arrow_flight::error::FlightError;
 use arrow_flight::sql::client::FlightSqlServiceClient;
 use futures::TryStreamExt;
+use hyper_util::rt::TokioIo;
 use tietopohja_domain::{Clock, Timestamp};
 use tietopohja_engine::{Engine, EngineOptions};
 use tietopohja_lake::{CommitInfo, Lake, TableName};
 use tietopohja_policy::Role;
 use tietopohja_server::{ServeError, ServeOptions, serve};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
@@ -242,6 +244,20 @@ impl Server {
             .await
             .unwrap()
     }
+}
+
+/// A client on a connection that was made in another way, such as over TLS.
+pub(crate) async fn connected<S>(stream: S) -> Client
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut stream = Some(TokioIo::new(stream));
+    let connector = tower::service_fn(move |_| {
+        let stream = stream.take();
+        async move { stream.ok_or_else(|| std::io::Error::other("the connection is gone")) }
+    });
+    let endpoint = Channel::from_static("http://localhost");
+    Client::new(endpoint.connect_with_connector(connector).await.unwrap())
 }
 
 /// A result as a client gets it.
