@@ -61,9 +61,13 @@ pub(crate) struct SessionId(Bytes);
 
 impl SessionId {
     /// The session with this identifier.
-    #[cfg(test)]
     pub(crate) fn of(bytes: Bytes) -> Self {
         Self(bytes)
+    }
+
+    /// The identifier.
+    pub(crate) fn bytes(&self) -> Bytes {
+        self.0.clone()
     }
 
     /// The name in tables and logs. It does not open the session.
@@ -352,7 +356,8 @@ pub(crate) fn to_hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-fn from_hex(text: &str) -> Option<Vec<u8>> {
+/// The bytes that hexadecimal text says.
+pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digit = |letter: &u8| char::from(*letter).to_digit(16);
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     if !rest.is_empty() {

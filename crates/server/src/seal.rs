@@ -15,6 +15,8 @@ pub(crate) enum Purpose {
     Statement,
     /// Shows who is calling, and in which session.
     Bearer,
+    /// Names a session and its settings, beside credentials.
+    Session,
 }
 
 impl Purpose {
@@ -23,6 +25,7 @@ impl Purpose {
             Purpose::Ticket => "tietopohja flight ticket v1",
             Purpose::Statement => "tietopohja flight prepared statement v1",
             Purpose::Bearer => "tietopohja flight bearer v1",
+            Purpose::Session => "tietopohja flight session v1",
         }
     }
 }

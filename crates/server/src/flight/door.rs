@@ -48,6 +48,7 @@ use tietopohja_policy::Principal;
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::cookie::{self, Cookie};
 use super::message::{
     CloseSessionResult, CloseStatus, PreparedStatementResult, SetSessionOptionsRequest,
     SetSessionOptionsResult, StatementPayload, TicketPayload,
@@ -216,12 +217,12 @@ impl Door {
     /// Runs a call: not when the server is closing, and with a panic turned into an error.
     async fn call<T>(
         &self,
-        work: impl Future<Output = Result<T, Status>> + Send,
-    ) -> Result<T, Status> {
+        work: impl Future<Output = Result<Response<T>, Status>> + Send,
+    ) -> Result<Response<T>, Status> {
         if self.closing.load(Ordering::Relaxed) {
             return Err(Stop::Drained.status());
         }
-        match AssertUnwindSafe(work).catch_unwind().await {
+        match AssertUnwindSafe(cookie::during(work)).catch_unwind().await {
             Ok(result) => result,
             Err(_panic) => Err(self.teller.internal("the request failed unexpectedly")),
         }
@@ -235,12 +236,26 @@ impl Door {
             .auth
             .identify(credentials, peer::of(metadata), self.now())
             .await?;
-        let settings = match &caller.session {
-            None => Settings::default(),
+        let cookie = Cookie::of(metadata, &caller.principal, &self.sealer);
+        // The bearer names the session; only without one does the cookie.
+        let cookie = cookie.filter(|cookie| {
+            let of_bearer = caller.session.as_ref();
+            of_bearer.is_none_or(|session| *session == cookie.session)
+        });
+        let of_cookie = cookie.as_ref().map(|cookie| cookie.session.clone());
+        let session = caller.session.or(of_cookie);
+        let settings = match &session {
+            None => {
+                // A client that keeps cookies has a session from its second call on.
+                let new = Cookie::new(SessionId::of(self.ids.next()));
+                cookie::set(&new, &caller.principal, &self.sealer);
+                Settings::default()
+            }
             Some(session) => self
                 .sessions
-                .settings(session, self.now(), self.session_idle)
+                .settings(session, self.now(), self.session_idle, cookie.as_ref())
                 .ok_or_else(|| {
+                    cookie::forget();
                     Status::unauthenticated(
                         "the session was closed, or was idle for too long; sign in again",
                     )
@@ -248,7 +263,7 @@ impl Door {
         };
         Ok(Visitor {
             principal: caller.principal,
-            session: caller.session,
+            session,
             client: client_name(metadata),
             settings: settings.with_headers(metadata)?,
         })
@@ -463,14 +478,15 @@ impl Door {
     fn set(&self, visitor: &Visitor, name: &str, value: Option<&str>) -> Result<(), Status> {
         let Some(session) = &visitor.session else {
             return Err(Status::failed_precondition(format!(
-                "there is no session that could keep the setting; sign in first, or send the header \
-                 `tietopohja-{}` with each call",
+                "there is no session that could keep the setting; sign in first, keep the cookie that \
+                 this answer sets, or send the header `tietopohja-{}` with each call",
                 shorten(name).replace('_', "-")
             )));
         };
-        let changed = self
+        let (changed, cookie) = self
             .sessions
             .change(session, self.now(), |settings| settings.set(name, value));
+        cookie::set(&cookie, &visitor.principal, &self.sealer);
         changed.map_err(|error| unknown_setting(name, error))
     }
 
@@ -966,9 +982,11 @@ impl Door {
         request: SetSessionOptionsRequest,
     ) -> SetSessionOptionsResult {
         if let Some(session) = &visitor.session {
-            return self.sessions.change(session, self.now(), |settings| {
+            let (result, cookie) = self.sessions.change(session, self.now(), |settings| {
                 session::set_options(request, settings)
             });
+            cookie::set(&cookie, &visitor.principal, &self.sealer);
+            return result;
         }
         // Drivers set options to what they are when they connect; that needs no session.
         let mut changed = visitor.settings.clone();
@@ -1030,6 +1048,7 @@ impl Door {
                 if let Some(session) = &visitor.session {
                     self.sessions.close(session);
                     self.journal.end_session(&session.name());
+                    cookie::forget();
                 }
                 CloseSessionResult {
                     status: CloseStatus::Closed.into(),
@@ -1154,6 +1173,11 @@ impl FlightService for Door {
             let peer = peer::of(&metadata);
             let (caller, bearer) = self.auth.sign_in(credentials, peer, self.now()).await?;
             tracing::info!(principal = %caller.principal, "signed in");
+            if let Some(session) = caller.session {
+                // For clients that go on with the token that they signed in with.
+                let new = Cookie::new(session);
+                cookie::set(&new, &caller.principal, &self.sealer);
+            }
             let header = AsciiMetadataValue::try_from(format!("Bearer {bearer}"))
                 .map_err(|_| self.teller.internal("the bearer could not be written"))?;
             let payload = HandshakeResponse {

@@ -1,7 +1,7 @@
 //! The Arrow Flight SQL door: BI tools, ADBC, JDBC and ODBC drivers.
 //!
 //! `door` answers the calls of the protocol; `wire` and `stream` decide what rows look like outside;
-//! `ticket` and `parameters` carry statements between calls; `catalogue`, `sql_type` and `sql_info`
+//! `ticket` and `parameters` carry statements between calls, `session` and `cookie` settings; `catalogue`, `sql_type` and `sql_info`
 //! tell tools what there is; `running` stops what must stop, and `peer` tells where a
 //! request came from. Nothing is kept between calls that a client could lose: handles and tickets carry their own state under a
 //! seal.
@@ -10,6 +10,7 @@
 //! commands: its schema and its rows stand side by side there, so that every call agrees on them.
 
 mod catalogue;
+mod cookie;
 mod door;
 mod like;
 mod message;

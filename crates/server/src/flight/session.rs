@@ -1,6 +1,6 @@
 //! Sessions: the settings of a client, and which sessions were closed.
 //!
-//! A session is named by its bearer. Its settings say which state of the tables it sees, in which schema
+//! A session is named by its bearer, or by its cookie. Its settings say which state of the tables it sees, in which schema
 //! names are looked up, and how timestamps and tables are shown. They can be set three ways, which end
 //! here: `SetSessionOptions`, the statement `SET tietopohja.<name> = value`, and a header
 //! `tietopohja-<name>` that holds for one call and needs no session. A session that was not used for
@@ -17,6 +17,7 @@ use tietopohja_engine::{CATALOG, DEFAULT_SCHEMA};
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
+use super::cookie::Cookie;
 use super::message::{
     GetSessionOptionsResult, OptionError, OptionErrorValue, OptionValue, SessionOptionValue,
     SetSessionOptionsRequest, SetSessionOptionsResult,
@@ -152,6 +153,15 @@ impl Settings {
         })
     }
 
+    /// The settings that are not as they are by default: names and values.
+    pub(crate) fn changed(&self) -> impl Iterator<Item = (String, String)> {
+        let default = Self::default();
+        NAMES.into_iter().filter_map(move |name| {
+            let value = self.get(name)?;
+            (Some(&value) != default.get(name).as_ref()).then(|| (name.to_owned(), value))
+        })
+    }
+
     /// These settings with those that the headers of a call give.
     ///
     /// # Errors
@@ -203,50 +213,74 @@ pub(crate) struct Sessions {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// Settings with the second of their last use.
-    known: HashMap<SessionId, (Settings, i64)>,
+    known: HashMap<SessionId, Known>,
     closed: VecDeque<SessionId>,
+}
+
+/// What is known of a session with settings of its own.
+#[derive(Debug, Default)]
+struct Known {
+    settings: Settings,
+    /// The second of the last use.
+    used: i64,
+    /// How many changes made the settings.
+    changes: u64,
 }
 
 impl Sessions {
     /// The settings of a session, used at `now`; none when it was closed. Sessions that were last used
-    /// before `now - idle` are closed.
-    pub(crate) fn settings(&self, session: &SessionId, now: i64, idle: i64) -> Option<Settings> {
+    /// before `now - idle` are closed. What the client says of its settings counts when it is newer
+    /// than what is known here.
+    pub(crate) fn settings(
+        &self,
+        session: &SessionId,
+        now: i64,
+        idle: i64,
+        said: Option<&Cookie>,
+    ) -> Option<Settings> {
         let mut inner = self.lock();
         inner.close_idle(now.saturating_sub(idle));
         if inner.closed.contains(session) {
             return None;
         }
+        let known = inner.known.get(session).map_or(0, |known| known.changes);
+        if let Some(said) = said.filter(|said| said.changes > known) {
+            let told = Known {
+                settings: said.settings.clone(),
+                used: now,
+                changes: said.changes,
+            };
+            inner.known.insert(session.clone(), told);
+            inner.close_oldest();
+        }
         match inner.known.get_mut(session) {
             None => Some(Settings::default()),
-            Some((settings, used)) => {
-                *used = now;
-                Some(settings.clone())
+            Some(known) => {
+                known.used = now;
+                Some(known.settings.clone())
             }
         }
     }
 
-    /// Changes the settings of a session.
+    /// Changes the settings of a session. What came of it, and what a client shall keep.
     pub(crate) fn change<T>(
         &self,
         session: &SessionId,
         now: i64,
         change: impl FnOnce(&mut Settings) -> T,
-    ) -> T {
+    ) -> (T, Cookie) {
         let mut inner = self.lock();
-        let (settings, used) = inner.known.entry(session.clone()).or_default();
-        *used = now;
-        let changed = change(settings);
-        if *settings == Settings::default() {
-            inner.known.remove(session);
-        }
-        if inner.known.len() > MOST_SESSIONS {
-            let oldest = inner.known.iter().min_by_key(|(_, (_, used))| *used);
-            if let Some(oldest) = oldest.map(|(session, _)| session.clone()) {
-                inner.close(oldest);
-            }
-        }
-        changed
+        let known = inner.known.entry(session.clone()).or_default();
+        known.used = now;
+        known.changes = known.changes.saturating_add(1);
+        let changed = change(&mut known.settings);
+        let cookie = Cookie {
+            session: session.clone(),
+            settings: known.settings.clone(),
+            changes: known.changes,
+        };
+        inner.close_oldest();
+        (changed, cookie)
     }
 
     /// Closes a session: its bearer is not accepted any more.
@@ -272,10 +306,27 @@ impl Inner {
     }
 
     fn close_idle(&mut self, before: i64) {
-        let idle = self.known.iter().filter(|(_, (_, used))| *used < before);
+        let idle = self.known.iter().filter(|(_, known)| known.used < before);
         let idle: Vec<SessionId> = idle.map(|(session, _)| session.clone()).collect();
         for session in idle {
+            self.end(session);
+        }
+    }
+
+    /// One that has nothing to lose may be forgotten.
+    fn end(&mut self, session: SessionId) {
+        let known = self.known.remove(&session);
+        if known.is_some_and(|known| known.settings != Settings::default()) {
             self.close(session);
+        }
+    }
+
+    fn close_oldest(&mut self) {
+        if self.known.len() > MOST_SESSIONS {
+            let oldest = self.known.iter().min_by_key(|(_, known)| known.used);
+            if let Some(oldest) = oldest.map(|(session, _)| session.clone()) {
+                self.end(oldest);
+            }
         }
     }
 }
@@ -473,18 +524,42 @@ mod tests {
         sessions.change(&pinned, 100, |settings| {
             settings.set("as_of", Some("2026-03-01")).unwrap()
         });
-        let seen = sessions.settings(&pinned, 110, 20).unwrap();
+        let seen = sessions.settings(&pinned, 110, 20, None).unwrap();
         assert!(seen.as_of.is_some());
         assert!(
-            sessions.settings(&pinned, 130, 20).is_some(),
+            sessions.settings(&pinned, 130, 20, None).is_some(),
             "it was used at 110"
         );
-        assert_eq!(sessions.settings(&pinned, 151, 20), None);
+        assert_eq!(sessions.settings(&pinned, 151, 20, None), None);
         // One that pinned nothing has nothing to lose.
         assert_eq!(
-            sessions.settings(&session(2), 10_000, 20),
+            sessions.settings(&session(2), 10_000, 20, None),
             Some(Settings::default())
         );
+    }
+
+    #[test]
+    fn the_newer_of_what_the_client_says_and_what_is_known_counts() {
+        let [here, there] = [Sessions::default(), Sessions::default()];
+        let one = session(1);
+        let set = |sessions: &Sessions, value: Option<&str>| {
+            let change = |settings: &mut Settings| settings.set("timestamps", value).unwrap();
+            sessions.change(&one, 0, change).1
+        };
+        let seen = |sessions: &Sessions, cookie: &Cookie| {
+            let settings = sessions.settings(&one, 0, 20, Some(cookie)).unwrap();
+            settings.timestamps
+        };
+        let first = set(&here, Some("zoned"));
+        assert_eq!(seen(&there, &first), TimestampRule::Zoned);
+        let second = set(&there, Some("helsinki"));
+        assert_eq!(seen(&here, &second), TimestampRule::Helsinki);
+        assert_eq!(seen(&here, &first), TimestampRule::Helsinki, "it is older");
+        let third = set(&there, None);
+        assert_eq!(seen(&here, &third), TimestampRule::Utc);
+        // A closed session is not opened by what the client says.
+        here.close(&one);
+        assert_eq!(here.settings(&one, 0, 20, Some(&third)), None);
     }
 
     #[test]
@@ -497,7 +572,7 @@ mod tests {
         }
         assert_eq!(sessions.lock().known.len(), MOST_SESSIONS);
         assert_eq!(
-            sessions.settings(&session(0), 0, i64::MAX),
+            sessions.settings(&session(0), 0, i64::MAX, None),
             None,
             "the oldest is closed"
         );

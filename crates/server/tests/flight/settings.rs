@@ -6,11 +6,14 @@ use std::time::Duration;
 use arrow::datatypes::{DataType, Schema, TimeUnit};
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::{CommandGetTables, CommandStatementQuery, ProstMessageExt};
-use arrow_flight::{FlightDescriptor, SchemaResult};
+use arrow_flight::{Action, FlightDescriptor, SchemaResult};
+use bytes::Bytes;
 use prost::Message;
 use tietopohja_policy::Role;
 use tietopohja_server::StatementRecord;
-use tonic::Code;
+use tonic::metadata::MetadataMap;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
 
 use crate::warehouse::{
     Client, Server, append, changing, clock, engine_and_lake, fetch, query, schema_of, status,
@@ -296,4 +299,124 @@ async fn a_session_with_settings_that_is_idle_is_closed_and_told_so() {
     assert_eq!(error.code(), Code::Unauthenticated, "{error}");
     assert!(error.message().contains("idle"), "{error}");
     query(&mut plain, "SELECT 1").await.unwrap();
+}
+
+/// A client that keeps cookies and shows the same credentials with each call.
+struct Keeper {
+    raw: FlightServiceClient<Channel>,
+    authorization: Option<String>,
+    cookie: Option<String>,
+}
+
+impl Keeper {
+    async fn of(server: &Server, authorization: Option<&str>) -> Keeper {
+        Keeper {
+            raw: FlightServiceClient::new(server.channel().await),
+            authorization: authorization.map(str::to_owned),
+            cookie: None,
+        }
+    }
+
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let metadata = request.metadata_mut();
+        if let Some(header) = &self.authorization {
+            metadata.insert("authorization", header.parse().unwrap());
+        }
+        if let Some(cookie) = &self.cookie {
+            metadata.insert("cookie", cookie.parse().unwrap());
+        }
+        request
+    }
+
+    fn keep(&mut self, metadata: &MetadataMap) {
+        if let Some(cookie) = metadata.get("set-cookie") {
+            let pair = cookie.to_str().unwrap().split(';').next().unwrap();
+            self.cookie = Some(pair.to_owned()).filter(|pair| !pair.ends_with('='));
+        }
+    }
+
+    /// The schema of what a statement gives.
+    async fn ask(&mut self, sql: &str) -> Result<Schema, Status> {
+        let command = CommandStatementQuery {
+            query: sql.to_owned(),
+            transaction_id: None,
+        };
+        let descriptor = FlightDescriptor::new_cmd(command.as_any().encode_to_vec());
+        let answer = self.raw.get_flight_info(self.request(descriptor)).await;
+        match answer {
+            Ok(answer) => {
+                self.keep(answer.metadata());
+                Ok(answer.into_inner().try_decode_schema().unwrap())
+            }
+            Err(status) => {
+                self.keep(status.metadata());
+                Err(status)
+            }
+        }
+    }
+
+    /// Whether moments have a zone.
+    async fn sees_zones(&mut self) -> Result<bool, Status> {
+        let schema = self.ask("SELECT zoned FROM reference.kind").await?;
+        Ok(matches!(
+            schema.field(0).data_type(),
+            DataType::Timestamp(_, Some(_))
+        ))
+    }
+
+    async fn close(&mut self) {
+        let action = Action {
+            r#type: "CloseSession".to_owned(),
+            body: Bytes::new(),
+        };
+        let answer = self.raw.do_action(self.request(action)).await.unwrap();
+        self.keep(answer.metadata());
+    }
+}
+
+const ZONED: &str = "SET tietopohja.timestamps = 'zoned'";
+
+#[tokio::test]
+async fn a_cookie_names_a_session_where_no_bearer_does() {
+    let server = Server::start().await;
+    let mut client = Keeper::of(&server, None).await;
+    let refused = client.ask(ZONED).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    // The refusal brought the cookie.
+    client.ask(ZONED).await.unwrap();
+    assert!(client.sees_zones().await.unwrap());
+    let mut other = Keeper::of(&server, None).await;
+    assert!(!other.sees_zones().await.unwrap());
+
+    let kept = client.cookie.clone();
+    client.close().await;
+    assert_eq!(client.cookie, None, "it is to be forgotten");
+    assert!(!client.sees_zones().await.unwrap());
+    client.cookie = kept;
+    let closed = client.sees_zones().await.unwrap_err();
+    assert_eq!(closed.code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn settings_go_with_the_cookie_to_another_server_and_the_bearer_comes_first() {
+    let server = Server::start().await;
+    let other = server.sibling(Role::Reader).await;
+    let bearer = |client: &Client| format!("Bearer {}", client.token().unwrap());
+    let (mine, another) = (server.guest().await, server.guest().await);
+    let mut here = Keeper::of(&server, Some(&bearer(&mine))).await;
+    here.ask(ZONED).await.unwrap();
+    let mut there = Keeper::of(&other, Some(&bearer(&mine))).await;
+    assert!(!there.sees_zones().await.unwrap(), "without the cookie");
+    there.cookie = here.cookie.clone();
+    assert!(there.sees_zones().await.unwrap());
+    there.ask("RESET tietopohja.timestamps").await.unwrap();
+    here.cookie = there.cookie.clone();
+    assert!(!here.sees_zones().await.unwrap(), "the newer counts");
+
+    // The cookie of one session beside the bearer of another.
+    here.ask(ZONED).await.unwrap();
+    let mut mixed = Keeper::of(&server, Some(&bearer(&another))).await;
+    mixed.cookie = here.cookie.clone();
+    assert!(!mixed.sees_zones().await.unwrap());
 }
