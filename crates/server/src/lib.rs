@@ -16,6 +16,8 @@ mod seal;
 mod status;
 
 pub mod flight;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod identity;
 
 pub use flight::{Limits, Listening, RoleLimits, ServeError, ServeOptions, serve};

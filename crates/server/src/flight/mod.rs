@@ -1,28 +1,28 @@
 //! The Arrow Flight SQL door: BI tools, ADBC, JDBC and ODBC drivers.
 //!
 //! `door` answers the calls of the protocol; `wire` and `stream` decide what rows look like outside;
-//! `ticket` and `parameters` carry statements between calls; `catalogue`, `sql_type` and `sql_info`
-//! tell tools what there is; `running` stops what must stop, `peer` tells where a request
-//! came from, and `linger` closes connections. Nothing
-//! is kept between calls that a client could lose: handles and tickets carry their own state under a
-//! seal.
+//! `ticket` and `parameters` carry statements between calls, and `incoming` reads what clients upload;
+//! `catalogue`, `sql_type` and `sql_info` tell tools what there is; `running` stops what must stop,
+//! `peer` tells where a request came from, and `linger` closes connections. Nothing is kept between
+//! calls that a client could lose: handles and tickets carry their own state under a seal.
 //!
 //! To answer another command of the protocol, add it to the `match` in `door.rs` that resolves
 //! commands: its schema and its rows stand side by side there, so that every call agrees on them.
 
 mod catalogue;
 mod door;
+mod incoming;
 mod like;
 mod linger;
-mod message;
-mod parameters;
+pub(crate) mod message;
+pub(crate) mod parameters;
 mod peer;
 mod running;
 mod session;
 mod sql_info;
 mod sql_type;
 mod stream;
-mod ticket;
+pub(crate) mod ticket;
 mod wire;
 
 use std::collections::HashMap;

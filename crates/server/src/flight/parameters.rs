@@ -4,20 +4,29 @@
 //! says its own type. Every row is one execution. Values keep the type they came with; the engine
 //! converts them to what the statement expects.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use arrow_flight::FlightData;
-use arrow_flight::decode::FlightRecordBatchStream;
-use arrow_flight::error::FlightError;
 use bytes::Bytes;
 use datafusion_common::ScalarValue;
 use futures::{Stream, StreamExt, TryStreamExt, future, stream};
 use tonic::Status;
 
+use super::incoming::Incoming;
+
 /// The most bytes of bound parameters. They travel inside handles and tickets.
 pub(crate) const MOST_BYTES: usize = 1024 * 1024;
+
+/// The most rows of bound parameters. Each is a plan of its own, and rows without bytes cost a client
+/// nothing.
+const MOST_ROWS: usize = 10_000;
+
+/// The most bytes of the values together. Encodings name one value many times, and each becomes a copy.
+const MOST_VALUE_BYTES: usize = 16 * MOST_BYTES;
 
 /// Bound parameters: zero or more rows.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,12 +54,19 @@ impl Parameters {
                 Ok(message)
             })
         });
-        let mut decoder = FlightRecordBatchStream::new_from_flight_data(limited.err_into());
+        let mut incoming = Incoming::new(limited);
         let mut batches = Vec::new();
-        while let Some(batch) = decoder.next().await {
-            batches.push(batch.map_err(unreadable)?);
+        let mut rows = 0;
+        while let Some(batch) = incoming.next().await? {
+            rows += batch.num_rows();
+            if rows > MOST_ROWS {
+                return Err(Status::resource_exhausted(format!(
+                    "more than {MOST_ROWS} rows of parameters were bound; bind fewer at a time"
+                )));
+            }
+            batches.push(batch);
         }
-        match (decoder.schema(), batches.is_empty()) {
+        match (incoming.schema(), batches.is_empty()) {
             (None, _) => Ok(None),
             // A schema without rows: no execution at all.
             (Some(schema), true) => Ok(Some(Self {
@@ -71,9 +87,10 @@ impl Parameters {
         Ok(Self { batches })
     }
 
-    /// The parameters as an Arrow IPC stream.
+    /// The parameters as an Arrow IPC stream, which can be read again.
     pub(crate) fn to_bytes(&self) -> Result<Bytes, Status> {
-        let written = (|| {
+        // What a client may send of a type is wider than what the library writes and reads.
+        let written = catch_unwind(AssertUnwindSafe(|| {
             let mut bytes = Vec::new();
             if let Some(first) = self.batches.first() {
                 let mut writer = StreamWriter::try_new(&mut bytes, &first.schema())?;
@@ -82,12 +99,13 @@ impl Parameters {
                 }
                 writer.finish()?;
             }
+            Self::from_bytes(&bytes)?;
             Ok::<_, ArrowError>(bytes)
-        })();
+        }));
         match written {
-            Ok(bytes) if bytes.len() > 2 * MOST_BYTES => Err(too_large()),
-            Ok(bytes) => Ok(bytes.into()),
-            Err(_) => Err(Status::invalid_argument(
+            Ok(Ok(bytes)) if bytes.len() > 2 * MOST_BYTES => Err(too_large()),
+            Ok(Ok(bytes)) => Ok(bytes.into()),
+            Ok(Err(_)) | Err(_) => Err(Status::invalid_argument(
                 "the parameters are not readable Arrow data",
             )),
         }
@@ -101,9 +119,10 @@ impl Parameters {
     /// The rows, each in the order of the statement's parameters.
     ///
     /// # Errors
-    /// A value is of a type that no parameter can have.
+    /// A value is of a type that no parameter can have; the values together are too large.
     pub(crate) fn rows(&self) -> Result<Vec<Vec<ScalarValue>>, Status> {
         let mut rows = Vec::new();
+        let mut bytes = 0;
         for batch in &self.batches {
             for row in 0..batch.num_rows() {
                 let mut values = Vec::with_capacity(batch.num_columns());
@@ -115,7 +134,12 @@ impl Parameters {
                             column.data_type()
                         ))
                     })?;
-                    values.push(plain(value));
+                    let value = plain(value);
+                    bytes += copied_bytes(&value);
+                    if bytes > MOST_VALUE_BYTES {
+                        return Err(too_large());
+                    }
+                    values.push(value);
                 }
                 rows.push(values);
             }
@@ -130,11 +154,14 @@ fn too_large() -> Status {
     ))
 }
 
-fn unreadable(error: FlightError) -> Status {
-    match error {
-        FlightError::Tonic(status) => *status,
-        _ => Status::invalid_argument("the parameters are not readable Arrow data"),
-    }
+/// What a value takes of its own. Nested values share the memory of their batch.
+fn copied_bytes(value: &ScalarValue) -> usize {
+    let content = match value {
+        ScalarValue::Utf8(Some(text)) => text.len(),
+        ScalarValue::Binary(Some(bytes)) => bytes.len(),
+        _ => 0,
+    };
+    size_of::<ScalarValue>() + content
 }
 
 /// The value without wrapping: of a union its present member, of an encoding the encoded value, of
@@ -320,6 +347,27 @@ mod tests {
     async fn too_many_parameters_are_refused() {
         let sent = bound(vec![Arc::new(Int64Array::from(vec![0; 200_000]))]);
         let status = receive(&sent.batches, false).await.unwrap_err();
+        assert_eq!(status.code(), Code::ResourceExhausted);
+    }
+
+    #[tokio::test]
+    async fn rows_without_bytes_are_counted() {
+        let nulls = |rows| bound(vec![Arc::new(NullArray::new(rows)) as ArrayRef]);
+        assert!(receive(&nulls(MOST_ROWS).batches, false).await.is_ok());
+        let status = receive(&nulls(MOST_ROWS + 1).batches, false).await;
+        assert_eq!(status.unwrap_err().code(), Code::ResourceExhausted);
+    }
+
+    #[test]
+    fn one_value_named_many_times_is_counted_each_time() {
+        let word = "x".repeat(MOST_BYTES / 2);
+        let named = |times| {
+            let words = std::iter::repeat_n(word.as_str(), times);
+            let coded: DictionaryArray<Int32Type> = words.collect();
+            bound(vec![Arc::new(coded) as ArrayRef])
+        };
+        assert_eq!(named(30).rows().unwrap().len(), 30);
+        let status = named(40).rows().unwrap_err();
         assert_eq!(status.code(), Code::ResourceExhausted);
     }
 

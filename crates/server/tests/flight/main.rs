@@ -12,6 +12,7 @@
 )]
 
 mod health;
+mod hostile;
 mod identity;
 mod lifecycle;
 mod limits;
