@@ -241,7 +241,8 @@ fn wire_array(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, ArrowErro
     }
     // Only the encoding may change here. Another type was planned wrongly, and a cast would give
     // wrong numbers.
-    if !wire_type(array.data_type()).equals_datatype(wanted) {
+    let came = wire_type(array.data_type());
+    if !came.equals_datatype(wanted) && !is_same_decimal(&came, wanted) {
         return Err(ArrowError::SchemaError(format!(
             "a column of type {} came where {wanted} was planned",
             array.data_type()
@@ -253,6 +254,16 @@ fn wire_array(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, ArrowErro
         ..CastOptions::default()
     };
     cast_with_options(array, wanted, &options)
+}
+
+/// Whether decimals keep their digits in the wanted type. Functions such as `round` say more exactly how
+/// many decimals they give once their arguments are computed than when they are planned.
+fn is_same_decimal(came: &DataType, wanted: &DataType) -> bool {
+    match (came, wanted) {
+        (DataType::Decimal128(_, came), DataType::Decimal128(_, wanted))
+        | (DataType::Decimal256(_, came), DataType::Decimal256(_, wanted)) => came <= wanted,
+        _ => false,
+    }
 }
 
 /// The pieces of a batch, in order, each about `target` bytes or less on the wire; a single row is
@@ -349,10 +360,10 @@ fn union_bytes(array: &dyn Array, fields: &UnionFields, mode: UnionMode) -> usiz
 #[cfg(test)]
 mod tests {
     use arrow::array::{
-        BinaryViewArray, BooleanArray, Decimal32Array, Decimal64Array, Decimal256Array,
-        DictionaryArray, FixedSizeBinaryArray, FixedSizeListArray, Float32Array, Int32Array,
-        Int64Array, LargeBinaryArray, LargeListArray, LargeStringArray, ListArray, MapArray,
-        NullArray, RunArray, StringArray, StringViewArray, TimestampMicrosecondArray,
+        BinaryViewArray, BooleanArray, Decimal32Array, Decimal64Array, Decimal128Array,
+        Decimal256Array, DictionaryArray, FixedSizeBinaryArray, FixedSizeListArray, Float32Array,
+        Int32Array, Int64Array, LargeBinaryArray, LargeListArray, LargeStringArray, ListArray,
+        MapArray, NullArray, RunArray, StringArray, StringViewArray, TimestampMicrosecondArray,
         TimestampNanosecondArray, UInt64Array,
     };
     use arrow::buffer::OffsetBuffer;
@@ -382,6 +393,27 @@ mod tests {
     fn check(inside: impl Array + 'static, outside: impl Array + 'static) {
         let (inside, outside): (ArrayRef, ArrayRef) = (Arc::new(inside), Arc::new(outside));
         assert_eq!(&through(inside), &outside);
+    }
+
+    #[test]
+    fn a_decimal_with_fewer_decimals_than_planned_keeps_its_value() {
+        let cast = |came: i8, planned: i8| {
+            let field = |scale| Field::new("d", DataType::Decimal128(13, scale), true);
+            let wire = Wire::of(&Schema::new(vec![field(planned)]), TimestampRule::Utc);
+            let column = Decimal128Array::from(vec![Some(205), None, Some(-33)])
+                .with_precision_and_scale(13, came)
+                .unwrap();
+            let schema = Arc::new(Schema::new(vec![field(came)]));
+            wire.cast(&RecordBatch::try_new(schema, vec![Arc::new(column)]).unwrap())
+        };
+        let wanted = Decimal128Array::from(vec![Some(2050), None, Some(-330)])
+            .with_precision_and_scale(13, 2)
+            .unwrap();
+        assert_eq!(
+            cast(1, 2).unwrap().column(0).as_ref(),
+            &wanted as &dyn Array
+        );
+        assert!(cast(2, 1).is_err(), "decimals would be lost");
     }
 
     #[test]
