@@ -11,6 +11,7 @@
     reason = "a failed test is the point"
 )]
 
+mod cases;
 mod health;
 mod hostile;
 mod identity;
