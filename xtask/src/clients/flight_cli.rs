@@ -16,10 +16,13 @@ const NAME: &str = "flight_sql_client";
 const CASES: &[(&[&str], &str)] = &[
     (&["statement-query", "SELECT 41 + 1 AS n"], "| 42 |"),
     (
-        &["statement-query", "SELECT 'Äänekoski' AS t, 1.50 AS d"],
+        &[
+            "statement-query",
+            "SELECT 'Äänekoski' AS t, CAST(1.5 AS DECIMAL(9, 2)) AS d",
+        ],
         "| Äänekoski | 1.50 |",
     ),
-    (&["statement-query", "SELECT 1 AS n WHERE 1 = 0"], "n"),
+    (&["statement-query", "SELECT 1 AS n WHERE 1 = 0"], "| n |"),
     (
         &["prepared-statement-query", "SELECT 41 + 1 AS n"],
         "| 42 |",
@@ -42,7 +45,7 @@ const CASES: &[(&[&str], &str)] = &[
     (&["table-types"], "SYSTEM TABLE"),
     (
         &["statement-query", "SELECT * FROM missing"],
-        "`missing` not found",
+        "table `published.missing` not found",
     ),
 ];
 
