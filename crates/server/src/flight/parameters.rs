@@ -69,9 +69,11 @@ impl Parameters {
         match (incoming.schema(), batches.is_empty()) {
             (None, _) => Ok(None),
             // A schema without rows: no execution at all.
-            (Some(schema), true) => Ok(Some(Self {
-                batches: vec![RecordBatch::new_empty(schema.clone())],
-            })),
+            (Some(schema), true) => guarded(|| {
+                Ok(Some(Self {
+                    batches: vec![RecordBatch::new_empty(schema.clone())],
+                }))
+            }),
             (Some(_), false) => Ok(Some(Self { batches })),
         }
     }
@@ -89,8 +91,7 @@ impl Parameters {
 
     /// The parameters as an Arrow IPC stream, which can be read again.
     pub(crate) fn to_bytes(&self) -> Result<Bytes, Status> {
-        // What a client may send of a type is wider than what the library writes and reads.
-        let written = catch_unwind(AssertUnwindSafe(|| {
+        let write = || {
             let mut bytes = Vec::new();
             if let Some(first) = self.batches.first() {
                 let mut writer = StreamWriter::try_new(&mut bytes, &first.schema())?;
@@ -101,14 +102,12 @@ impl Parameters {
             }
             Self::from_bytes(&bytes)?;
             Ok::<_, ArrowError>(bytes)
-        }));
-        match written {
-            Ok(Ok(bytes)) if bytes.len() > 2 * MOST_BYTES => Err(too_large()),
-            Ok(Ok(bytes)) => Ok(bytes.into()),
-            Ok(Err(_)) | Err(_) => Err(Status::invalid_argument(
-                "the parameters are not readable Arrow data",
-            )),
+        };
+        let bytes = guarded(|| write().map_err(|_| unreadable()))?;
+        if bytes.len() > 2 * MOST_BYTES {
+            return Err(too_large());
         }
+        Ok(bytes.into())
     }
 
     /// How many parameters each row has.
@@ -121,6 +120,10 @@ impl Parameters {
     /// # Errors
     /// A value is of a type that no parameter can have; the values together are too large.
     pub(crate) fn rows(&self) -> Result<Vec<Vec<ScalarValue>>, Status> {
+        guarded(|| self.values())
+    }
+
+    fn values(&self) -> Result<Vec<Vec<ScalarValue>>, Status> {
         let mut rows = Vec::new();
         let mut bytes = 0;
         for batch in &self.batches {
@@ -146,6 +149,16 @@ impl Parameters {
         }
         Ok(rows)
     }
+}
+
+/// Work on what a client sent. More types can be sent than the library makes, writes and reads; it panics
+/// over some of the others.
+fn guarded<T>(work: impl FnOnce() -> Result<T, Status>) -> Result<T, Status> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_panic| Err(unreadable()))
+}
+
+fn unreadable() -> Status {
+    Status::invalid_argument("the parameters are not readable Arrow data")
 }
 
 fn too_large() -> Status {
@@ -202,7 +215,9 @@ mod tests {
         StringArray, StringViewArray, UnionArray,
     };
     use arrow::buffer::ScalarBuffer;
-    use arrow::datatypes::{DataType, Field, Int32Type, Schema, UnionFields};
+    use arrow::datatypes::{DataType, Field, Int32Type, Schema, UnionFields, UnionMode};
+    use arrow::ipc::writer::IpcWriteOptions;
+    use arrow_flight::SchemaAsIpc;
     use arrow_flight::encode::FlightDataEncoderBuilder;
     use tonic::Code;
 
@@ -356,6 +371,15 @@ mod tests {
         assert!(receive(&nulls(MOST_ROWS).batches, false).await.is_ok());
         let status = receive(&nulls(MOST_ROWS + 1).batches, false).await;
         assert_eq!(status.unwrap_err().code(), Code::ResourceExhausted);
+    }
+
+    #[tokio::test]
+    async fn a_type_that_cannot_be_made_is_refused() {
+        let nothing = DataType::Union(UnionFields::empty(), UnionMode::Dense);
+        let schema = Schema::new(vec![Field::new("p", nothing, true)]);
+        let message = SchemaAsIpc::new(&schema, &IpcWriteOptions::default()).into();
+        let status = Parameters::receive(message, stream::empty()).await;
+        assert_eq!(status.unwrap_err().code(), Code::InvalidArgument);
     }
 
     #[test]
