@@ -1,6 +1,8 @@
 //! Settings of a warehouse: `tietopohja.toml`. Each has a default and one place; an unknown key is
 //! an error. A flag wins over the file.
 
+mod oidc;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use tietopohja_policy::Role;
 use tietopohja_server::{GateOptions, Limits, RoleLimits};
 
 use crate::failure::Failure;
+use oidc::Oidc;
 
 /// The file's name in the warehouse folder.
 pub(crate) const FILE: &str = "tietopohja.toml";
@@ -35,8 +38,9 @@ partitions = 0
 flight = "127.0.0.1:31337"
 # Where the HTTP door with health and metrics listens: a loopback address. "": nowhere.
 http = ""
-# Who may connect: "none" (everyone on this machine, without signing in) or "users" (those of
-# `tietopohja user`, with a password or an API token).
+# Who may connect: "none" (everyone on this machine, without signing in), "users" (those of
+# `tietopohja user`, with a password or an API token; of [serve.oidc] too, if it has an issuer) or
+# "oidc" (those of [serve.oidc] alone).
 auth = "none"
 # What everyone who connects may read when `auth` is "none": "reader" (published, reference) or
 # "analyst".
@@ -46,6 +50,30 @@ role = "reader"
 ticket_key_file = ""
 # Append a record of each statement to audit/: who, when, how long, the statement without its values.
 audit = true
+
+[serve.oidc]
+# An OpenID Connect provider whose access tokens let people in. Its address, exactly as it calls
+# itself: https. Empty: none.
+issuer = ""
+# What tokens say of their issuer, where it is not the same (AD FS).
+token_issuer = ""
+# What the provider calls this server: tokens for others are refused.
+audience = ""
+# How tokens may be signed: "RS256", "ES256", "PS256".
+algorithms = ["RS256", "ES256"]
+# A file with the provider's keys (JWKS), where the provider cannot be asked for them.
+jwks_file = ""
+# The only authorities (PEM) that may vouch for the provider's address. Empty: those of the machine.
+ca_file = ""
+# The claims with the user's name, and with the roles: a text or a list, "a.b" goes into claims.
+name_claim = "preferred_username"
+role_claim = "roles"
+# How much the clocks of provider and server may differ.
+leeway_seconds = 60
+
+[serve.oidc.roles]
+# What a value of the role claim is here: value = "admin", "analyst" or "reader". The most powerful
+# of several counts; who has none may not come in.
 
 [serve.limits]
 # Statements that run at a time, of all and of one user; how many more may wait, and how long.
@@ -134,6 +162,7 @@ pub(crate) struct Serve {
     pub(crate) role: String,
     pub(crate) ticket_key_file: PathBuf,
     pub(crate) audit: bool,
+    pub(crate) oidc: Oidc,
     pub(crate) limits: StatementLimits,
 }
 
@@ -244,8 +273,10 @@ pub(crate) enum Auth {
     /// Everyone on this machine.
     #[default]
     None,
-    /// Those in the list of users.
+    /// Those in the list of users, and those of the identity provider if there is one.
     Users,
+    /// Those of the identity provider.
+    Oidc,
 }
 
 impl Default for Serve {
@@ -257,6 +288,7 @@ impl Default for Serve {
             role: "reader".to_owned(),
             ticket_key_file: PathBuf::new(),
             audit: true,
+            oidc: Oidc::default(),
             limits: StatementLimits::default(),
         }
     }

@@ -61,7 +61,7 @@ use super::{RoleLimits, ServeError, ServeOptions, catalogue, peer, sql_info, sql
 use crate::auth::{Admission, AuthError, Authenticator, Credentials, Holder, Ids, SessionId};
 use crate::gate::Gate;
 use crate::http::{Figures, Observed};
-use crate::identity::Gate as UserGate;
+use crate::identity::{Gate as UserGate, Provider};
 use crate::journal::{Asked, Journal, Statement};
 use crate::live::{Queries, Sessions as LiveSessions};
 use crate::seal::Sealer;
@@ -164,13 +164,22 @@ impl Door {
         let started = options.clock.now().as_nanosecond();
         let ids = |purpose| Ids::new(key, purpose, started);
         let sealer = Sealer::new(*key);
-        let admission = match &options.users {
-            None => Admission::Anyone(everyone),
-            Some(file) => Admission::Users {
-                gate: Box::new(UserGate::open(file, key, options.clock.now().as_second())?),
+        let now = options.clock.now().as_second();
+        let gate = options.users.as_ref();
+        let gate = gate.map(|file| UserGate::open(file, key, now)).transpose()?;
+        let provider = options.oidc.as_ref();
+        let provider = provider
+            .map(|oidc| Provider::open(oidc, key, ids("provider"), now))
+            .transpose()?;
+        let admission = if gate.is_none() && provider.is_none() {
+            Admission::Anyone(everyone)
+        } else {
+            Admission::Users {
+                gate: gate.map(Box::new),
+                provider: provider.map(Box::new),
                 bearer_seconds: i64::try_from(options.bearer_lifetime.as_secs())
                     .unwrap_or(i64::MAX),
-            },
+            }
         };
         let journal = Journal::new(Arc::clone(&options.clock), options.audit.clone());
         let journal = Arc::new(journal);
@@ -202,6 +211,11 @@ impl Door {
     /// The queries that run now.
     pub(crate) fn running(&self) -> &Running {
         &self.running
+    }
+
+    /// Asks the identity provider, if there is one, before the first caller comes.
+    pub(crate) fn warm(&self) {
+        self.auth.warm(self.now());
     }
 
     /// From now on every new call is turned away.
@@ -1128,7 +1142,7 @@ impl FlightService for Door {
                     // A bearer whose session was closed renews nothing.
                     Credentials::Bearer(_) => drop(self.visitor(&metadata).await?),
                     Credentials::None => {
-                        payload = first_message(messages).await?;
+                        payload = first_message(messages, self.auth.missing()).await?;
                         credentials = Credentials::Password(&payload.username, &payload.password);
                     }
                     Credentials::Basic(_) | Credentials::Password(..) => {}
@@ -1299,8 +1313,11 @@ fn credentials<'a>(metadata: &'a MetadataMap, older: Option<&'a str>) -> Credent
 }
 
 /// The name and password in the first message of a handshake.
-async fn first_message(mut messages: Streaming<HandshakeRequest>) -> Result<BasicAuth, Status> {
-    let missing = || Status::from(AuthError::Missing);
+async fn first_message(
+    mut messages: Streaming<HandshakeRequest>,
+    missing: AuthError,
+) -> Result<BasicAuth, Status> {
+    let missing = || Status::from(missing);
     let first = tokio::time::timeout(HANDSHAKE_WAIT, messages.message()).await;
     let first = first.map_err(|_| missing())??.ok_or_else(missing)?;
     let payload = BasicAuth::decode(first.payload).map_err(|_| missing())?;

@@ -50,7 +50,7 @@ use linger::Lingering;
 
 use crate::gate::GateOptions;
 use crate::http::{self, Observed};
-use crate::identity::UsersError;
+use crate::identity::{OidcError, OidcOptions, UsersError};
 use crate::journal::Audit;
 
 /// The largest message that a client may send: bound parameters, mostly.
@@ -85,6 +85,8 @@ pub struct ServeOptions {
     pub anonymous_role: Role,
     /// The list of users, without whom nobody connects. Default: none, and everyone is anonymous.
     pub users: Option<PathBuf>,
+    /// An identity provider, whose tokens let people in. Default: none.
+    pub oidc: Option<OidcOptions>,
     /// How long a user stays signed in. Default: twelve hours.
     pub bearer_lifetime: Duration,
     /// How long a ticket can be redeemed. Default: one hour.
@@ -143,6 +145,7 @@ impl std::fmt::Debug for ServeOptions {
             .field("http", &self.http)
             .field("anonymous_role", &self.anonymous_role)
             .field("users", &self.users)
+            .field("oidc", &self.oidc)
             .field("bearer_lifetime", &self.bearer_lifetime)
             .field("ticket_lifetime", &self.ticket_lifetime)
             .field("drain", &self.drain)
@@ -162,6 +165,7 @@ impl ServeOptions {
             clock,
             anonymous_role: Role::Reader,
             users: None,
+            oidc: None,
             bearer_lifetime: Duration::from_secs(12 * 3600),
             ticket_lifetime: Duration::from_secs(3600),
             drain: Duration::from_secs(30),
@@ -198,6 +202,9 @@ pub enum ServeError {
     /// The list of users cannot be used.
     #[error(transparent)]
     Users(#[from] UsersError),
+    /// The identity provider cannot be used.
+    #[error(transparent)]
+    Provider(#[from] OidcError),
     /// The address cannot be listened on.
     #[error("cannot listen on `{address}`; is another server running there?")]
     Bind {
@@ -299,9 +306,11 @@ where
                 let _stop = draining.await;
             })
     );
+    door.warm();
     tracing::info!(
         address = %listening,
         users = options.users.is_some(),
+        provider = options.oidc.is_some(),
         role = %options.anonymous_role,
         "flight door open"
     );
