@@ -140,7 +140,8 @@ mod tests {
 
     #[test]
     fn files_are_beside_those_of_the_warehouse() {
-        let text = "issuer = \"https://id\"\njwks_file = \"keys/a.json\"\nca_file = \"/etc/ca.pem\"";
+        let text =
+            "issuer = \"https://id\"\njwks_file = \"keys/a.json\"\nca_file = \"/etc/ca.pem\"";
         let provider = read(text).unwrap();
         let provider = provider.provider(Auth::Oidc, Path::new("/warehouse"));
         let provider = provider.unwrap().unwrap();

@@ -166,7 +166,9 @@ impl Door {
         let sealer = Sealer::new(*key);
         let now = options.clock.now().as_second();
         let gate = options.users.as_ref();
-        let gate = gate.map(|file| UserGate::open(file, key, now)).transpose()?;
+        let gate = gate
+            .map(|file| UserGate::open(file, key, now))
+            .transpose()?;
         let provider = options.oidc.as_ref();
         let provider = provider
             .map(|oidc| Provider::open(oidc, key, ids("provider"), now))

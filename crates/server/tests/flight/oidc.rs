@@ -159,24 +159,76 @@ async fn a_bad_token_is_refused_with_what_to_do_and_without_what_it_says() {
     let not_ours = "has not signed this token";
     let cases = [
         ("expired", claims(json!({"exp": START})), "has expired"),
-        ("not yet", claims(json!({"nbf": START + 1})), "not valid yet"),
-        ("of tomorrow", claims(json!({"iat": START + 1})), "not valid yet"),
-        ("audience", claims(json!({"aud": secret})), "another service"),
-        ("no audience", claims(json!({"aud": null})), "another service"),
+        (
+            "not yet",
+            claims(json!({"nbf": START + 1})),
+            "not valid yet",
+        ),
+        (
+            "of tomorrow",
+            claims(json!({"iat": START + 1})),
+            "not valid yet",
+        ),
+        (
+            "audience",
+            claims(json!({"aud": secret})),
+            "another service",
+        ),
+        (
+            "no audience",
+            claims(json!({"aud": null})),
+            "another service",
+        ),
         ("issuer", claims(json!({"iss": secret})), "another issuer"),
         ("no end", claims(json!({"exp": null})), "until when"),
-        ("ID token", claims(json!({"typ": "ID"})), "not an access token"),
-        ("alg none", header(json!({"alg": "none", "kid": "old"})), not_ours),
-        ("public key as secret", header(json!({"alg": "HS256", "kid": "old"})), not_ours),
-        ("PS256 is not allowed", header(json!({"alg": "PS256", "kid": "old"})), not_ours),
-        ("RSA as ES256", header(json!({"alg": "ES256", "kid": "old"})), not_ours),
-        ("unknown key", header(json!({"alg": "RS256", "kid": secret})), not_ours),
-        ("critical", header(json!({"alg": "RS256", "kid": "old", "crit": ["x"]})), not_ours),
+        (
+            "ID token",
+            claims(json!({"typ": "ID"})),
+            "not an access token",
+        ),
+        (
+            "alg none",
+            header(json!({"alg": "none", "kid": "old"})),
+            not_ours,
+        ),
+        (
+            "public key as secret",
+            header(json!({"alg": "HS256", "kid": "old"})),
+            not_ours,
+        ),
+        (
+            "PS256 is not allowed",
+            header(json!({"alg": "PS256", "kid": "old"})),
+            not_ours,
+        ),
+        (
+            "RSA as ES256",
+            header(json!({"alg": "ES256", "kid": "old"})),
+            not_ours,
+        ),
+        (
+            "unknown key",
+            header(json!({"alg": "RS256", "kid": secret})),
+            not_ours,
+        ),
+        (
+            "critical",
+            header(json!({"alg": "RS256", "kid": "old", "crit": ["x"]})),
+            not_ours,
+        ),
         ("stranger", provider.token(&STRANGER, &json!({})), not_ours),
         ("tampered", tampered, not_ours),
         ("cut", good[..good.len() - 4].to_owned(), not_ours),
-        ("no signature", format!("{}.", good.rsplit_once('.').unwrap().0), not_ours),
-        ("nobody", claims(json!({"sub": null, "preferred_username": 3})), "names nobody"),
+        (
+            "no signature",
+            format!("{}.", good.rsplit_once('.').unwrap().0),
+            not_ours,
+        ),
+        (
+            "nobody",
+            claims(json!({"sub": null, "preferred_username": 3})),
+            "names nobody",
+        ),
         ("no role", claims(json!({"roles": [secret]})), "no role"),
         ("no roles", claims(json!({"roles": null})), "no role"),
     ];
@@ -207,7 +259,9 @@ async fn a_bad_token_is_refused_with_what_to_do_and_without_what_it_says() {
 async fn large_tokens_are_taken_as_far_as_requests_carry_them() {
     let house = House::open().await;
     let groups = |count: usize| {
-        let groups: Vec<String> = (0..count).map(|number| format!("group-{number:05}")).collect();
+        let groups: Vec<String> = (0..count)
+            .map(|number| format!("group-{number:05}"))
+            .collect();
         house.provider.token(&OLD, &json!({ "groups": groups }))
     };
     let token = groups(4000);
@@ -232,10 +286,16 @@ async fn a_new_key_is_found_and_a_dropped_one_is_no_longer_good() {
     let house = House::open().await;
     let [old, new] = [&*OLD, &*NEW].map(|key| house.provider.token(key, &json!({})));
     assert_eq!(house.answer(&old).await, Code::Ok);
-    house.provider.change(|said| said.keys = vec![NEW.published()]);
+    house
+        .provider
+        .change(|said| said.keys = vec![NEW.published()]);
     assert_eq!(house.answer(&old).await, Code::Ok, "nobody has asked since");
     let early = house.answer(&new).await;
-    assert_eq!(early, Code::Unauthenticated, "keys were asked for a moment ago");
+    assert_eq!(
+        early,
+        Code::Unauthenticated,
+        "keys were asked for a moment ago"
+    );
     assert_eq!(house.provider.asked(), 1);
     house.server.clock.forward(30);
     assert_eq!(house.answer(&new).await, Code::Ok);
@@ -309,7 +369,11 @@ async fn keys_serve_for_a_day_when_no_newer_can_be_had() {
         assert_eq!(house.answer(&old).await, Code::Ok);
     }
     let answer = house.answer(&new).await;
-    assert_eq!(answer, Code::Unavailable, "whether the key is good is not known");
+    assert_eq!(
+        answer,
+        Code::Unavailable,
+        "whether the key is good is not known"
+    );
     house.server.clock.forward(1);
     assert_eq!(house.answer(&old).await, Code::Unavailable);
     house.provider.change(|said| said.status = None);
@@ -333,7 +397,9 @@ async fn a_provider_that_is_not_what_it_should_be_gives_no_keys() {
         ("a redirection", |provider| {
             provider.change(|said| said.status = Some(StatusCode::FOUND));
         }),
-        ("no keys", |provider| provider.change(|said| said.keys.clear())),
+        ("no keys", |provider| {
+            provider.change(|said| said.keys.clear())
+        }),
         ("no document", |provider| {
             provider.change(|said| said.document = Some("<html>".to_owned()));
         }),
@@ -446,7 +512,9 @@ async fn users_of_the_list_and_of_the_provider_are_never_taken_for_each_other() 
         direct.set_header("authorization", header);
         for mut client in [session, direct] {
             // What cannot be planned is recorded before it is answered.
-            query(&mut client, "SELECT 1 FROM nowhere").await.unwrap_err();
+            query(&mut client, "SELECT 1 FROM nowhere")
+                .await
+                .unwrap_err();
             let seen = std::mem::take(&mut *seen.lock().unwrap());
             assert_eq!(seen, [expected]);
         }
@@ -454,7 +522,10 @@ async fn users_of_the_list_and_of_the_provider_are_never_taken_for_each_other() 
     // A ticket of one does nothing for the other.
     let mut aino = house.server.client().await;
     aino.set_header("authorization", basic("aino", PASSWORD));
-    let info = aino.execute("SELECT 1 AS one".to_owned(), None).await.unwrap();
+    let info = aino
+        .execute("SELECT 1 AS one".to_owned(), None)
+        .await
+        .unwrap();
     let mut other = house.server.client().await;
     other.set_header("authorization", format!("Bearer {provided}"));
     let ticket = info.endpoint[0].ticket.clone().unwrap();

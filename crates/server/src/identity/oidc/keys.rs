@@ -122,8 +122,7 @@ impl KeySet {
     /// # Errors
     /// It is not a set of keys, or has none that can be used.
     pub(super) fn read(document: &[u8]) -> Result<Self, KeysError> {
-        let written: Document =
-            serde_json::from_slice(document).map_err(|_| KeysError::NotKeys)?;
+        let written: Document = serde_json::from_slice(document).map_err(|_| KeysError::NotKeys)?;
         let readable = written.keys.into_iter().take(MOST_KEYS);
         let keys: Vec<Key> = readable
             .filter_map(|key| Key::of(serde_json::from_value(key).ok()?))
@@ -296,12 +295,28 @@ mod tests {
             ("2040 bits", rsa(255, &json!({})), false),
             ("too large", rsa(1025, &json!({})), false),
             ("longer digest", rsa(256, &json!({"alg": "RS512"})), false),
-            ("symmetric", json!({"kty": "oct", "k": "c2VjcmV0", "alg": "HS256"}), false),
-            ("RSA said to be EC", rsa(256, &json!({"alg": "ES256"})), false),
+            (
+                "symmetric",
+                json!({"kty": "oct", "k": "c2VjcmV0", "alg": "HS256"}),
+                false,
+            ),
+            (
+                "RSA said to be EC",
+                rsa(256, &json!({"alg": "ES256"})),
+                false,
+            ),
             ("without e", rsa(256, &json!({"e": ""})), false),
             ("not base64", rsa(256, &json!({"n": "***"})), false),
-            ("short point", json!({"kty": "EC", "crv": "P-256", "x": short, "y": short}), false),
-            ("other curve", json!({"kty": "EC", "crv": "P-521", "x": "AA", "y": "AA"}), false),
+            (
+                "short point",
+                json!({"kty": "EC", "crv": "P-256", "x": short, "y": short}),
+                false,
+            ),
+            (
+                "other curve",
+                json!({"kty": "EC", "crv": "P-521", "x": "AA", "y": "AA"}),
+                false,
+            ),
             ("a number", json!(3), false),
         ];
         for (case, key, usable) in cases {

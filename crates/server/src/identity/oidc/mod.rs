@@ -142,9 +142,15 @@ impl Provider {
         } = options;
         let missing = [
             (issuer.is_empty(), "`issuer`, the address of the provider"),
-            (audience.is_empty(), "`audience`, what the provider calls this server"),
+            (
+                audience.is_empty(),
+                "`audience`, what the provider calls this server",
+            ),
             (algorithms.is_empty(), "`algorithms`, such as [\"RS256\"]"),
-            (name_claim.is_empty(), "`name_claim`, such as \"preferred_username\""),
+            (
+                name_claim.is_empty(),
+                "`name_claim`, such as \"preferred_username\"",
+            ),
             (role_claim.is_empty(), "`role_claim`, such as \"roles\""),
             (
                 roles.is_empty(),
@@ -220,7 +226,9 @@ impl Provider {
             checked = check(&keys);
         }
         let judged = match checked {
-            Checked::Good => read.claims().and_then(|claims| self.rules.judge(&claims, now)),
+            Checked::Good => read
+                .claims()
+                .and_then(|claims| self.rules.judge(&claims, now)),
             Checked::UnknownKey => Err(Fault::UnknownKey),
             Checked::Bad => Err(Fault::Signature),
         };
@@ -309,7 +317,9 @@ mod tests {
             ("`name_claim`", |options| options.name_claim.clear()),
             ("`role_claim`", |options| options.role_claim.clear()),
             ("[serve.oidc.roles]", |options| options.roles.clear()),
-            ("at most 300", |options| options.leeway = Duration::from_secs(301)),
+            ("at most 300", |options| {
+                options.leeway = Duration::from_secs(301)
+            }),
         ];
         for (expected, change) in cases {
             let error = open(change).unwrap_err().to_string();

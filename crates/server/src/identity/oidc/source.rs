@@ -267,7 +267,10 @@ impl Source {
         match fetched {
             Ok((keys, age)) => {
                 state.fresh_until = now.saturating_add(age);
-                let same = state.keys.as_ref().is_some_and(|old| old.print == keys.print);
+                let same = state
+                    .keys
+                    .as_ref()
+                    .is_some_and(|old| old.print == keys.print);
                 if !same {
                     tracing::info!("the keys of the identity provider are new");
                     state.keys = Some(Arc::new(keys));

@@ -207,7 +207,10 @@ impl Rules {
         if now >= until {
             return Err(Fault::Expired);
         }
-        for begin in ["nbf", "iat"].into_iter().filter_map(|name| claims.get(name)) {
+        for begin in ["nbf", "iat"]
+            .into_iter()
+            .filter_map(|name| claims.get(name))
+        {
             let begins = moment(Some(begin)).ok_or(Fault::NotYet)?;
             if now.saturating_add(self.leeway) < begins {
                 return Err(Fault::NotYet);
@@ -215,7 +218,9 @@ impl Rules {
         }
         // Hashes stand in ID tokens only; `typ` is how Keycloak tells its tokens apart. A token with
         // `cnf` is good together with a proof of its key, which nobody shows here.
-        let of_id = ["at_hash", "c_hash", "cnf"].iter().any(|name| claims.contains_key(*name));
+        let of_id = ["at_hash", "c_hash", "cnf"]
+            .iter()
+            .any(|name| claims.contains_key(*name));
         if of_id || text("typ").is_some_and(|typ| !typ.eq_ignore_ascii_case("bearer")) {
             return Err(Fault::Kind);
         }
@@ -249,7 +254,8 @@ fn claim<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
     }
     let (first, rest) = path.split_once('.')?;
     let within = claims.get(first)?;
-    rest.split('.').try_fold(within, |value, name| value.get(name))
+    rest.split('.')
+        .try_fold(within, |value, name| value.get(name))
 }
 
 /// The texts of a claim: one, or those of a list.
@@ -345,14 +351,20 @@ mod tests {
             (json!({"aud": ["other"]}), Err(Fault::Audience)),
             (json!({"aud": null}), Err(Fault::Audience)),
             (json!({"iss": "https://id.example.fi/"}), Err(Fault::Issuer)),
-            (json!({"iss": ["https://id.example.fi"]}), Err(Fault::Issuer)),
+            (
+                json!({"iss": ["https://id.example.fi"]}),
+                Err(Fault::Issuer),
+            ),
             (json!({"iss": null}), Err(Fault::Issuer)),
             (json!({"exp": NOW - 59}), Ok("oidc:aino (reader), 1")),
             (json!({"exp": NOW - 60}), Err(Fault::Expired)),
             (json!({"exp": 0}), Err(Fault::Expired)),
             (json!({"exp": null}), Err(Fault::NoEnd)),
             (json!({"exp": "1800000000"}), Err(Fault::NoEnd)),
-            (json!({"exp": 1_700_000_000.5}), Ok("oidc:aino (reader), 60")),
+            (
+                json!({"exp": 1_700_000_000.5}),
+                Ok("oidc:aino (reader), 60"),
+            ),
             (json!({"nbf": NOW + 60}), aino),
             (json!({"nbf": NOW + 61}), Err(Fault::NotYet)),
             (json!({"nbf": "soon"}), Err(Fault::NotYet)),
@@ -415,8 +427,14 @@ mod tests {
             (json!({"alg": "rs256"}), Some(Fault::Algorithm)),
             (json!({"alg": 3}), Some(Fault::Malformed)),
             (json!({"kid": "one"}), Some(Fault::Malformed)),
-            (json!({"alg": "RS256", "crit": ["b64"], "b64": false}), Some(Fault::Malformed)),
-            (json!({"alg": "RS256", "typ": "logout+jwt"}), Some(Fault::Malformed)),
+            (
+                json!({"alg": "RS256", "crit": ["b64"], "b64": false}),
+                Some(Fault::Malformed),
+            ),
+            (
+                json!({"alg": "RS256", "typ": "logout+jwt"}),
+                Some(Fault::Malformed),
+            ),
         ];
         for (header, expected) in cases {
             let token = format!("{}.e30.AAAA", URL_SAFE_NO_PAD.encode(header.to_string()));
@@ -427,7 +445,16 @@ mod tests {
 
     #[test]
     fn what_is_no_token_is_told_so_and_never_panics() {
-        for text in ["", ".", "..", "...", "eyJ.eyJ.", "eyJ", "e30.e30.e30", "ä.ö.å"] {
+        for text in [
+            "",
+            ".",
+            "..",
+            "...",
+            "eyJ.eyJ.",
+            "eyJ",
+            "e30.e30.e30",
+            "ä.ö.å",
+        ] {
             let fault = Unchecked::read(text, &ALL).err();
             assert_eq!(fault, Some(Fault::Malformed), "{text}");
         }
@@ -436,7 +463,14 @@ mod tests {
         assert_eq!(read.claims(), Err(Fault::Malformed));
         let huge = format!("eyJhbGciOiJSUzI1NiJ9.{}.AAAA", "A".repeat(MOST_BYTES));
         assert_eq!(Unchecked::read(&huge, &ALL).err(), Some(Fault::TooLarge));
-        for text in ["aino", "tietopohja_0123_abc", "tietopohja1-00", "eyJ.x", "a.b.c", ""] {
+        for text in [
+            "aino",
+            "tietopohja_0123_abc",
+            "tietopohja1-00",
+            "eyJ.x",
+            "a.b.c",
+            "",
+        ] {
             assert!(!looks_like_token(text), "{text}");
         }
     }
