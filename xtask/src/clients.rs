@@ -85,7 +85,7 @@ pub(crate) fn run(root: &Path) -> Result<Tally, String> {
         scripts: root.join(SCRIPTS),
         packages,
     };
-    let mut server = Server::start(&warehouse)?;
+    let mut server = Server::start(&warehouse, "reader")?;
     tally.add(python.flight_sql(&server.flight)?);
     tally.add(python.matrix(&server.flight, &node, root)?);
     tally.add(python.snippets(&server.flight, &node, root)?);
@@ -94,6 +94,9 @@ pub(crate) fn run(root: &Path) -> Result<Tally, String> {
         eprintln!("FAILED  the server did not stop cleanly: {message}");
     }
     tally.add(Tally::one(stopped.is_ok()));
+    let analysts = Server::start(&warehouse, "analyst")?;
+    tally.add(python.workspace(&analysts.flight)?);
+    drop(analysts);
     tally.add(python.delta_tables(&warehouse, &folder.0)?);
     Ok(tally)
 }
@@ -108,6 +111,13 @@ impl Python {
     /// The ADBC driver, and Flight messages written by hand.
     fn flight_sql(&self, address: &str) -> Result<Tally, String> {
         let mut client = self.script("adbc_flight.py");
+        client.arg(address);
+        checks(&mut client)
+    }
+
+    /// Tables of one's own, which an analyst may make.
+    fn workspace(&self, address: &str) -> Result<Tally, String> {
+        let mut client = self.script("workspace.py");
         client.arg(address);
         checks(&mut client)
     }
@@ -376,10 +386,10 @@ struct Server {
 
 impl Server {
     /// Starts the server on a free port and waits for its ready line.
-    fn start(warehouse: &Path) -> Result<Server, String> {
+    fn start(warehouse: &Path, role: &str) -> Result<Server, String> {
         let mut command = Command::new(process::binary()?);
         command.arg("-C").arg(warehouse);
-        command.args(["serve", "--json", "--flight", "127.0.0.1:0"]);
+        command.args(["serve", "--json", "--flight", "127.0.0.1:0", "--role", role]);
         command.stdout(Stdio::piped());
         process::announce("server", &command);
         let mut child = command

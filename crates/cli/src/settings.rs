@@ -58,6 +58,8 @@ timeout_seconds = 600
 rows = 0
 mib = 0
 memory_mib = 0
+# Room for the tables that one user makes in the schema `workspace`, as they are stored. 0: no limit.
+workspace_mib = 1024
 # For a role where it differs: [serve.limits.reader], [serve.limits.analyst], [serve.limits.admin],
 # each with timeout_seconds, rows, mib or memory_mib.
 "#;
@@ -149,6 +151,7 @@ pub(crate) struct StatementLimits {
     rows: u64,
     mib: u64,
     memory_mib: usize,
+    workspace_mib: u64,
     reader: OfRole,
     analyst: OfRole,
     admin: OfRole,
@@ -176,6 +179,7 @@ impl Default for StatementLimits {
             rows: 0,
             mib: 0,
             memory_mib: 0,
+            workspace_mib: 1024,
             reader: OfRole::default(),
             analyst: OfRole::default(),
             admin: OfRole::default(),
@@ -192,6 +196,11 @@ impl StatementLimits {
             waiting: self.waiting,
             patience: Duration::from_secs(self.wait_seconds),
         }
+    }
+
+    /// Most bytes of one user's own tables.
+    pub(crate) fn workspace_bytes(&self) -> Option<u64> {
+        Some(self.workspace_mib.saturating_mul(1 << 20)).filter(|limit| *limit > 0)
     }
 
     /// What one statement may take, by role. A role that says 0 has no limit where others have one.

@@ -219,6 +219,21 @@ impl Session {
         schema == INFORMATION_SCHEMA || visible_schemas(self.principal.role()).contains(&schema)
     }
 
+    pub(crate) fn resolver(&self) -> &Arc<Resolver> {
+        self.catalog.resolver()
+    }
+
+    /// The schema of names without one.
+    pub(crate) fn default_schema(&self) -> String {
+        let state = self.context.state();
+        state.config_options().catalog.default_schema.clone()
+    }
+
+    /// Longest time that one statement may run.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
     /// In whose name this session runs.
     pub fn principal(&self) -> &Principal {
         &self.principal
@@ -373,7 +388,7 @@ impl Session {
         }
     }
 
-    async fn plan(&self, tree: Parsed) -> Result<LogicalPlan> {
+    pub(crate) async fn plan(&self, tree: Parsed) -> Result<LogicalPlan> {
         let state = self.context.state();
         match self.timeout.map(Deadline::after) {
             None => Ok(state.statement_to_plan(tree).await?),
@@ -429,7 +444,7 @@ impl Session {
         Ok(guard(stream, shown, deadline))
     }
 
-    async fn start(
+    pub(crate) async fn start(
         &self,
         plan: LogicalPlan,
         memory: Option<&QueryMemory>,
@@ -492,7 +507,7 @@ pub(crate) fn only_reads(plan: &LogicalPlan) -> Result<()> {
 }
 
 /// The parameters of a plan in the order in which values are given.
-fn parameters(plan: &LogicalPlan) -> Result<Vec<(String, DataType)>> {
+pub(crate) fn parameters(plan: &LogicalPlan) -> Result<Vec<(String, DataType)>> {
     let types = plan.get_parameter_types()?;
     let type_of = |name: &String| {
         let known = types.get(name).and_then(Option::as_ref);
@@ -528,7 +543,7 @@ fn position(name: &str) -> Option<usize> {
 }
 
 /// The plan with values in place of its parameters.
-fn bind(
+pub(crate) fn bind(
     plan: LogicalPlan,
     parameters: &[(String, DataType)],
     values: Vec<ScalarValue>,
@@ -556,7 +571,7 @@ fn bind(
 /// The value in the type that the statement expects, if nothing is lost on the way. A number that
 /// would change (2.5 for a whole number) stays what it is, and the analyzer finds a common type:
 /// `column = 2.5` must not be asked as `column = 2`.
-fn fit(name: &str, value: ScalarValue, wanted: &DataType) -> Result<ScalarValue> {
+pub(crate) fn fit(name: &str, value: ScalarValue, wanted: &DataType) -> Result<ScalarValue> {
     let own = value.data_type();
     if value.is_null() {
         return ScalarValue::try_new_null(wanted).or(Ok(value));

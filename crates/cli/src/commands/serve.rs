@@ -92,6 +92,7 @@ impl Serve {
             http,
             gate: limits.gate(),
             limits: limits.of_roles(),
+            workspace_bytes: limits.workspace_bytes(),
             audit,
             ..ServeOptions::new(flight, key, Arc::clone(&warehouse.clock))
         };

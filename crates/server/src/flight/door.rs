@@ -8,6 +8,8 @@
 //!
 //! Every call finds its caller first. A panic anywhere below becomes an internal error of that call.
 
+mod workspace;
+
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -16,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_server::FlightService;
 use arrow_flight::sql::metadata::{
@@ -43,7 +45,7 @@ use tietopohja_engine::{
     Engine, EngineError, Prepared, Release, Session, SessionCommand, SessionOptions, TableInfo,
     Versions,
 };
-use tietopohja_policy::Principal;
+use tietopohja_policy::{Principal, has_workspace};
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -97,6 +99,8 @@ pub(crate) struct Door {
     running: Running,
     gate: Gate,
     limits: RoleLimits,
+    /// Most bytes of one user's own tables.
+    workspace_bytes: Option<u64>,
     journal: Arc<Journal>,
     closing: AtomicBool,
     teller: Arc<Teller>,
@@ -123,6 +127,8 @@ enum Said {
     Query(String),
     /// A change of the session.
     Change(SessionCommand),
+    /// A change of the user's own tables.
+    Write,
 }
 
 /// Why a command is resolved.
@@ -179,6 +185,7 @@ impl Door {
         Ok(Self {
             gate: Gate::new(options.gate),
             limits: options.limits.clone(),
+            workspace_bytes: options.workspace_bytes,
             journal,
             engine,
             clock: Arc::clone(&options.clock),
@@ -192,7 +199,9 @@ impl Door {
             running: Running::default(),
             closing: AtomicBool::new(false),
             teller: Arc::new(Teller::new(ids("error"))),
-            sql_info: sql_info::sql_info()?,
+            sql_info: sql_info::sql_info(
+                options.users.is_some() || has_workspace(options.anonymous_role),
+            )?,
             type_info: sql_type::type_info()?,
             tables: Mutex::default(),
             plans: Mutex::default(),
@@ -431,7 +440,11 @@ impl Door {
         let command = tietopohja_engine::session_command(sql);
         let command = command.map_err(|error| self.engine_error(&error));
         let Some(command) = self.recorded(visitor, sql, command)? else {
-            return Ok(Said::Query(sql.to_owned()));
+            let schema = visitor.settings.schema.as_deref();
+            return Ok(match tietopohja_engine::is_change(sql, schema) {
+                true => Said::Write,
+                false => Said::Query(sql.to_owned()),
+            });
         };
         let SessionCommand::Show { name } = command else {
             return Ok(Said::Change(command));
@@ -483,6 +496,14 @@ impl Door {
             Said::Change(command) => {
                 if purpose == Purpose::Take {
                     self.change(visitor, &sql, command)?;
+                }
+                return Ok(self.resolved_change(visitor));
+            }
+            Said::Write => {
+                if purpose == Purpose::Take {
+                    self.write_bound(visitor, &sql, parameters.as_ref()).await?;
+                } else {
+                    self.plan_change(visitor, &sql).await?;
                 }
                 return Ok(self.resolved_change(visitor));
             }
@@ -756,6 +777,10 @@ impl Door {
                         self.change(visitor, &statement.sql, command)?;
                         self.no_rows()
                     }
+                    Said::Write => {
+                        self.write_bound(visitor, &statement.sql, parameters).await?;
+                        self.no_rows()
+                    }
                     Said::Query(sql) => {
                         self.run(visitor, &sql, parameters, self.ids.next(), None)
                             .await
@@ -799,6 +824,10 @@ impl Door {
         check_transaction(request.transaction_id.as_ref())?;
         let (schema, parameters) = match self.said(visitor, &request.query)? {
             Said::Change(_) => (None, Schema::empty()),
+            Said::Write => {
+                let (_, change) = self.plan_change(visitor, &request.query).await?;
+                (None, Self::change_parameters(&change))
+            }
             Said::Query(sql) => {
                 let planned = self.prepare(visitor, &sql, None).await;
                 let (_, prepared) = self.recorded(visitor, &sql, planned)?;
@@ -854,14 +883,22 @@ impl Door {
         })
     }
 
-    /// Text sent as an update: it changes the session, or the engine says why it changes nothing, or it
-    /// is a query and belongs elsewhere.
-    async fn update(&self, visitor: &Visitor, sql: &str) -> Result<Bytes, Status> {
+    /// Text sent as an update: it changes the session or a table, or the engine says why it changes
+    /// nothing, or it is a query and belongs elsewhere.
+    async fn update(
+        &self,
+        visitor: &Visitor,
+        sql: &str,
+        parameters: Option<Parameters>,
+    ) -> Result<Bytes, Status> {
         let query = match self.said(visitor, sql)? {
             Said::Change(command) => {
                 self.change(visitor, sql, command)?;
-                let changed = DoPutUpdateResult { record_count: 0 };
-                return Ok(changed.encode_to_vec().into());
+                return Ok(update_result(0));
+            }
+            Said::Write => {
+                let changed = self.write(visitor, sql, parameters).await?;
+                return Ok(update_result(changed));
             }
             Said::Query(query) => query,
         };
@@ -892,15 +929,23 @@ impl Door {
             }
             Command::CommandStatementUpdate(update) => {
                 check_transaction(update.transaction_id.as_ref())?;
-                self.update(&visitor, &update.query).await
+                self.update(&visitor, &update.query, None).await
             }
             Command::CommandPreparedStatementUpdate(update) => {
                 let statement = self.read_statement(&visitor, &update.prepared_statement_handle)?;
-                self.update(&visitor, &statement.sql).await
+                let bound = match Parameters::receive_many(first, messages).await? {
+                    None => statement.parameters.map(|bytes| Parameters::from_bytes(&bytes)),
+                    Some(parameters) => Some(Ok(parameters)),
+                };
+                let bound = bound.transpose().map_err(|_| {
+                    Status::invalid_argument("the bound values cannot be read")
+                })?;
+                self.update(&visitor, &statement.sql, bound).await
             }
-            Command::CommandStatementIngest(_) => Err(Status::unimplemented(
-                "rows are not uploaded here; deliveries are landed with `tietopohja land`",
-            )),
+            Command::CommandStatementIngest(command) => {
+                let rows = self.ingest(&visitor, command, first, messages).await?;
+                Ok(update_result(rows))
+            }
             other => Err(not_a_query(&other)),
         }
     }
@@ -1034,8 +1079,8 @@ impl Door {
             }
             "BeginTransaction" | "EndTransaction" | "BeginSavepoint" | "EndSavepoint" => {
                 return Err(Status::unimplemented(
-                    "there are no transactions: statements only read, and each sees one state of \
-                     the tables",
+                    "there are no transactions: each statement sees one state of the tables, and one that \
+                     changes a table changes it whole or not at all",
                 ));
             }
             "CreatePreparedSubstraitPlan" => return Err(no_substrait()),
@@ -1340,9 +1385,19 @@ fn endpoint(ticket: Ticket, expires: Option<i64>) -> FlightEndpoint {
     endpoint
 }
 
+/// The answer to an update.
+fn update_result(rows: u64) -> Bytes {
+    let record_count = i64::try_from(rows).unwrap_or(i64::MAX);
+    DoPutUpdateResult { record_count }.encode_to_vec().into()
+}
+
 /// The parameters of a statement, in order.
 fn parameter_schema(prepared: &Prepared) -> Schema {
-    let fields = prepared.parameters().iter().map(|(name, data_type)| {
+    fields_of(prepared.parameters())
+}
+
+fn fields_of(parameters: &[(String, DataType)]) -> Schema {
+    let fields = parameters.iter().map(|(name, data_type)| {
         // A type that is not known before values come is the protocol's null type.
         Field::new(name, data_type.clone(), true)
     });

@@ -53,8 +53,8 @@ use crate::http::{self, Observed};
 use crate::identity::UsersError;
 use crate::journal::Audit;
 
-/// The largest message that a client may send: bound parameters, mostly.
-const MOST_RECEIVED: usize = 16 * 1024 * 1024;
+/// The largest message that a client may send: one batch of an upload, mostly.
+const MOST_RECEIVED: usize = 64 * 1024 * 1024;
 
 /// The largest request header. Tokens of identity providers are long.
 const MOST_HEADERS: u32 = 128 * 1024;
@@ -97,6 +97,8 @@ pub struct ServeOptions {
     pub gate: GateOptions,
     /// What one statement may take, by role.
     pub limits: RoleLimits,
+    /// Most bytes of one user's own tables, as they are stored. Default: 1 GiB.
+    pub workspace_bytes: Option<u64>,
     /// Takes the record of each ended statement. Default: nobody.
     pub audit: Option<Audit>,
 }
@@ -168,6 +170,7 @@ impl ServeOptions {
             session_idle: Duration::from_secs(8 * 3600),
             gate: GateOptions::default(),
             limits: RoleLimits::default(),
+            workspace_bytes: Some(1 << 30),
             audit: None,
         }
     }

@@ -19,6 +19,9 @@ use tonic::Status;
 /// The most bytes of bound parameters. They travel inside handles and tickets.
 pub(crate) const MOST_BYTES: usize = 1024 * 1024;
 
+/// The most bytes of the rows of an update, which travel nowhere else.
+const MOST_UPDATE_BYTES: usize = 64 * 1024 * 1024;
+
 /// Bound parameters: zero or more rows.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Parameters {
@@ -34,13 +37,35 @@ impl Parameters {
     where
         S: Stream<Item = Result<FlightData, Status>> + Send + 'static,
     {
+        Self::receive_within(first, rest, MOST_BYTES).await
+    }
+
+    /// The same for an update that runs at once: its rows may be many.
+    ///
+    /// # Errors
+    /// As [`Parameters::receive`].
+    pub(crate) async fn receive_many<S>(first: FlightData, rest: S) -> Result<Option<Self>, Status>
+    where
+        S: Stream<Item = Result<FlightData, Status>> + Send + 'static,
+    {
+        Self::receive_within(first, rest, MOST_UPDATE_BYTES).await
+    }
+
+    async fn receive_within<S>(
+        first: FlightData,
+        rest: S,
+        most: usize,
+    ) -> Result<Option<Self>, Status>
+    where
+        S: Stream<Item = Result<FlightData, Status>> + Send + 'static,
+    {
         // Some clients send the descriptor in a message of its own.
         let head = (!first.data_header.is_empty()).then_some(Ok(first));
         let mut received = 0;
         let limited = stream::iter(head).chain(rest).and_then(move |message| {
             received += message.data_header.len() + message.data_body.len();
-            future::ready(if received > MOST_BYTES {
-                Err(too_large())
+            future::ready(if received > most {
+                Err(too_large(most))
             } else {
                 Ok(message)
             })
@@ -85,7 +110,7 @@ impl Parameters {
             Ok::<_, ArrowError>(bytes)
         })();
         match written {
-            Ok(bytes) if bytes.len() > 2 * MOST_BYTES => Err(too_large()),
+            Ok(bytes) if bytes.len() > 2 * MOST_BYTES => Err(too_large(MOST_BYTES)),
             Ok(bytes) => Ok(bytes.into()),
             Err(_) => Err(Status::invalid_argument(
                 "the parameters are not readable Arrow data",
@@ -124,9 +149,9 @@ impl Parameters {
     }
 }
 
-fn too_large() -> Status {
+fn too_large(most: usize) -> Status {
     Status::resource_exhausted(format!(
-        "the bound parameters take more than {MOST_BYTES} bytes; bind fewer rows at a time"
+        "the bound parameters take more than {most} bytes; bind fewer rows at a time"
     ))
 }
 

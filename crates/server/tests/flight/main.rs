@@ -22,3 +22,4 @@ mod queries;
 mod recorded;
 mod settings;
 mod warehouse;
+mod workspace;
