@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::commit::{ATTEMPTS, FAILURES, unique_name};
 use crate::parts::{EncodedPart, PartEncoder, PartOptions};
 use crate::scan::{PinnedFile, PinnedTable};
+use crate::small::rows_of;
 use crate::{Lake, LakeError, TableName};
 
 /// The folder of all workspaces.
@@ -37,6 +38,10 @@ const ORPHAN_MILLIS: i64 = 24 * 3_600_000;
 const MOST_TABLES: usize = 1_000;
 /// A file is closed at this size, so that an upload takes little memory.
 const FILE_BYTES: usize = 32 << 20;
+/// Files smaller than this are put together when a table has so many of them, and so many rows at most.
+const SMALL_BYTES: u64 = 64 << 10;
+const MANY_SMALL: usize = 64;
+const SMALL_ROWS: u64 = 1 << 20;
 /// The one format of states.
 const FORMAT: u32 = 1;
 
@@ -58,6 +63,8 @@ pub struct WorkspaceTable {
     pub columns: SchemaRef,
     /// Its rows.
     pub rows: u64,
+    /// Its files.
+    pub files: usize,
     /// Bytes of its files.
     pub bytes: u64,
 }
@@ -318,6 +325,7 @@ impl StoredTable {
             changed: self.changed,
             columns: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
             rows: self.files.iter().map(|file| file.rows).sum(),
+            files: self.files.len(),
             bytes: self.files.iter().map(|file| file.bytes).sum(),
         }
     }
@@ -600,6 +608,7 @@ impl Lake {
         let _turn = self.turn(&commit.place).await;
         let mark = unique_name(self.now_millis());
         let mut failures = 0;
+        let mut merged = None;
         for _ in 0..ATTEMPTS {
             let seen = self.workspace(&commit.place).await?;
             let mut files = commit.files.files.iter();
@@ -612,6 +621,12 @@ impl Lake {
             let now = self.now_millis();
             let mut next = seen.state.after(version, commit, now)?;
             next.mark.clone_from(&mark);
+            if merged.is_none() {
+                merged = self.merge_small(commit, &next).await?;
+            }
+            if let Some(merged) = &merged {
+                merged.put_into(&mut next, &commit.table, now);
+            }
             if let Some(version) = seen.version {
                 next.past.push(Past {
                     version,
@@ -637,6 +652,11 @@ impl Lake {
                 }
             }
             commit.files.keep();
+            if let Some(merged) = &mut merged
+                && merged.is_in(&next)
+            {
+                merged.files.keep();
+            }
             let made = Workspace {
                 version: Some(version),
                 state: Arc::new(next),
@@ -648,6 +668,42 @@ impl Lake {
         Err(LakeError::Busy {
             table: commit.place.clone(),
         })
+    }
+
+    /// Puts the small files of a table that grows together, when they are many. `next` is the state with
+    /// the new rows, whose files are small ones too.
+    async fn merge_small(
+        &self,
+        commit: &WorkspaceCommit,
+        next: &State,
+    ) -> Result<Option<Merged>, LakeError> {
+        let (TableChange::Append { .. }, Some(table)) =
+            (&commit.change, next.tables.get(&commit.table))
+        else {
+            return Ok(None);
+        };
+        let files = table.files.iter().filter(|file| file.bytes < SMALL_BYTES);
+        let small: Vec<&StoredFile> = files.collect();
+        let rows: u64 = small.iter().map(|file| file.rows).sum();
+        if small.len() < MANY_SMALL || rows > SMALL_ROWS {
+            return Ok(None);
+        }
+        let folder = self.workspace_folder(&commit.place)?;
+        let columns = table.shown().columns;
+        let paths = small
+            .iter()
+            .map(|file| (folder.clone().join(file.name.as_str()), Vec::new()));
+        let batches = rows_of(Arc::clone(&self.store), Arc::clone(&columns), paths.collect())
+            .await
+            .map_err(|error| LakeError::Internal(format!("rows of a workspace: {error}")))?;
+        let mut writer = self.workspace_writer(&commit.place, columns, None)?;
+        for batch in &batches {
+            writer.write(batch).await?;
+        }
+        Ok(Some(Merged {
+            of: small.iter().map(|file| file.name.clone()).collect(),
+            files: writer.finish().await?,
+        }))
     }
 
     /// Takes away expired files, and leaves of expired states only that they were.
@@ -761,6 +817,40 @@ impl Lake {
         let folder = self.workspace_folder(place)?;
         let name = format!("{version:020}.json");
         Ok(folder.join("_log").join(name.as_str()))
+    }
+}
+
+/// Files that hold the rows of others.
+struct Merged {
+    of: HashSet<String>,
+    files: WorkspaceFiles,
+}
+
+impl Merged {
+    /// Puts them in the place of the others, if these are all there.
+    fn put_into(&self, state: &mut State, table: &str, now: i64) {
+        let Some(table) = state.tables.get_mut(table) else {
+            return;
+        };
+        let (old, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut table.files)
+            .into_iter()
+            .partition(|file| self.of.contains(&file.name));
+        table.files = kept;
+        if old.len() == self.of.len() {
+            table.files.extend(self.files.files.iter().cloned());
+            let old = old.into_iter().map(|file| Gone {
+                name: file.name,
+                at: now,
+            });
+            state.gone.extend(old);
+        } else {
+            table.files.extend(old);
+        }
+    }
+
+    fn is_in(&self, state: &State) -> bool {
+        let mut files = self.files.files.iter();
+        files.any(|file| state.has_file(&file.name))
     }
 }
 
@@ -1140,7 +1230,11 @@ mod tests {
                 .unwrap();
         }
         let seen = other.workspace(&place()).await.unwrap();
-        assert_eq!(seen.table("t").unwrap().rows, KEPT_STATES as u64 + 11);
+        let table = seen.table("t").unwrap();
+        assert_eq!(table.rows, KEPT_STATES as u64 + 11);
+        assert!(table.files < MANY_SMALL, "{} files", table.files);
+        let all: Vec<i64> = (0..=(KEPT_STATES as i64 + 10)).collect();
+        assert_eq!(house.read(&seen, "t").await, Some(all));
     }
 
     #[tokio::test]
