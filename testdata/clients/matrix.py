@@ -140,7 +140,7 @@ def dbapi(uri):
             return refused(
                 flight_sql.Error,
                 INGEST_STATUS,
-                "tietopohja land",
+                "no workspace",
                 lambda: cursor.adbc_ingest("t", data, mode="create"),
             )
 
@@ -450,7 +450,7 @@ def refused_by_text(work):
 
 # What the server refuses today; these change when it learns more.
 UPDATE_STATUS = "INVALID_ARGUMENT"
-INGEST_STATUS = "NOT_IMPLEMENTED"
+INGEST_STATUS = "UNAUTHORIZED"
 
 CLIENTS = [
     ("ADBC DB-API", "adbc-driver-flightsql", dbapi),

@@ -608,12 +608,20 @@ impl Lake {
         let _turn = self.turn(&commit.place).await;
         let mark = unique_name(self.now_millis());
         let mut failures = 0;
-        let mut merged = None;
+        let mut merged: Option<Merged> = None;
         for _ in 0..ATTEMPTS {
             let seen = self.workspace(&commit.place).await?;
             let mut files = commit.files.files.iter();
             // An attempt whose answer was lost is known by its mark, or by its files.
-            if seen.state.mark == mark || files.any(|file| seen.state.has_file(&file.name)) {
+            let has_merged = |merged: &&mut Merged| merged.is_in(&seen.state);
+            let has_merged = merged.as_mut().filter(has_merged);
+            if seen.state.mark == mark
+                || has_merged.is_some()
+                || files.any(|file| seen.state.has_file(&file.name))
+            {
+                if let Some(merged) = has_merged {
+                    merged.files.keep();
+                }
                 commit.files.keep();
                 return Ok(seen.version.unwrap_or_default());
             }
