@@ -15,13 +15,10 @@ use arrow::datatypes::{DataType, Int32Type};
 use arrow_flight::FlightDescriptor;
 use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_client::FlightServiceClient;
-use arrow_flight::sql::command_statement_ingest::TableDefinitionOptions;
-use arrow_flight::sql::command_statement_ingest::table_definition_options::{
-    TableExistsOption, TableNotExistOption,
-};
 use arrow_flight::sql::{
     CommandGetDbSchemas, CommandGetTables, CommandPreparedStatementQuery, CommandStatementIngest,
-    CommandStatementQuery, ProstMessageExt, SqlInfo,
+    CommandStatementQuery, ProstMessageExt, SqlInfo, TableDefinitionOptions, TableExistsOption,
+    TableNotExistOption,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use prost::Message;
@@ -74,7 +71,7 @@ async fn tables_are_made_filled_changed_and_dropped() {
         ("CREATE TABLE IF NOT EXISTS workspace.t (other INT)", 0),
         ("INSERT INTO workspace.t VALUES (1, 'yksi', 1.25), (2, 'kaksi', NULL)", 2),
         ("INSERT INTO workspace.t (name, id) VALUES ('kolme', 3)", 1),
-        ("INSERT INTO workspace.t SELECT n, 'x', n FROM reference.number WHERE n BETWEEN 4 AND 6", 3),
+        ("INSERT INTO workspace.t SELECT n, 'x', n AS m FROM reference.number WHERE n BETWEEN 4 AND 6", 3),
         ("UPDATE workspace.t SET amount = id * 2, name = upper(name) WHERE id < 3", 2),
         ("UPDATE workspace.t SET name = 'ei' WHERE name = 'none'", 0),
         ("DELETE FROM workspace.t WHERE amount IS NULL OR id = 6", 2),

@@ -11,10 +11,7 @@ use arrow::datatypes::Schema;
 use arrow_flight::FlightData;
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::error::FlightError;
-use arrow_flight::sql::CommandStatementIngest;
-use arrow_flight::sql::command_statement_ingest::table_definition_options::{
-    TableExistsOption, TableNotExistOption,
-};
+use arrow_flight::sql::{CommandStatementIngest, TableExistsOption, TableNotExistOption};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tietopohja_engine::{
