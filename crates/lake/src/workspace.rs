@@ -111,7 +111,15 @@ struct StoredFile {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Gone {
     name: String,
+    bytes: u64,
     at: i64,
+}
+
+impl Gone {
+    fn at(file: StoredFile, at: i64) -> Gone {
+        let StoredFile { name, bytes, .. } = file;
+        Gone { name, bytes, at }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -390,11 +398,8 @@ impl State {
                 _,
             ) => return Err(gone()),
         };
-        let left = left.into_iter().map(|file| Gone {
-            name: file.name,
-            at: now,
-        });
-        next.gone.extend(left);
+        next.gone
+            .extend(left.into_iter().map(|file| Gone::at(file, now)));
         if next.tables.len() > MOST_TABLES {
             return Err(LakeError::WorkspaceTables(MOST_TABLES));
         }
@@ -406,9 +411,18 @@ impl State {
         Ok(next)
     }
 
-    /// Takes out what nobody reads any more: files and states.
-    fn expire(&mut self, now: i64) -> (Vec<Gone>, Vec<Past>) {
-        let old = now.saturating_sub(KEPT_MILLIS);
+    /// Takes out what nobody reads any more: files and states. What is kept of the past has no more room
+    /// than the tables may have, the oldest of it goes first.
+    fn expire(&mut self, now: i64, most_bytes: Option<u64>) -> (Vec<Gone>, Vec<Past>) {
+        let mut old = now.saturating_sub(KEPT_MILLIS);
+        let mut bytes: u64 = self.gone.iter().map(|file| file.bytes).sum();
+        for file in &self.gone {
+            if most_bytes.is_none_or(|most| bytes <= most) {
+                break;
+            }
+            bytes = bytes.saturating_sub(file.bytes);
+            old = old.max(file.at.saturating_add(1));
+        }
         let (files, kept) = std::mem::take(&mut self.gone)
             .into_iter()
             .partition(|file| file.at < old);
@@ -641,7 +655,7 @@ impl Lake {
                     until: now,
                 });
             }
-            let (files, states) = next.expire(now);
+            let (files, states) = next.expire(now, commit.most_bytes);
             let text = serde_json::to_vec(&next)
                 .map_err(|error| LakeError::Internal(format!("state of a workspace: {error}")))?;
             let path = self.workspace_log(&commit.place, version)?;
@@ -846,11 +860,9 @@ impl Merged {
         table.files = kept;
         if old.len() == self.of.len() {
             table.files.extend(self.files.files.iter().cloned());
-            let old = old.into_iter().map(|file| Gone {
-                name: file.name,
-                at: now,
-            });
-            state.gone.extend(old);
+            state
+                .gone
+                .extend(old.into_iter().map(|file| Gone::at(file, now)));
         } else {
             table.files.extend(old);
         }
@@ -1222,6 +1234,23 @@ mod tests {
         let found = again.workspace(&place()).await.unwrap();
         assert_eq!(found.version(), Some(2));
         assert_eq!(house.read(&found, "t").await, Some(vec![2]));
+    }
+
+    #[tokio::test]
+    async fn the_past_has_no_more_room_than_the_tables() {
+        let house = House::new();
+        let wide = |n: i64| n.wrapping_mul(-7_046_029_254_386_353_131);
+        let rows: Vec<i64> = (0..20_000).map(wide).collect();
+        for _ in 0..8 {
+            house.clock.0.fetch_add(1, Ordering::SeqCst);
+            house.create("t", true, &rows).await.unwrap();
+        }
+        // A file has more than 100 000 bytes, of 500 000: one of the table, at most four of the past.
+        assert!((3..=5).contains(&house.files()), "{}", house.files());
+        let past = house.lake.workspace_at(&place(), Some(0)).await.unwrap();
+        assert!(past.is_none());
+        let past = house.lake.workspace_at(&place(), Some(6)).await.unwrap();
+        assert_eq!(house.read(&past.unwrap(), "t").await.unwrap().len(), 20_000);
     }
 
     #[tokio::test]

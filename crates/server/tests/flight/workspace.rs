@@ -730,6 +730,10 @@ async fn a_ticket_sees_the_table_that_it_was_made_for() {
         .execute("SELECT a FROM workspace.t".to_owned(), None)
         .await
         .unwrap();
+    let unused = client
+        .execute("SELECT a FROM workspace.t".to_owned(), None)
+        .await
+        .unwrap();
     update(&mut client, "INSERT INTO workspace.t VALUES (2)").await.unwrap();
     update(&mut client, "UPDATE workspace.t SET a = a + 10").await.unwrap();
     for _ in 0..2 {
@@ -740,9 +744,11 @@ async fn a_ticket_sees_the_table_that_it_was_made_for() {
         "CREATE TABLE workspace.t AS SELECT 'other' AS a",
     ] {
         update(&mut client, sql).await.unwrap();
-        let error = fetch(&mut client, &before).await.unwrap_err();
-        assert_eq!(error.code(), Code::NotFound, "{sql}: {error}");
-        assert!(error.message().contains("workspace.t"), "{error}");
+        for ticket in [&before, &unused] {
+            let error = fetch(&mut client, ticket).await.unwrap_err();
+            assert_eq!(error.code(), Code::NotFound, "{sql}: {error}");
+            assert!(error.message().contains("workspace.t"), "{error}");
+        }
     }
 }
 

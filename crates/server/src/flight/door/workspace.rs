@@ -191,6 +191,11 @@ impl Door {
         let mut lists = lists.unwrap_or_else(std::sync::PoisonError::into_inner);
         lists.retain(|principal, _| principal.name() != name);
         drop(lists);
+        // And so are plans: one may read a table that is no more.
+        let plans = self.plans.lock();
+        let mut plans = plans.unwrap_or_else(std::sync::PoisonError::into_inner);
+        plans.retain(|(_, _, planned)| planned.session.principal().name() != name);
+        drop(plans);
         match changed {
             Ok(rows) => {
                 statement.sent(rows, 0);
