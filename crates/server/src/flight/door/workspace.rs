@@ -20,24 +20,39 @@ use tietopohja_engine::{
 use tietopohja_policy::WORKSPACE;
 use tonic::{Status, Streaming};
 
-use super::{Door, Visitor, check_transaction, check_width, shorten};
+use super::{Door, STATE_TRIES, Visitor, check_transaction, check_width, shorten};
 use crate::flight::parameters::Parameters;
 use crate::journal::Statement;
 
 impl Door {
-    /// Plans a change. Nothing runs.
+    /// Plans a change, in one state of all tables that it reads. Nothing runs.
     pub(super) async fn plan_change(
         &self,
         visitor: &Visitor,
         sql: &str,
     ) -> Result<(Session, PreparedChange), Status> {
         let planned = async {
-            let session = self.session(visitor, None).await?;
-            let change = Box::pin(session.prepare_change(sql)).await;
-            let change = change.map_err(|error| self.engine_error(&error))?;
-            Ok((session, change))
+            for _ in 1..STATE_TRIES {
+                let (session, change) = self.plan_change_once(visitor, sql).await?;
+                let one_state = Box::pin(session.sees_one_state()).await;
+                if one_state.map_err(|error| self.engine_error(&error))? {
+                    return Ok((session, change));
+                }
+            }
+            self.plan_change_once(visitor, sql).await
         };
         self.recorded(visitor, sql, planned.await)
+    }
+
+    async fn plan_change_once(
+        &self,
+        visitor: &Visitor,
+        sql: &str,
+    ) -> Result<(Session, PreparedChange), Status> {
+        let session = self.session(visitor, None).await?;
+        let change = Box::pin(session.prepare_change(sql)).await;
+        let change = change.map_err(|error| self.engine_error(&error))?;
+        Ok((session, change))
     }
 
     /// The parameters of a planned change, as a client is told them.
