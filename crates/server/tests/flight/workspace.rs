@@ -22,6 +22,8 @@ use arrow_flight::sql::{
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use prost::Message;
+use tietopohja_engine::{Engine, EngineOptions};
+use tietopohja_lake::Lake;
 use tietopohja_policy::Role;
 use tietopohja_server::identity::Users;
 use tietopohja_server::{ServeOptions, StatementRecord};
@@ -816,6 +818,34 @@ async fn own_tables_are_listed_at_once_in_every_way() {
     assert_eq!(rows(&mut client, "SELECT * FROM t").await, ["1|x"]);
     query(&mut client, "DROP TABLE t").await.unwrap();
     assert!(tables(&mut client).await.is_empty());
+}
+
+#[tokio::test]
+async fn no_view_of_the_warehouse_reads_a_workspace() {
+    let folder = tempfile::tempdir().unwrap();
+    let views = folder.path().join("sql/reference");
+    std::fs::create_dir_all(&views).unwrap();
+    let text = "-- grain: one row\n-- key: a\nSELECT a FROM workspace.t\n";
+    std::fs::write(views.join("peek.sql"), text).unwrap();
+    let clock = clock();
+    let lake = Arc::new(Lake::open(&folder.path().join("lake"), clock.clone()).unwrap());
+    let options = EngineOptions::new(folder.path(), lake, clock.clone());
+    let engine = Engine::open(options).await.unwrap();
+    let server = Server::on(engine, clock, |options| {
+        options.anonymous_role = Role::Analyst;
+    })
+    .await
+    .unwrap();
+    let mut client = server.guest().await;
+    update(&mut client, "CREATE TABLE workspace.t AS SELECT 1 AS a")
+        .await
+        .unwrap();
+    assert_eq!(rows(&mut client, "SELECT a FROM workspace.t").await, ["1"]);
+    let error = query(&mut client, "SELECT * FROM reference.peek")
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), Code::FailedPrecondition, "{error}");
+    assert!(error.message().contains("not found"), "{error}");
 }
 
 #[tokio::test]
