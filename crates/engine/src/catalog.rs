@@ -877,8 +877,7 @@ impl SchemaProvider for WorkspaceSchema {
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.resolver
-            .has_seen(&RelationName::new(WORKSPACE, name))
+        self.resolver.has_seen(&RelationName::new(WORKSPACE, name))
     }
 }
 

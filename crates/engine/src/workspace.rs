@@ -325,7 +325,11 @@ impl Session {
         let default = self.default_schema();
         let table = match target(&tree).and_then(|name| resolved(name, &default)) {
             Some((schema, table)) if schema == WORKSPACE => table,
-            _ => return Err(refused("only tables of the schema `workspace` can be changed")),
+            _ => {
+                return Err(refused(
+                    "only tables of the schema `workspace` can be changed",
+                ));
+            }
         };
         check_table(&table)?;
         let names = resolve_table_references(&tree, true)
@@ -758,7 +762,9 @@ fn dropped(tree: &Parsed) -> Result<Option<Kind>> {
                 && !truncate.if_exists;
             match plain {
                 true => Ok(Some(Kind::Truncate)),
-                false => Err(refused("write `TRUNCATE TABLE workspace.name`, one table at a time")),
+                false => Err(refused(
+                    "write `TRUNCATE TABLE workspace.name`, one table at a time",
+                )),
             }
         }
         Sql::Drop {
@@ -836,9 +842,7 @@ fn kind_of(plan: LogicalPlan) -> Result<Kind> {
 /// All rows of the table with the mark of those that a filter takes; and the filter, if there is one.
 fn meant(source: LogicalPlan) -> Result<(LogicalPlan, Option<Expr>)> {
     let (rows, filter) = match source {
-        LogicalPlan::Filter(filter) => {
-            (Arc::unwrap_or_clone(filter.input), Some(filter.predicate))
-        }
+        LogicalPlan::Filter(filter) => (Arc::unwrap_or_clone(filter.input), Some(filter.predicate)),
         other => (other, None),
     };
     let one_table = match &rows {
@@ -868,7 +872,10 @@ fn refuse_subqueries(expr: &Expr) -> Result<()> {
     let has = expr.exists(|part| {
         Ok(matches!(
             part,
-            Expr::InSubquery(_) | Expr::Exists(_) | Expr::ScalarSubquery(_) | Expr::SetComparison(_)
+            Expr::InSubquery(_)
+                | Expr::Exists(_)
+                | Expr::ScalarSubquery(_)
+                | Expr::SetComparison(_)
         ))
     })?;
     if has {
@@ -1015,8 +1022,11 @@ fn cells(
                 .iter()
                 .zip(row)
                 .find(|((name, _), _)| *name == parameter.id)
-                .map(|((_, data_type), value)| session::fit(&parameter.id, value.clone(), data_type));
-            let given = given.ok_or_else(|| EngineError::internal("a parameter has no value"))??;
+                .map(|((_, data_type), value)| {
+                    session::fit(&parameter.id, value.clone(), data_type)
+                });
+            let given =
+                given.ok_or_else(|| EngineError::internal("a parameter has no value"))??;
             let given = given.cast_to(wanted).map_err(|_| {
                 refused(format!(
                     "the value of parameter `{}` is not a {wanted}",
@@ -1141,8 +1151,9 @@ pub(crate) fn told(error: LakeError) -> EngineError {
             ),
         },
         LakeError::WorkspaceFull => EngineError::Resource {
-            message: "your tables would take more room than they may; drop some, or ask for more room"
-                .to_owned(),
+            message:
+                "your tables would take more room than they may; drop some, or ask for more room"
+                    .to_owned(),
         },
         LakeError::WorkspaceTables(most) => EngineError::Resource {
             message: format!("you have {most} tables, which is as many as may be; drop some"),
@@ -1174,8 +1185,16 @@ mod tests {
     fn what_changes_a_table_of_the_workspace_is_told_by_its_text() {
         for (sql, schema, wanted) in [
             ("CREATE TABLE workspace.t (a INT)", None, true),
-            ("create or replace table WORKSPACE.t as select 1 as a", None, true),
-            ("-- why\n/* and how */ INSERT INTO workspace.t VALUES (1)", None, true),
+            (
+                "create or replace table WORKSPACE.t as select 1 as a",
+                None,
+                true,
+            ),
+            (
+                "-- why\n/* and how */ INSERT INTO workspace.t VALUES (1)",
+                None,
+                true,
+            ),
             ("INSERT INTO tietopohja.workspace.t VALUES (?)", None, true),
             ("UPDATE workspace.t SET a = 1", None, true),
             ("DELETE FROM workspace.t", None, true),
@@ -1183,13 +1202,21 @@ mod tests {
             ("DROP TABLE IF EXISTS workspace.\"A b\"", None, true),
             ("INSERT INTO t VALUES (1)", Some("workspace"), true),
             ("INSERT INTO t VALUES (1)", None, false),
-            ("INSERT INTO published.t VALUES (1)", Some("workspace"), false),
+            (
+                "INSERT INTO published.t VALUES (1)",
+                Some("workspace"),
+                false,
+            ),
             ("INSERT INTO \"Workspace\".t VALUES (1)", None, false),
             ("INSERT INTO other.workspace.t VALUES (1)", None, false),
             ("CREATE VIEW workspace.t AS SELECT 1", None, false),
             ("DROP VIEW workspace.t", None, false),
             ("SELECT * FROM workspace.t", None, false),
-            ("INSERT INTO workspace.t VALUES (1); DROP TABLE workspace.t", None, false),
+            (
+                "INSERT INTO workspace.t VALUES (1); DROP TABLE workspace.t",
+                None,
+                false,
+            ),
             ("INSERT INTO", None, false),
             ("", None, false),
         ] {
@@ -1203,7 +1230,16 @@ mod tests {
             assert!(check_table(name).is_ok(), "{name}");
         }
         let long = "a".repeat(64);
-        for name in ["", "1a", "a/b", "../a", "a.b", "a\"b", "a\nb", long.as_str()] {
+        for name in [
+            "",
+            "1a",
+            "a/b",
+            "../a",
+            "a.b",
+            "a\"b",
+            "a\nb",
+            long.as_str(),
+        ] {
             assert!(check_table(name).is_err(), "{name}");
         }
     }

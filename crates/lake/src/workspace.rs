@@ -392,9 +392,7 @@ impl State {
                 old.map(|old| old.files).unwrap_or_default()
             }
             (
-                TableChange::Append { .. }
-                | TableChange::Rewrite { .. }
-                | TableChange::Drop { .. },
+                TableChange::Append { .. } | TableChange::Rewrite { .. } | TableChange::Drop { .. },
                 _,
             ) => return Err(gone()),
         };
@@ -715,9 +713,13 @@ impl Lake {
         let paths = small
             .iter()
             .map(|file| (folder.clone().join(file.name.as_str()), Vec::new()));
-        let batches = rows_of(Arc::clone(&self.store), Arc::clone(&columns), paths.collect())
-            .await
-            .map_err(|error| LakeError::Internal(format!("rows of a workspace: {error}")))?;
+        let batches = rows_of(
+            Arc::clone(&self.store),
+            Arc::clone(&columns),
+            paths.collect(),
+        )
+        .await
+        .map_err(|error| LakeError::Internal(format!("rows of a workspace: {error}")))?;
         let mut writer = self.workspace_writer(&commit.place, columns, None)?;
         for batch in &batches {
             writer.write(batch).await?;
@@ -897,7 +899,9 @@ pub fn workspace_schema(schema: &Schema) -> Result<SchemaRef, LakeError> {
         })?;
         Ok(Field::new(field.name(), kept, true))
     });
-    Ok(Arc::new(Schema::new(fields.collect::<Result<Vec<_>, _>>()?)))
+    Ok(Arc::new(Schema::new(
+        fields.collect::<Result<Vec<_>, _>>()?,
+    )))
 }
 
 /// Rows in the types in which they are kept, each column found by its name; one that is missing is
@@ -921,7 +925,10 @@ pub fn workspace_batch(batch: &RecordBatch, schema: &SchemaRef) -> Result<Record
         cast_with_options(column, field.data_type(), &exact).map_err(|_| {
             LakeError::WorkspaceColumn {
                 column: field.name().clone(),
-                reason: format!("has a value that does not fit the type {}", field.data_type()),
+                reason: format!(
+                    "has a value that does not fit the type {}",
+                    field.data_type()
+                ),
             }
         })
     });
@@ -1110,7 +1117,12 @@ mod tests {
             self.lake.change_workspace(commit).await
         }
 
-        async fn create(&self, table: &str, replace: bool, values: &[i64]) -> Result<i64, LakeError> {
+        async fn create(
+            &self,
+            table: &str,
+            replace: bool,
+            values: &[i64],
+        ) -> Result<i64, LakeError> {
             let columns = batch(&[]).schema();
             self.change(table, TableChange::Create { columns, replace }, values)
                 .await
@@ -1170,7 +1182,10 @@ mod tests {
         assert_eq!(house.now("t").await, None);
         let id = house.create("t", false, &[1]).await.unwrap();
         let there = house.create("t", false, &[9]).await.unwrap_err();
-        assert!(matches!(there, LakeError::WorkspaceTableThere(_)), "{there}");
+        assert!(
+            matches!(there, LakeError::WorkspaceTableThere(_)),
+            "{there}"
+        );
         let changed = house.change("t", TableChange::Append { id }, &[2]).await;
         let changed = changed.unwrap();
         assert_eq!(house.now("t").await, Some(vec![1, 2]));

@@ -778,7 +778,8 @@ impl Door {
                         self.no_rows()
                     }
                     Said::Write => {
-                        self.write_bound(visitor, &statement.sql, parameters).await?;
+                        self.write_bound(visitor, &statement.sql, parameters)
+                            .await?;
                         self.no_rows()
                     }
                     Said::Query(sql) => {
@@ -934,12 +935,14 @@ impl Door {
             Command::CommandPreparedStatementUpdate(update) => {
                 let statement = self.read_statement(&visitor, &update.prepared_statement_handle)?;
                 let bound = match Parameters::receive_many(first, messages).await? {
-                    None => statement.parameters.map(|bytes| Parameters::from_bytes(&bytes)),
+                    None => statement
+                        .parameters
+                        .map(|bytes| Parameters::from_bytes(&bytes)),
                     Some(parameters) => Some(Ok(parameters)),
                 };
-                let bound = bound.transpose().map_err(|_| {
-                    Status::invalid_argument("the bound values cannot be read")
-                })?;
+                let bound = bound
+                    .transpose()
+                    .map_err(|_| Status::invalid_argument("the bound values cannot be read"))?;
                 self.update(&visitor, &statement.sql, bound).await
             }
             Command::CommandStatementIngest(command) => {

@@ -42,7 +42,10 @@ async fn update(client: &mut Client, sql: &str) -> Result<i64, Status> {
 
 async fn rows(client: &mut Client, sql: &str) -> Vec<String> {
     let answer = query(client, sql).await;
-    answer.unwrap_or_else(|error| panic!("{sql}: {error}")).text()[1..].to_vec()
+    answer
+        .unwrap_or_else(|error| panic!("{sql}: {error}"))
+        .text()[1..]
+        .to_vec()
 }
 
 /// Tables of the workspace, as `GetTables` names them.
@@ -69,38 +72,72 @@ async fn tables_are_made_filled_changed_and_dropped() {
     let server = analysts().await;
     let mut client = server.guest().await;
     for (sql, changed) in [
-        ("CREATE TABLE workspace.t (id INT, name VARCHAR, amount DECIMAL(9, 2))", 0),
+        (
+            "CREATE TABLE workspace.t (id INT, name VARCHAR, amount DECIMAL(9, 2))",
+            0,
+        ),
         ("CREATE TABLE IF NOT EXISTS workspace.t (other INT)", 0),
-        ("INSERT INTO workspace.t VALUES (1, 'yksi', 1.25), (2, 'kaksi', NULL)", 2),
+        (
+            "INSERT INTO workspace.t VALUES (1, 'yksi', 1.25), (2, 'kaksi', NULL)",
+            2,
+        ),
         ("INSERT INTO workspace.t (name, id) VALUES ('kolme', 3)", 1),
-        ("INSERT INTO workspace.t SELECT n, 'x', n AS m FROM reference.number WHERE n BETWEEN 4 AND 6", 3),
-        ("UPDATE workspace.t SET amount = id * 2, name = upper(name) WHERE id < 3", 2),
+        (
+            "INSERT INTO workspace.t SELECT n, 'x', n AS m FROM reference.number WHERE n BETWEEN 4 AND 6",
+            3,
+        ),
+        (
+            "UPDATE workspace.t SET amount = id * 2, name = upper(name) WHERE id < 3",
+            2,
+        ),
         ("UPDATE workspace.t SET name = 'ei' WHERE name = 'none'", 0),
         ("DELETE FROM workspace.t WHERE amount IS NULL OR id = 6", 2),
-        ("INSERT INTO tietopohja.workspace.t SELECT * FROM workspace.t WHERE id = 1", 1),
+        (
+            "INSERT INTO tietopohja.workspace.t SELECT * FROM workspace.t WHERE id = 1",
+            1,
+        ),
     ] {
         assert_eq!(update(&mut client, sql).await.unwrap(), changed, "{sql}");
     }
     assert_eq!(
         rows(&mut client, "SELECT * FROM workspace.t ORDER BY id").await,
-        ["1|YKSI|2.00", "1|YKSI|2.00", "2|KAKSI|4.00", "4|x|4.00", "5|x|5.00"]
+        [
+            "1|YKSI|2.00",
+            "1|YKSI|2.00",
+            "2|KAKSI|4.00",
+            "4|x|4.00",
+            "5|x|5.00"
+        ]
     );
     for (sql, changed, left) in [
-        ("CREATE OR REPLACE TABLE workspace.t AS SELECT 7 AS seven", 0, "1"),
+        (
+            "CREATE OR REPLACE TABLE workspace.t AS SELECT 7 AS seven",
+            0,
+            "1",
+        ),
         ("TRUNCATE TABLE workspace.t", 1, "0"),
-        ("INSERT INTO workspace.t SELECT value FROM generate_series(1, 300)", 300, "300"),
+        (
+            "INSERT INTO workspace.t SELECT value FROM generate_series(1, 300)",
+            300,
+            "300",
+        ),
         ("DELETE FROM workspace.t", 300, "0"),
     ] {
         assert_eq!(update(&mut client, sql).await.unwrap(), changed, "{sql}");
         let count = rows(&mut client, "SELECT count(*) FROM workspace.t").await;
         assert_eq!(count, [left], "{sql}");
     }
-    update(&mut client, "CREATE TABLE workspace.\"Käynnit 2026\" AS SELECT 1 AS \"A b\"")
-        .await
-        .unwrap();
+    update(
+        &mut client,
+        "CREATE TABLE workspace.\"Käynnit 2026\" AS SELECT 1 AS \"A b\"",
+    )
+    .await
+    .unwrap();
     assert_eq!(tables(&mut client).await, ["Käynnit 2026", "t"]);
     update(&mut client, "DROP TABLE workspace.t").await.unwrap();
-    update(&mut client, "DROP TABLE IF EXISTS workspace.t").await.unwrap();
+    update(&mut client, "DROP TABLE IF EXISTS workspace.t")
+        .await
+        .unwrap();
     assert_eq!(tables(&mut client).await, ["Käynnit 2026"]);
 }
 
@@ -108,44 +145,158 @@ async fn tables_are_made_filled_changed_and_dropped() {
 async fn a_mistake_is_told_and_changes_nothing() {
     let server = analysts().await;
     let mut client = server.guest().await;
-    update(&mut client, "CREATE TABLE workspace.t AS SELECT 1 AS a, 'x' AS b")
-        .await
-        .unwrap();
+    update(
+        &mut client,
+        "CREATE TABLE workspace.t AS SELECT 1 AS a, 'x' AS b",
+    )
+    .await
+    .unwrap();
     for (sql, code, says) in [
-        ("CREATE TABLE workspace.t (a INT)", Code::InvalidArgument, "exists already"),
-        ("CREATE TABLE published.t (a INT)", Code::InvalidArgument, "`workspace`"),
-        ("CREATE TABLE t AS SELECT 1 AS a", Code::InvalidArgument, "`workspace`"),
-        ("INSERT INTO reference.number VALUES (1)", Code::InvalidArgument, "`workspace`"),
-        ("DROP TABLE published.indicator_value", Code::InvalidArgument, "`workspace`"),
-        ("DELETE FROM reference.number", Code::InvalidArgument, "`workspace`"),
-        ("MERGE INTO workspace.t USING reference.number AS s ON t.a = s.n WHEN MATCHED THEN DELETE", Code::InvalidArgument, "not allowed"),
-        ("CREATE VIEW workspace.v AS SELECT 1 AS a", Code::InvalidArgument, "not allowed"),
+        (
+            "CREATE TABLE workspace.t (a INT)",
+            Code::InvalidArgument,
+            "exists already",
+        ),
+        (
+            "CREATE TABLE published.t (a INT)",
+            Code::InvalidArgument,
+            "`workspace`",
+        ),
+        (
+            "CREATE TABLE t AS SELECT 1 AS a",
+            Code::InvalidArgument,
+            "`workspace`",
+        ),
+        (
+            "INSERT INTO reference.number VALUES (1)",
+            Code::InvalidArgument,
+            "`workspace`",
+        ),
+        (
+            "DROP TABLE published.indicator_value",
+            Code::InvalidArgument,
+            "`workspace`",
+        ),
+        (
+            "DELETE FROM reference.number",
+            Code::InvalidArgument,
+            "`workspace`",
+        ),
+        (
+            "MERGE INTO workspace.t USING reference.number AS s ON t.a = s.n WHEN MATCHED THEN DELETE",
+            Code::InvalidArgument,
+            "not allowed",
+        ),
+        (
+            "CREATE VIEW workspace.v AS SELECT 1 AS a",
+            Code::InvalidArgument,
+            "not allowed",
+        ),
         ("CREATE SCHEMA mine", Code::InvalidArgument, "not allowed"),
-        ("SELECT 1 AS a INTO workspace.u", Code::InvalidArgument, "not allowed"),
-        ("EXPLAIN INSERT INTO workspace.t VALUES (1, 'y')", Code::InvalidArgument, "not allowed"),
-        ("INSERT INTO workspace.none VALUES (1)", Code::InvalidArgument, "not found"),
-        ("DROP TABLE workspace.none", Code::NotFound, "workspace.none"),
-        ("TRUNCATE TABLE workspace.none", Code::NotFound, "workspace.none"),
-        ("INSERT INTO workspace.t VALUES ('word', 'y')", Code::InvalidArgument, ""),
-        ("INSERT INTO workspace.t VALUES (1)", Code::InvalidArgument, ""),
-        ("INSERT INTO workspace.t SELECT 1 / (n - 5), 'y' FROM reference.number", Code::InvalidArgument, "zero"),
-        ("UPDATE workspace.t SET a = 1 / (a - 1)", Code::InvalidArgument, "zero"),
-        ("UPDATE workspace.t SET none = 1", Code::InvalidArgument, "none"),
-        ("DELETE FROM workspace.t WHERE a IN (SELECT n FROM reference.number)", Code::InvalidArgument, "no SELECT inside"),
-        ("INSERT INTO workspace.t VALUES (?, 'y')", Code::InvalidArgument, "bind values"),
-        ("CREATE TABLE workspace.u (a INT PRIMARY KEY)", Code::InvalidArgument, "not kept"),
-        ("CREATE TABLE workspace.u (a INT NOT NULL)", Code::InvalidArgument, "not kept"),
-        ("CREATE TABLE workspace.u AS SELECT [1, 2] AS list", Code::InvalidArgument, "`list`"),
-        ("CREATE TABLE workspace.u AS SELECT n, n AS \"n\" FROM reference.number", Code::InvalidArgument, ""),
-        ("CREATE TABLE workspace.\"../u\" AS SELECT 1 AS a", Code::InvalidArgument, "name of a table"),
-        ("CREATE TABLE workspace.u AS SELECT * FROM conformed.none", Code::InvalidArgument, "not found"),
-        ("DROP TABLE workspace.t; DROP TABLE workspace.t", Code::InvalidArgument, "several statements"),
+        (
+            "SELECT 1 AS a INTO workspace.u",
+            Code::InvalidArgument,
+            "not allowed",
+        ),
+        (
+            "EXPLAIN INSERT INTO workspace.t VALUES (1, 'y')",
+            Code::InvalidArgument,
+            "not allowed",
+        ),
+        (
+            "INSERT INTO workspace.none VALUES (1)",
+            Code::InvalidArgument,
+            "not found",
+        ),
+        (
+            "DROP TABLE workspace.none",
+            Code::NotFound,
+            "workspace.none",
+        ),
+        (
+            "TRUNCATE TABLE workspace.none",
+            Code::NotFound,
+            "workspace.none",
+        ),
+        (
+            "INSERT INTO workspace.t VALUES ('word', 'y')",
+            Code::InvalidArgument,
+            "",
+        ),
+        (
+            "INSERT INTO workspace.t VALUES (1)",
+            Code::InvalidArgument,
+            "",
+        ),
+        (
+            "INSERT INTO workspace.t SELECT 1 / (n - 5), 'y' FROM reference.number",
+            Code::InvalidArgument,
+            "zero",
+        ),
+        (
+            "UPDATE workspace.t SET a = 1 / (a - 1)",
+            Code::InvalidArgument,
+            "zero",
+        ),
+        (
+            "UPDATE workspace.t SET none = 1",
+            Code::InvalidArgument,
+            "none",
+        ),
+        (
+            "DELETE FROM workspace.t WHERE a IN (SELECT n FROM reference.number)",
+            Code::InvalidArgument,
+            "no SELECT inside",
+        ),
+        (
+            "INSERT INTO workspace.t VALUES (?, 'y')",
+            Code::InvalidArgument,
+            "bind values",
+        ),
+        (
+            "CREATE TABLE workspace.u (a INT PRIMARY KEY)",
+            Code::InvalidArgument,
+            "not kept",
+        ),
+        (
+            "CREATE TABLE workspace.u (a INT NOT NULL)",
+            Code::InvalidArgument,
+            "not kept",
+        ),
+        (
+            "CREATE TABLE workspace.u AS SELECT [1, 2] AS list",
+            Code::InvalidArgument,
+            "`list`",
+        ),
+        (
+            "CREATE TABLE workspace.u AS SELECT n, n AS \"n\" FROM reference.number",
+            Code::InvalidArgument,
+            "",
+        ),
+        (
+            "CREATE TABLE workspace.\"../u\" AS SELECT 1 AS a",
+            Code::InvalidArgument,
+            "name of a table",
+        ),
+        (
+            "CREATE TABLE workspace.u AS SELECT * FROM conformed.none",
+            Code::InvalidArgument,
+            "not found",
+        ),
+        (
+            "DROP TABLE workspace.t; DROP TABLE workspace.t",
+            Code::InvalidArgument,
+            "several statements",
+        ),
     ] {
         let error = update(&mut client, sql).await.unwrap_err();
         assert_eq!(error.code(), code, "{sql}: {error}");
         assert!(error.message().contains(says), "{sql}: {error}");
     }
-    assert_eq!(rows(&mut client, "SELECT * FROM workspace.t").await, ["1|x"]);
+    assert_eq!(
+        rows(&mut client, "SELECT * FROM workspace.t").await,
+        ["1|x"]
+    );
     assert_eq!(tables(&mut client).await, ["t"]);
 }
 
@@ -183,10 +334,30 @@ async fn a_change_of_a_table_happens_once_on_every_path() {
     ] {
         let mut client = server.guest().await;
         for (sql, changed, after, record) in [
-            ("CREATE TABLE workspace.once AS SELECT 1 AS a", 0, Some("1"), "done 1 [workspace.once]"),
-            ("INSERT INTO workspace.once SELECT n FROM reference.number WHERE n < 2", 2, Some("3"), "done 2 [reference.number,workspace.once]"),
-            ("UPDATE workspace.once SET a = a + 1", 3, Some("3"), "done 3 [workspace.once]"),
-            ("DROP TABLE workspace.once", 0, None, "done 0 [workspace.once]"),
+            (
+                "CREATE TABLE workspace.once AS SELECT 1 AS a",
+                0,
+                Some("1"),
+                "done 1 [workspace.once]",
+            ),
+            (
+                "INSERT INTO workspace.once SELECT n FROM reference.number WHERE n < 2",
+                2,
+                Some("3"),
+                "done 2 [reference.number,workspace.once]",
+            ),
+            (
+                "UPDATE workspace.once SET a = a + 1",
+                3,
+                Some("3"),
+                "done 3 [workspace.once]",
+            ),
+            (
+                "DROP TABLE workspace.once",
+                0,
+                None,
+                "done 0 [workspace.once]",
+            ),
         ] {
             let label = format!("{way:?}: {sql}");
             seen.lock().unwrap().clear();
@@ -204,7 +375,10 @@ async fn a_change_of_a_table_happens_once_on_every_path() {
                 Way::PreparedQuery | Way::PreparedUpdate | Way::PreparedGet => {
                     let mut prepared = client.prepare(sql.to_owned(), None).await.unwrap();
                     assert!(prepared.dataset_schema().unwrap().fields().is_empty());
-                    assert!(seen.lock().unwrap().is_empty(), "preparing runs nothing: {label}");
+                    assert!(
+                        seen.lock().unwrap().is_empty(),
+                        "preparing runs nothing: {label}"
+                    );
                     match way {
                         Way::PreparedQuery => {
                             let info = prepared.execute().await.unwrap();
@@ -293,9 +467,12 @@ async fn asking_for_the_schema_of_a_change_makes_nothing() {
 async fn many_rows_of_parameters_are_one_change() {
     let server = analysts().await;
     let mut client = server.guest().await;
-    update(&mut client, "CREATE TABLE workspace.t (id BIGINT, name VARCHAR)")
-        .await
-        .unwrap();
+    update(
+        &mut client,
+        "CREATE TABLE workspace.t (id BIGINT, name VARCHAR)",
+    )
+    .await
+    .unwrap();
     let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..2_500));
     let names: ArrayRef = Arc::new(StringArray::from_iter(
         (0..2_500).map(|n| (n % 2 == 0).then(|| format!("n{n}"))),
@@ -314,7 +491,11 @@ async fn many_rows_of_parameters_are_one_change() {
     prepared.set_parameters(many).unwrap();
     assert_eq!(prepared.execute_update().await.unwrap(), 2_500);
     assert_eq!(
-        rows(&mut client, "SELECT count(*), sum(id), count(name) FROM workspace.t").await,
+        rows(
+            &mut client,
+            "SELECT count(*), sum(id), count(name) FROM workspace.t"
+        )
+        .await,
         ["2500|3123750|1250"]
     );
     // Each row of values changes what the row before it left.
@@ -366,9 +547,12 @@ async fn a_table_is_its_owners_alone() {
     let folder = tempfile::tempdir().unwrap();
     let server = with_users(folder.path()).await;
     let mut aino = signed_in(&server, "aino").await;
-    update(&mut aino, "CREATE TABLE workspace.salainen AS SELECT n FROM conformed.secret LIMIT 3")
-        .await
-        .unwrap();
+    update(
+        &mut aino,
+        "CREATE TABLE workspace.salainen AS SELECT n FROM conformed.secret LIMIT 3",
+    )
+    .await
+    .unwrap();
     let own = aino
         .execute("SELECT * FROM workspace.salainen".to_owned(), None)
         .await
@@ -383,7 +567,11 @@ async fn a_table_is_its_owners_alone() {
             "SHOW COLUMNS FROM workspace.salainen",
         ] {
             let error = query(&mut other, sql).await.unwrap_err();
-            assert_eq!(error.code(), Code::InvalidArgument, "{name}: {sql}: {error}");
+            assert_eq!(
+                error.code(),
+                Code::InvalidArgument,
+                "{name}: {sql}: {error}"
+            );
             assert!(error.message().contains("not found"), "{name}: {error}");
         }
         for sql in [
@@ -394,7 +582,10 @@ async fn a_table_is_its_owners_alone() {
         }
         let error = fetch(&mut other, &own).await.unwrap_err();
         assert_eq!(error.code(), Code::PermissionDenied, "{name}: {error}");
-        for sql in ["DROP TABLE workspace.salainen", "TRUNCATE TABLE workspace.salainen"] {
+        for sql in [
+            "DROP TABLE workspace.salainen",
+            "TRUNCATE TABLE workspace.salainen",
+        ] {
             let error = update(&mut other, sql).await.unwrap_err();
             let wanted = match name {
                 "raija" => Code::PermissionDenied,
@@ -403,9 +594,12 @@ async fn a_table_is_its_owners_alone() {
             assert_eq!(error.code(), wanted, "{name}: {sql}: {error}");
         }
         if name != "raija" {
-            update(&mut other, "CREATE TABLE workspace.salainen AS SELECT 'mine' AS a")
-                .await
-                .unwrap();
+            update(
+                &mut other,
+                "CREATE TABLE workspace.salainen AS SELECT 'mine' AS a",
+            )
+            .await
+            .unwrap();
             let found = rows(&mut other, "SELECT * FROM workspace.salainen").await;
             assert_eq!(found, ["mine"], "{name}");
         }
@@ -438,7 +632,10 @@ async fn a_reader_has_no_workspace() {
     };
     let info = client.get_db_schemas(schemas).await.unwrap();
     let found = fetch(&mut client, &info).await.unwrap().text();
-    assert!(!found.iter().any(|row| row.contains("workspace")), "{found:?}");
+    assert!(
+        !found.iter().any(|row| row.contains("workspace")),
+        "{found:?}"
+    );
     query(&mut client, "SET tietopohja.schema = 'workspace'")
         .await
         .unwrap();
@@ -500,7 +697,8 @@ fn files(folder: &Path) -> usize {
     let Ok(workspaces) = std::fs::read_dir(folder.join("lake/workspace")) else {
         return 0;
     };
-    let files = workspaces.flat_map(|workspace| std::fs::read_dir(workspace.unwrap().path()).unwrap());
+    let files =
+        workspaces.flat_map(|workspace| std::fs::read_dir(workspace.unwrap().path()).unwrap());
     files
         .filter(|file| {
             let name = file.as_ref().unwrap().file_name();
@@ -531,14 +729,22 @@ async fn an_upload_does_what_its_mode_says() {
             Some(found) => assert_eq!(rows(&mut client, count).await, [found], "{mode:?}"),
         }
     }
-    upload(&mut client, "u", Mode::CREATE_APPEND, &[numbers(0..5), numbers(5..9)])
-        .await
-        .unwrap();
+    upload(
+        &mut client,
+        "u",
+        Mode::CREATE_APPEND,
+        &[numbers(0..5), numbers(5..9)],
+    )
+    .await
+    .unwrap();
     upload(&mut client, "v", Mode::REPLACE, &[numbers(0..0)])
         .await
         .unwrap();
     assert_eq!(tables(&mut client).await, ["t", "u", "v"]);
-    assert_eq!(rows(&mut client, "SELECT max(n) FROM workspace.u").await, ["8"]);
+    assert_eq!(
+        rows(&mut client, "SELECT max(n) FROM workspace.u").await,
+        ["8"]
+    );
 }
 
 #[tokio::test]
@@ -547,14 +753,62 @@ async fn an_upload_elsewhere_or_otherwise_is_refused() {
     let mut client = server.guest().await;
     let plain = || ingest("t", Mode::CREATE);
     for (command, good) in [
-        (CommandStatementIngest { schema: Some("published".to_owned()), ..plain() }, false),
-        (CommandStatementIngest { schema: Some("Workspace".to_owned()), ..plain() }, false),
-        (CommandStatementIngest { catalog: Some("other".to_owned()), ..plain() }, false),
-        (CommandStatementIngest { temporary: true, ..plain() }, false),
-        (CommandStatementIngest { transaction_id: Some(vec![1].into()), ..plain() }, false),
-        (CommandStatementIngest { table_definition_options: None, ..plain() }, false),
-        (CommandStatementIngest { table: "../t".to_owned(), ..plain() }, false),
-        (CommandStatementIngest { table: String::new(), ..plain() }, false),
+        (
+            CommandStatementIngest {
+                schema: Some("published".to_owned()),
+                ..plain()
+            },
+            false,
+        ),
+        (
+            CommandStatementIngest {
+                schema: Some("Workspace".to_owned()),
+                ..plain()
+            },
+            false,
+        ),
+        (
+            CommandStatementIngest {
+                catalog: Some("other".to_owned()),
+                ..plain()
+            },
+            false,
+        ),
+        (
+            CommandStatementIngest {
+                temporary: true,
+                ..plain()
+            },
+            false,
+        ),
+        (
+            CommandStatementIngest {
+                transaction_id: Some(vec![1].into()),
+                ..plain()
+            },
+            false,
+        ),
+        (
+            CommandStatementIngest {
+                table_definition_options: None,
+                ..plain()
+            },
+            false,
+        ),
+        (
+            CommandStatementIngest {
+                table: "../t".to_owned(),
+                ..plain()
+            },
+            false,
+        ),
+        (
+            CommandStatementIngest {
+                table: String::new(),
+                ..plain()
+            },
+            false,
+        ),
         (
             CommandStatementIngest {
                 schema: Some("workspace".to_owned()),
@@ -579,18 +833,75 @@ async fn an_upload_elsewhere_or_otherwise_is_refused() {
 async fn what_was_uploaded_is_what_is_read() {
     let server = analysts().await;
     let mut client = server.guest().await;
-    let coded: DictionaryArray<Int32Type> =
-        [Some("a"), None, Some("b"), Some("a")].into_iter().collect();
+    let coded: DictionaryArray<Int32Type> = [Some("a"), None, Some("b"), Some("a")]
+        .into_iter()
+        .collect();
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("n", Arc::new(Int32Array::from(vec![3, 1, 2, 0]))),
-        ("small", Arc::new(UInt16Array::from(vec![Some(65_535), None, Some(0), Some(1)]))),
-        ("flag", Arc::new(BooleanArray::from(vec![Some(true), None, Some(false), None]))),
-        ("ratio", Arc::new(Float64Array::from(vec![Some(0.1), Some(-0.0), None, Some(1e300)]))),
+        (
+            "small",
+            Arc::new(UInt16Array::from(vec![
+                Some(65_535),
+                None,
+                Some(0),
+                Some(1),
+            ])),
+        ),
+        (
+            "flag",
+            Arc::new(BooleanArray::from(vec![
+                Some(true),
+                None,
+                Some(false),
+                None,
+            ])),
+        ),
+        (
+            "ratio",
+            Arc::new(Float64Array::from(vec![
+                Some(0.1),
+                Some(-0.0),
+                None,
+                Some(1e300),
+            ])),
+        ),
         ("coded", Arc::new(coded)),
-        ("view", Arc::new(StringViewArray::from(vec![Some("Äänekoski – a longer text"), None, Some(""), Some("🙂")]))),
-        ("large", Arc::new(LargeStringArray::from(vec![Some("x"), None, Some("y"), Some("")]))),
-        ("bytes", Arc::new(BinaryArray::from(vec![Some(&b"\x00\xff"[..]), None, Some(b""), Some(b"z")]))),
-        ("day", Arc::new(Date32Array::from(vec![Some(19_782), None, Some(-1), Some(0)]))),
+        (
+            "view",
+            Arc::new(StringViewArray::from(vec![
+                Some("Äänekoski – a longer text"),
+                None,
+                Some(""),
+                Some("🙂"),
+            ])),
+        ),
+        (
+            "large",
+            Arc::new(LargeStringArray::from(vec![
+                Some("x"),
+                None,
+                Some("y"),
+                Some(""),
+            ])),
+        ),
+        (
+            "bytes",
+            Arc::new(BinaryArray::from(vec![
+                Some(&b"\x00\xff"[..]),
+                None,
+                Some(b""),
+                Some(b"z"),
+            ])),
+        ),
+        (
+            "day",
+            Arc::new(Date32Array::from(vec![
+                Some(19_782),
+                None,
+                Some(-1),
+                Some(0),
+            ])),
+        ),
         (
             "amount",
             Arc::new(
@@ -610,11 +921,18 @@ async fn what_was_uploaded_is_what_is_read() {
         ),
     ];
     let sent = RecordBatch::try_from_iter_with_nullable(
-        columns.into_iter().map(|(name, column)| (name, column, true)),
+        columns
+            .into_iter()
+            .map(|(name, column)| (name, column, true)),
     )
     .unwrap();
     let halves = [sent.slice(0, 1), sent.slice(1, 3)];
-    assert_eq!(upload(&mut client, "law", Mode::CREATE, &halves).await.unwrap(), 4);
+    assert_eq!(
+        upload(&mut client, "law", Mode::CREATE, &halves)
+            .await
+            .unwrap(),
+        4
+    );
     let found = query(&mut client, "SELECT * FROM workspace.law ORDER BY n DESC")
         .await
         .unwrap();
@@ -662,11 +980,29 @@ async fn a_failed_upload_leaves_no_table_and_no_files() {
         .await
         .unwrap();
     for (table, mode, batch, code, says) in [
-        ("t", Mode::CREATE, &wide(50_000), Code::ResourceExhausted, "room"),
-        ("t", Mode::CREATE, &lists, Code::InvalidArgument, "some list"),
+        (
+            "t",
+            Mode::CREATE,
+            &wide(50_000),
+            Code::ResourceExhausted,
+            "room",
+        ),
+        (
+            "t",
+            Mode::CREATE,
+            &lists,
+            Code::InvalidArgument,
+            "some list",
+        ),
         ("kept", Mode::APPEND, &texts, Code::InvalidArgument, "`n`"),
         ("kept", Mode::APPEND, &unknown, Code::InvalidArgument, "`m`"),
-        ("kept", Mode::REPLACE, &wide(50_000), Code::ResourceExhausted, "room"),
+        (
+            "kept",
+            Mode::REPLACE,
+            &wide(50_000),
+            Code::ResourceExhausted,
+            "room",
+        ),
     ] {
         let error = upload(&mut client, table, mode, std::slice::from_ref(batch)).await;
         let error = error.unwrap_err();
@@ -681,7 +1017,9 @@ async fn a_failed_upload_leaves_no_table_and_no_files() {
     assert_eq!(error.code(), Code::ResourceExhausted, "{error}");
     assert_eq!(files(folder.path()), 1);
     // What makes room is allowed, and there is room again.
-    update(&mut client, "DROP TABLE workspace.kept").await.unwrap();
+    update(&mut client, "DROP TABLE workspace.kept")
+        .await
+        .unwrap();
     upload(&mut client, "t", Mode::CREATE, &[wide(5_000)])
         .await
         .unwrap();
@@ -705,11 +1043,15 @@ async fn an_upload_that_ends_early_leaves_nothing() {
         uploader.execute_ingest(command, receiver).await
     });
     // It runs when the server says so, and not after some time.
-    let running = "SELECT count(*) FROM meta.query WHERE state = 'running' AND statement LIKE 'INSERT%'";
+    let running =
+        "SELECT count(*) FROM meta.query WHERE state = 'running' AND statement LIKE 'INSERT%'";
     while rows(&mut client, running).await != ["1"] {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert!(tables(&mut client).await.is_empty(), "nothing is seen before the end");
+    assert!(
+        tables(&mut client).await.is_empty(),
+        "nothing is seen before the end"
+    );
     uploading.abort();
     while rows(&mut client, running).await != ["0"] {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -736,10 +1078,17 @@ async fn a_ticket_sees_the_table_that_it_was_made_for() {
         .execute("SELECT a FROM workspace.t".to_owned(), None)
         .await
         .unwrap();
-    update(&mut client, "INSERT INTO workspace.t VALUES (2)").await.unwrap();
-    update(&mut client, "UPDATE workspace.t SET a = a + 10").await.unwrap();
+    update(&mut client, "INSERT INTO workspace.t VALUES (2)")
+        .await
+        .unwrap();
+    update(&mut client, "UPDATE workspace.t SET a = a + 10")
+        .await
+        .unwrap();
     for _ in 0..2 {
-        assert_eq!(fetch(&mut client, &before).await.unwrap().text(), ["a", "1"]);
+        assert_eq!(
+            fetch(&mut client, &before).await.unwrap().text(),
+            ["a", "1"]
+        );
     }
     for sql in [
         "DROP TABLE workspace.t",
@@ -810,11 +1159,16 @@ async fn own_tables_are_listed_at_once_in_every_way() {
         assert_eq!(found, wanted, "{sql}");
     }
     let shown = rows(&mut client, "SHOW TABLES").await;
-    assert!(shown.iter().any(|row| row.contains("workspace|t")), "{shown:?}");
+    assert!(
+        shown.iter().any(|row| row.contains("workspace|t")),
+        "{shown:?}"
+    );
     query(&mut client, "SET tietopohja.schema = 'workspace'")
         .await
         .unwrap();
-    update(&mut client, "INSERT INTO t VALUES (1, 'x')").await.unwrap();
+    update(&mut client, "INSERT INTO t VALUES (1, 'x')")
+        .await
+        .unwrap();
     assert_eq!(rows(&mut client, "SELECT * FROM t").await, ["1|x"]);
     query(&mut client, "DROP TABLE t").await.unwrap();
     assert!(tables(&mut client).await.is_empty());
@@ -852,13 +1206,24 @@ async fn no_view_of_the_warehouse_reads_a_workspace() {
 async fn two_changes_at_once_are_both_made_or_one_is_told() {
     let server = analysts().await;
     let mut client = server.guest().await;
-    update(&mut client, "CREATE TABLE workspace.t (a BIGINT)").await.unwrap();
+    update(&mut client, "CREATE TABLE workspace.t (a BIGINT)")
+        .await
+        .unwrap();
     let inserts = (0..8).map(|n| {
         let mut client = client.clone();
-        async move { update(&mut client, &format!("INSERT INTO workspace.t VALUES ({n})")).await }
+        async move {
+            update(
+                &mut client,
+                &format!("INSERT INTO workspace.t VALUES ({n})"),
+            )
+            .await
+        }
     });
     let all: Vec<_> = stream::iter(inserts).buffer_unordered(4).collect().await;
-    assert!(all.iter().all(|changed| matches!(changed, Ok(1))), "{all:?}");
+    assert!(
+        all.iter().all(|changed| matches!(changed, Ok(1))),
+        "{all:?}"
+    );
     let found = rows(&mut client, "SELECT count(DISTINCT a) FROM workspace.t").await;
     assert_eq!(found, ["8"]);
 }

@@ -70,9 +70,7 @@ impl Door {
         let (session, change) = self.plan_change(visitor, sql).await?;
         let wanted = change.parameters().len();
         let rows = match parameters.filter(|parameters| parameters.width() > 0) {
-            Some(parameters) => {
-                check_width(&parameters, wanted).and_then(|()| parameters.rows())
-            }
+            Some(parameters) => check_width(&parameters, wanted).and_then(|()| parameters.rows()),
             None if wanted == 0 => Ok(vec![Vec::new()]),
             None => Err(Status::invalid_argument(format!(
                 "the statement has {wanted} parameters and no values; bind values before running it"
@@ -118,7 +116,11 @@ impl Door {
         let sql = format!("INSERT INTO {WORKSPACE}.\"{table}\" SELECT * FROM upload");
         let session = self.recorded(visitor, &sql, self.session(visitor, None).await)?;
         let may = session.refuse_without_workspace();
-        self.recorded(visitor, &sql, may.map_err(|error| self.engine_error(&error)))?;
+        self.recorded(
+            visitor,
+            &sql,
+            may.map_err(|error| self.engine_error(&error)),
+        )?;
         let when = self.recorded(visitor, &sql, asked(&command))?;
         let head = (!first.data_header.is_empty()).then_some(Ok(first));
         let messages = stream::iter(head).chain(rest).map_err(FlightError::from);
