@@ -234,7 +234,7 @@ def uploads_are_refused(connection):
     with connection.cursor() as cursor:
         raises(
             flight_sql.Error,
-            "tietopohja land",
+            "no workspace",
             lambda: cursor.adbc_ingest("t", pyarrow.table({"a": [1]}), mode="create"),
         )
 

@@ -38,7 +38,7 @@ class Checks:
 def equal(found, wanted):
     """Fails unless both are the same."""
     if found != wanted:
-        raise AssertionError(f"found {found!r}, wanted {wanted!r}")
+        raise AssertionError(f"found {found!r:.500}, wanted {wanted!r:.500}")
 
 
 def holds(truth, message):
@@ -53,6 +53,6 @@ def raises(kind, says, work):
         work()
     except kind as error:
         if says not in str(error):
-            raise AssertionError(f"the error does not say {says!r}: {error}") from error
+            raise AssertionError(f"the error does not say {says!r}: {str(error)[:500]}") from error
         return error
     raise AssertionError(f"no {kind.__name__} was raised")

@@ -3,12 +3,10 @@
 //! Makes a small demo warehouse in a throw-away folder, serves it on a free
 //! port, and runs the scripts of `testdata/clients`, which know the product only
 //! from outside: one speaks Flight SQL, one opens the Delta tables with other
-//! people's readers. A script ends with `N passed, N failed`, which is added to
-//! the tests. The `matrix` scripts tell what each client can do, and the page
-//! `docs/reference/flight-sql-clients.md` must tell the same; with the variable
-//! `BLESS` set it is written instead. A new client is a new script and a function
-//! here that starts it; what it imports goes to `requirements.txt` or
-//! `package.json`.
+//! people's readers, those of [`matrix`] let every client try every feature. A
+//! script ends with `N passed, N failed`, which is added to the tests. A new
+//! client is a new script and a line of [`matrix`]; what it imports goes to the
+//! lists of [`packages`].
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -20,6 +18,12 @@ use std::time::{Duration, Instant};
 
 use crate::process;
 use crate::tally::Tally;
+
+mod flight_cli;
+mod matrix;
+mod packages;
+
+use packages::Packages;
 
 const SCRIPTS: &str = "testdata/clients";
 
@@ -36,38 +40,13 @@ const DELTA_TABLES: &[&str] = &[
     "reference/population",
 ];
 
-/// What to tell a machine that lacks something.
-const INSTALL: &str = "\
-The client tests need Python 3.11 or newer with pip. Install them, for instance
-  Debian, Ubuntu   apt install python3 python3-pip
-  Fedora           dnf install python3 python3-pip
-  macOS            brew install python
-and run `cargo xtask test --only clients` again. The Rust tests need neither:
-`cargo xtask test --only rust`.";
-
-/// The page that the matrix of clients is compared with.
-const PAGE: &str = "docs/reference/flight-sql-clients.md";
-
 /// The page whose snippets are run.
 const HOW_TO: &str = "docs/how-to/connect-a-client.md";
-
-/// What to tell a machine without Node.
-const INSTALL_NODE: &str = "\
-The client tests need Node 20 or newer with npm. Install them, for instance
-  Debian, Ubuntu   apt install nodejs npm
-  Fedora           dnf install nodejs npm
-  macOS            brew install node
-and run `cargo xtask test --only clients` again.";
 
 /// Runs the clients; the demo and a clean stop count as one check each.
 pub(crate) fn run(root: &Path) -> Result<Tally, String> {
     let mut tally = Tally::default();
-    let Some(packages) = install_packages(root)? else {
-        eprintln!("\n{INSTALL}");
-        return Ok(Tally::one(false));
-    };
-    let Some(node) = install_node_packages(root)? else {
-        eprintln!("\n{INSTALL_NODE}");
+    let Some(packages) = Packages::install(root)? else {
         return Ok(Tally::one(false));
     };
     let folder = Scratch::create()?;
@@ -83,29 +62,33 @@ pub(crate) fn run(root: &Path) -> Result<Tally, String> {
 
     let python = Python {
         scripts: root.join(SCRIPTS),
-        packages,
+        packages: &packages,
     };
-    let mut server = Server::start(&warehouse)?;
+    let mut server = Server::start(&warehouse, Some("reader"))?;
     tally.add(python.flight_sql(&server.flight)?);
-    tally.add(python.matrix(&server.flight, &node, root)?);
-    tally.add(python.snippets(&server.flight, &node, root)?);
+    tally.add(flight_cli::run(&server.flight)?);
+    tally.add(python.snippets(&server.flight, root)?);
     let stopped = server.stop();
     if let Err(message) = &stopped {
         eprintln!("FAILED  the server did not stop cleanly: {message}");
     }
     tally.add(Tally::one(stopped.is_ok()));
+    let analysts = Server::start(&warehouse, Some("analyst"))?;
+    tally.add(python.workspace(&analysts.flight)?);
+    tally.add(matrix::run(root, &packages, &analysts.flight, &folder.0)?);
+    drop(analysts);
     tally.add(python.guarded(&warehouse, root)?);
     tally.add(python.delta_tables(&warehouse, &folder.0)?);
     Ok(tally)
 }
 
 /// Starts the scripts with their packages.
-struct Python {
+struct Python<'a> {
     scripts: PathBuf,
-    packages: PathBuf,
+    packages: &'a Packages,
 }
 
-impl Python {
+impl Python<'_> {
     /// The ADBC driver, and Flight messages written by hand.
     fn flight_sql(&self, address: &str) -> Result<Tally, String> {
         let mut client = self.script("adbc_flight.py");
@@ -113,46 +96,18 @@ impl Python {
         checks(&mut client)
     }
 
-    /// What every client can do, compared with the page; each script that did as
-    /// it asserts and the page that agrees count as one check.
-    fn matrix(&self, address: &str, node: &Path, root: &Path) -> Result<Tally, String> {
-        let mut tally = Tally::default();
-        let mut lines = Vec::new();
-        let mut of_python = self.script("matrix.py");
-        of_python.arg(address);
-        let mut of_node = Command::new("node");
-        of_node.arg(self.scripts.join("matrix.mjs"));
-        of_node.arg(address).arg(node);
-        for client in [&mut of_python, &mut of_node] {
-            process::announce("matrix", client);
-            let output = run_to_end(client)?;
-            tally.add(Tally::one(output.status.success()));
-            lines.extend(output.stdout);
-        }
-        let write = std::env::var_os("BLESS").is_some();
-        let mut page = self.script("matrix_page.py");
-        page.arg(if write { "write" } else { "check" });
-        page.arg(root.join(PAGE)).stdin(Stdio::piped());
-        process::announce("matrix", &page);
-        let mut child = page
-            .spawn()
-            .map_err(|error| process::cannot_start(&page, &error))?;
-        if let Some(mut input) = child.stdin.take() {
-            input
-                .write_all(&lines)
-                .map_err(|error| format!("cannot hand over the matrix: {error}"))?;
-        }
-        let status = child
-            .wait()
-            .map_err(|error| format!("cannot wait for the page: {error}"))?;
-        tally.add(Tally::one(status.success()));
-        Ok(tally)
+    /// Tables of one's own, which an analyst may make.
+    fn workspace(&self, address: &str) -> Result<Tally, String> {
+        let mut client = self.script("workspace.py");
+        client.arg(address);
+        checks(&mut client)
     }
 
     /// The snippets of the page that tells how to connect.
-    fn snippets(&self, address: &str, node: &Path, root: &Path) -> Result<Tally, String> {
+    fn snippets(&self, address: &str, root: &Path) -> Result<Tally, String> {
         let mut client = self.script("snippets.py");
-        client.arg(address).arg(root.join(HOW_TO)).arg(node);
+        client.arg(address).arg(root.join(HOW_TO));
+        client.arg(&self.packages.node);
         checks(&mut client)
     }
 
@@ -193,7 +148,7 @@ impl Python {
         if !adding.wait().is_ok_and(|status| status.success()) {
             return Ok(Tally::one(false));
         }
-        let mut server = Server::start(warehouse)?;
+        let mut server = Server::start(warehouse, None)?;
         let mut client = self.script("guarded.py");
         client.arg(&server.flight).arg(&certificates).args(USER);
         let mut tally = checks(&mut client)?;
@@ -227,11 +182,8 @@ impl Python {
     }
 
     fn script(&self, name: &str) -> Command {
-        let mut command = python();
+        let mut command = self.packages.python();
         command.arg(self.scripts.join(name));
-        command.env("PYTHONPATH", &self.packages);
-        command.env("PYTHONNOUSERSITE", "1");
-        command.env("PYTHONDONTWRITEBYTECODE", "1");
         command
     }
 }
@@ -305,98 +257,6 @@ fn run_to_end(command: &mut Command) -> Result<Output, String> {
         .map_err(|error| process::cannot_start(command, &error))
 }
 
-fn python() -> Command {
-    Command::new("python3")
-}
-
-/// Whether Python is there, new enough, and has pip.
-fn is_new_enough() -> bool {
-    let program = "import sys, pip; sys.exit(sys.version_info < (3, 11))";
-    python()
-        .args(["-c", program])
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
-}
-
-/// Installs the pinned packages into a folder beside the build, once for each
-/// list of requirements; `None` when Python or pip is missing.
-///
-/// `pip --target` needs no virtual environment, which some systems package apart.
-fn install_packages(root: &Path) -> Result<Option<PathBuf>, String> {
-    let requirements = root.join(SCRIPTS).join("requirements.txt");
-    let wanted = fs::read_to_string(&requirements)
-        .map_err(|error| format!("cannot read `{}`: {error}", requirements.display()))?;
-    let folder = process::program_dir()?.join("python-clients");
-    let record = folder.join("installed.txt");
-    if fs::read_to_string(&record).is_ok_and(|installed| installed == wanted) {
-        return Ok(Some(folder));
-    }
-    if !is_new_enough() {
-        return Ok(None);
-    }
-    if folder.exists() {
-        fs::remove_dir_all(&folder)
-            .map_err(|error| format!("cannot empty `{}`: {error}", folder.display()))?;
-    }
-    let mut pip = python();
-    pip.args(["-m", "pip", "install", "--quiet"]);
-    pip.args(["--disable-pip-version-check", "--no-warn-script-location"]);
-    pip.env("PIP_ROOT_USER_ACTION", "ignore");
-    pip.arg("--target").arg(&folder);
-    pip.arg("--requirement").arg(&requirements);
-    if !process::succeeds("Python packages", &mut pip)? {
-        return Err(format!(
-            "pip could not install the packages of `{SCRIPTS}/requirements.txt`; is a package index reachable?"
-        ));
-    }
-    fs::write(&record, wanted)
-        .map_err(|error| format!("cannot write `{}`: {error}", record.display()))?;
-    Ok(Some(folder))
-}
-
-/// Installs the locked Node packages beside the build, once for each lock file;
-/// `None` when Node or npm is missing.
-fn install_node_packages(root: &Path) -> Result<Option<PathBuf>, String> {
-    let scripts = root.join(SCRIPTS);
-    let lock = scripts.join("package-lock.json");
-    let wanted = fs::read_to_string(&lock)
-        .map_err(|error| format!("cannot read `{}`: {error}", lock.display()))?;
-    let folder = process::program_dir()?.join("node-clients");
-    let record = folder.join("installed.json");
-    let there = |program: &str| {
-        Command::new(program)
-            .arg("--version")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success())
-    };
-    if !there("node") || !there("npm") {
-        return Ok(None);
-    }
-    if fs::read_to_string(&record).is_ok_and(|installed| installed == wanted) {
-        return Ok(Some(folder));
-    }
-    fs::create_dir_all(&folder)
-        .map_err(|error| format!("cannot make `{}`: {error}", folder.display()))?;
-    for name in ["package.json", "package-lock.json"] {
-        fs::copy(scripts.join(name), folder.join(name))
-            .map_err(|error| format!("cannot copy `{name}`: {error}"))?;
-    }
-    let mut npm = Command::new("npm");
-    npm.args(["ci", "--silent", "--no-audit", "--no-fund"]);
-    npm.current_dir(&folder);
-    if !process::succeeds("Node packages", &mut npm)? {
-        return Err(format!(
-            "npm could not install the packages of `{SCRIPTS}/package.json`; is a package registry reachable?"
-        ));
-    }
-    fs::write(&record, wanted)
-        .map_err(|error| format!("cannot write `{}`: {error}", record.display()))?;
-    Ok(Some(folder))
-}
-
 /// A folder beside the build that is gone when the tests are.
 struct Scratch(PathBuf);
 
@@ -426,10 +286,11 @@ struct Server {
 
 impl Server {
     /// Starts the server on a free port and waits for its ready line.
-    fn start(warehouse: &Path) -> Result<Server, String> {
+    fn start(warehouse: &Path, role: Option<&str>) -> Result<Server, String> {
         let mut command = Command::new(process::binary()?);
         command.arg("-C").arg(warehouse);
         command.args(["serve", "--json", "--flight", "127.0.0.1:0"]);
+        command.args(role.into_iter().flat_map(|role| ["--role", role]));
         command.stdout(Stdio::piped());
         process::announce("server", &command);
         let mut child = command

@@ -24,6 +24,10 @@ use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
 
+/// Planning and grouping make and drop many small things on many threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The knowledge base a wellbeing services county is led with.
 ///
 /// Source extracts are checked against contracts, pseudonymised and landed in an open lake; SQL

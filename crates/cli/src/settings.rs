@@ -1,6 +1,8 @@
 //! Settings of a warehouse: `tietopohja.toml`. Each has a default and one place; an unknown key is
 //! an error. A flag wins over the file.
 
+mod oidc;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use tietopohja_policy::Role;
 use tietopohja_server::{GateOptions, Limits, RoleLimits, TlsFiles};
 
 use crate::failure::Failure;
+use oidc::Oidc;
 
 /// The file's name in the warehouse folder.
 pub(crate) const FILE: &str = "tietopohja.toml";
@@ -32,7 +35,7 @@ partitions = 0
 
 [serve]
 # Where the Flight SQL door listens. Port 0 takes a free port. An address that other machines reach,
-# such as "0.0.0.0:31337", needs TLS and `auth = "users"`.
+# such as "0.0.0.0:31337", needs TLS and an `auth` other than "none".
 flight = "127.0.0.1:31337"
 # Where the HTTP door with health and metrics listens, under the same rule. "": nowhere.
 http = ""
@@ -42,8 +45,9 @@ tls_certificate = ""
 tls_key = ""
 # Authorities in PEM, one of whom must vouch for each client's own certificate. Empty: none is asked for.
 tls_client_ca = ""
-# Who may connect: "none" (everyone on this machine, without signing in) or "users" (those of
-# `tietopohja user`, with a password or an API token).
+# Who may connect: "none" (everyone on this machine, without signing in), "users" (those of
+# `tietopohja user`, with a password or an API token; of [serve.oidc] too, if it has an issuer) or
+# "oidc" (those of [serve.oidc] alone).
 auth = "none"
 # What everyone who connects may read when `auth` is "none": "reader" (published, reference) or
 # "analyst".
@@ -51,8 +55,37 @@ role = "reader"
 # A file with the key of tickets and bearers: 64 hexadecimal digits. Servers with the same key take
 # each other's, also after a restart. Empty: a new key at each start.
 ticket_key_file = ""
+# Results that are kept for the next one who asks the same while no table has changed, in MiB. 0: none.
+result_cache_mib = 64
 # Append a record of each statement to audit/: who, when, how long, the statement without its values.
 audit = true
+# The OpenTelemetry collector that gets a span of each statement, by OTLP over gRPC without TLS, such as
+# "http://127.0.0.1:4317". Empty: none.
+otlp = ""
+
+[serve.oidc]
+# An OpenID Connect provider whose access tokens let people in. Its address, exactly as it calls
+# itself: https. Empty: none.
+issuer = ""
+# What tokens say of their issuer, where it is not the same (AD FS).
+token_issuer = ""
+# What the provider calls this server: tokens for others are refused.
+audience = ""
+# How tokens may be signed: "RS256", "ES256", "PS256".
+algorithms = ["RS256", "ES256"]
+# A file with the provider's keys (JWKS), where the provider cannot be asked for them.
+jwks_file = ""
+# The only authorities (PEM) that may vouch for the provider's address. Empty: those of the machine.
+ca_file = ""
+# The claims with the user's name, and with the roles: a text or a list, "a.b" goes into claims.
+name_claim = "preferred_username"
+role_claim = "roles"
+# How much the clocks of provider and server may differ.
+leeway_seconds = 60
+
+[serve.oidc.roles]
+# What a value of the role claim is here: value = "admin", "analyst" or "reader". The most powerful
+# of several counts; who has none may not come in.
 
 [serve.limits]
 # Statements that run at a time, of all and of one user; how many more may wait, and how long.
@@ -65,6 +98,8 @@ timeout_seconds = 600
 rows = 0
 mib = 0
 memory_mib = 0
+# Room for the tables that one user makes in the schema `workspace`, as they are stored. 0: no limit.
+workspace_mib = 1024
 # For a role where it differs: [serve.limits.reader], [serve.limits.analyst], [serve.limits.admin],
 # each with timeout_seconds, rows, mib or memory_mib.
 "#;
@@ -143,7 +178,10 @@ pub(crate) struct Serve {
     pub(crate) auth: Auth,
     pub(crate) role: String,
     pub(crate) ticket_key_file: PathBuf,
+    pub(crate) result_cache_mib: usize,
     pub(crate) audit: bool,
+    pub(crate) otlp: String,
+    pub(crate) oidc: Oidc,
     pub(crate) limits: StatementLimits,
 }
 
@@ -180,6 +218,7 @@ pub(crate) struct StatementLimits {
     rows: u64,
     mib: u64,
     memory_mib: usize,
+    workspace_mib: u64,
     reader: OfRole,
     analyst: OfRole,
     admin: OfRole,
@@ -207,6 +246,7 @@ impl Default for StatementLimits {
             rows: 0,
             mib: 0,
             memory_mib: 0,
+            workspace_mib: 1024,
             reader: OfRole::default(),
             analyst: OfRole::default(),
             admin: OfRole::default(),
@@ -223,6 +263,11 @@ impl StatementLimits {
             waiting: self.waiting,
             patience: Duration::from_secs(self.wait_seconds),
         }
+    }
+
+    /// Most bytes of one user's own tables.
+    pub(crate) fn workspace_bytes(&self) -> Option<u64> {
+        Some(self.workspace_mib.saturating_mul(1 << 20)).filter(|limit| *limit > 0)
     }
 
     /// What one statement may take, by role. A role that says 0 has no limit where others have one.
@@ -275,8 +320,10 @@ pub(crate) enum Auth {
     /// Everyone on this machine.
     #[default]
     None,
-    /// Those in the list of users.
+    /// Those in the list of users, and those of the identity provider if there is one.
     Users,
+    /// Those of the identity provider.
+    Oidc,
 }
 
 impl Default for Serve {
@@ -290,7 +337,10 @@ impl Default for Serve {
             auth: Auth::None,
             role: "reader".to_owned(),
             ticket_key_file: PathBuf::new(),
+            result_cache_mib: 64,
             audit: true,
+            otlp: String::new(),
+            oidc: Oidc::default(),
             limits: StatementLimits::default(),
         }
     }

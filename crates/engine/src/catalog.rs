@@ -20,7 +20,7 @@ use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, 
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::provider_as_source;
 use datafusion::error::DataFusionError;
-use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, col, lit};
 use datafusion::optimizer::Analyzer;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
@@ -28,9 +28,10 @@ use datafusion::physical_plan::collect;
 use datafusion::prelude::Expr;
 use futures::future::try_join_all;
 use tietopohja_domain::Problem;
-use tietopohja_lake::{Lake, TableName};
+use tietopohja_lake::{Lake, LakeError, TableName, WORKSPACES, Workspace};
 use tietopohja_policy::{
-    INFORMATION_SCHEMA, Principal, decide, hidden_columns, own_rows_by, visible_schemas,
+    INFORMATION_SCHEMA, Principal, WORKSPACE, decide, has_workspace, hidden_columns, own_rows_by,
+    visible_schemas,
 };
 
 use crate::CATALOG;
@@ -46,6 +47,7 @@ use crate::release::{Release, Versions};
 use crate::session::TableInfo;
 use crate::statement;
 use crate::tables::{self, INDICATOR_NO};
+use crate::workspace;
 
 /// The relation of code lists.
 const CODES: (&str, &str) = ("reference", "code");
@@ -262,13 +264,14 @@ impl Resolver {
         if let Some(pinned) = held(&self.pinned).get(name) {
             return Ok(*pinned);
         }
-        let lake = &self.warehouse.lake;
         let found = match &self.state {
-            StateOf::Now => lake.version(name).await,
-            StateOf::Moment(millis) => lake.version_at(name, *millis).await,
+            StateOf::Now => self.newest(name).await,
+            // A workspace has no past that could be asked for.
+            StateOf::Moment(_) if name.schema() == WORKSPACES => self.newest(name).await,
+            StateOf::Moment(millis) => self.warehouse.lake.version_at(name, *millis).await,
             StateOf::Given(versions) => match versions.get(name) {
                 Some(version) => Ok(version),
-                None => lake.version(name).await,
+                None => self.newest(name).await,
             },
         };
         let found = found.map_err(|error| {
@@ -278,25 +281,94 @@ impl Resolver {
         Ok(*held(&self.pinned).entry(name.clone()).or_insert(found))
     }
 
+    async fn newest(&self, name: &TableName) -> Result<Option<i64>, LakeError> {
+        let lake = &self.warehouse.lake;
+        match name.schema() {
+            WORKSPACES => Ok(lake.workspace(name).await?.version()),
+            _ => lake.version(name).await,
+        }
+    }
+
+    /// The workspace in a folder, at the version at which this session sees it.
+    pub(crate) async fn workspace(&self, place: &TableName) -> Result<Workspace> {
+        let version = self.version(place).await?;
+        let found = self.warehouse.lake.workspace_at(place, version).await;
+        found
+            .map_err(workspace::told)?
+            .ok_or_else(|| EngineError::NotFound {
+                message: "your tables have changed since, and their earlier state is not kept any \
+                          more; run the query again"
+                    .to_owned(),
+            })
+    }
+
+    /// A table of a workspace.
+    async fn workspace_table(
+        &self,
+        place: &TableName,
+        name: &str,
+    ) -> Result<Option<Arc<dyn TableProvider>>> {
+        let key = RelationName::new(WORKSPACE, name);
+        for known in [&self.instead, &self.planned] {
+            if let Some(table) = held(known).get(&key) {
+                return Ok(Some(Arc::clone(table)));
+            }
+        }
+        let workspace = self.workspace(place).await?;
+        let lake = &self.warehouse.lake;
+        if let Some(seen) = workspace.table(name)
+            && matches!(self.state, StateOf::Given(_))
+        {
+            // A ticket gives no rows of a table that its owner has taken away since.
+            let newest = lake.workspace(place).await.map_err(workspace::told)?;
+            if newest.table(name).is_none_or(|now| now.id != seen.id) {
+                return Err(workspace::told(LakeError::WorkspaceTableGone(
+                    name.to_owned(),
+                )));
+            }
+        }
+        let rows = lake.workspace_rows(place, &workspace, name);
+        let rows = rows.map_err(workspace::told)?;
+        if let Some(table) = &rows {
+            held(&self.planned).insert(key, Arc::clone(table));
+        }
+        Ok(rows)
+    }
+
     /// Whether there was a moment at which every table had the version that this session sees: none
     /// has changed since the first of them was looked at. Sessions of a chosen state see that.
     pub(crate) async fn is_one_state(&self) -> Result<bool> {
         if self.state != StateOf::Now {
             return Ok(true);
         }
-        let pinned = held(&self.pinned).clone();
-        if pinned.len() < 2 {
+        if held(&self.pinned).len() < 2 {
             return Ok(true);
         }
+        self.is_newest().await
+    }
+
+    /// Whether every table that this session has used is still at the version that it saw.
+    pub(crate) async fn is_newest(&self) -> Result<bool> {
+        let pinned = held(&self.pinned).clone();
         // Each look may be a request to a store: they go out together.
         let looks = pinned.into_iter().map(|(name, version)| async move {
-            let newest = self.warehouse.lake.version(&name).await;
+            let newest = self.newest(&name).await;
             newest.map(|newest| newest == version).map_err(|error| {
                 EngineError::lake(format!("the table `{name}` could not be opened"), error)
             })
         });
         let same = try_join_all(looks).await?;
         Ok(same.into_iter().all(|same| same))
+    }
+
+    /// Whether all names that were looked up mean something that only a commit can change: neither
+    /// the present moment nor what somebody makes and drops.
+    pub(crate) fn is_of_versions(&self) -> bool {
+        let changing = [LIVE_SCHEMA, WORKSPACE];
+        held(&self.instead).is_empty()
+            && held(&self.planned)
+                .keys()
+                .all(|name| !changing.contains(&name.schema.as_str()))
     }
 
     /// Whether a name has been looked up, and means something.
@@ -498,9 +570,9 @@ impl Resolver {
                 coded,
             }),
         });
-        SessionStateBuilder::new_from_existing(self.warehouse.template.clone())
-            .with_catalog_list(catalogs)
-            .build()
+        let mut state = self.warehouse.template.clone();
+        state.register_catalog_list(catalogs);
+        state
     }
 
     /// Every relation that can be used, with its columns and what it says of them. The others are
@@ -677,8 +749,13 @@ impl PrincipalCatalog {
     pub(crate) fn release(&self) -> Release {
         let used = held(&self.resolver.pinned);
         let tables = used.iter().filter_map(|(name, version)| {
+            // The folder of a workspace is the principal's own, and its name says nothing to anyone.
+            let shown = match name.schema() {
+                WORKSPACES => WORKSPACE.to_owned(),
+                _ => name.to_string(),
+            };
             let allowed = decide(&self.principal, name.schema(), name.table()).is_allowed();
-            allowed.then_some((name.to_string(), (*version)?))
+            allowed.then_some((shown, (*version)?))
         });
         let tables = tables.collect();
         drop(used);
@@ -703,6 +780,10 @@ impl PrincipalCatalog {
             .await?;
         let mut tables = listing::visible(&all, &self.principal);
         tables.extend(information_schema::tables().await?);
+        if has_workspace(self.principal.role()) {
+            let place = workspace::place(&self.principal)?;
+            tables.extend(workspace::listed(&self.resolver.workspace(&place).await?));
+        }
         tables.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
         Ok(tables)
     }
@@ -722,9 +803,16 @@ impl CatalogProvider for PrincipalCatalog {
             let catalog = PrincipalCatalog::new(Arc::clone(&self.resolver), self.principal.clone());
             return Some(Arc::new(InformationSchema::new(Arc::new(catalog))));
         }
-        visible_schemas(self.principal.role())
-            .contains(&name)
-            .then(|| Arc::new(self.visible(name)) as _)
+        if !visible_schemas(self.principal.role()).contains(&name) {
+            return None;
+        }
+        if name == WORKSPACE {
+            return Some(Arc::new(WorkspaceSchema {
+                resolver: Arc::clone(&self.resolver),
+                principal: self.principal.clone(),
+            }));
+        }
+        Some(Arc::new(self.visible(name)))
     }
 }
 
@@ -781,6 +869,30 @@ impl SchemaProvider for VisibleSchema {
                 .warehouse
                 .static_names(&self.schema)
                 .contains(name)
+    }
+}
+
+/// The tables that a principal made.
+#[derive(Debug)]
+struct WorkspaceSchema {
+    resolver: Arc<Resolver>,
+    principal: Principal,
+}
+
+#[async_trait]
+impl SchemaProvider for WorkspaceSchema {
+    /// Lists are made by [`PrincipalCatalog::listed`], which may ask the lake.
+    fn table_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        let place = workspace::place(&self.principal)?;
+        Ok(Box::pin(self.resolver.workspace_table(&place, name)).await?)
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.resolver.has_seen(&RelationName::new(WORKSPACE, name))
     }
 }
 

@@ -17,7 +17,7 @@ use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
 use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{LogicalPlanBuilder, col, lit};
-use tietopohja_policy::INFORMATION_SCHEMA;
+use tietopohja_policy::{INFORMATION_SCHEMA, WORKSPACE};
 
 use crate::CATALOG;
 use crate::catalog::{OneCatalog, PrincipalCatalog};
@@ -322,8 +322,17 @@ fn table_row(table: &TableInfo) -> Vec<Cell> {
         TableKind::View | TableKind::System => "VIEW",
     };
     let mut row = place(table);
-    row.extend([kind.into(), "NO".into(), table.comment.as_ref().into()]);
+    let changes = changes(table).into();
+    row.extend([kind.into(), changes, table.comment.as_ref().into()]);
     row
+}
+
+/// Whether statements change the rows of a table.
+fn changes(table: &TableInfo) -> &'static str {
+    match table.schema.as_str() {
+        WORKSPACE => "YES",
+        _ => "NO",
+    }
 }
 
 fn view_row(table: &TableInfo) -> Vec<Cell> {
@@ -364,7 +373,7 @@ fn column_rows(table: &TableInfo) -> Vec<Vec<Cell>> {
             numeric.and_then(|(_, _, scale)| scale).into(),
             sql.datetime().into(),
             Cell::Null,
-            "NO".into(),
+            changes(table).into(),
             table.column_comments.get(field.name()).into(),
         ]);
         row

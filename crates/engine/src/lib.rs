@@ -36,6 +36,7 @@ mod sql_type;
 mod statement;
 mod tables;
 mod terms;
+mod workspace;
 mod yielding;
 
 pub mod calc;
@@ -63,6 +64,7 @@ pub use sql_type::SqlType;
 pub use statement::{SessionCommand, outline, session_command};
 pub use status::{ContractStatus, FailingCheck, RunStatus, Status};
 pub use terms::{ExpectedDelivery, OutlivedDelivery};
+pub use workspace::{Ingest, PreparedChange, WhenAbsent, WhenPresent, is_change};
 
 pub use tietopohja_policy::{Principal, Role};
 

@@ -12,10 +12,11 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::CatalogProvider;
 use datafusion::common::ParamValues;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::{SQLOptions, SessionContext};
-use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use datafusion::physical_plan::execute_stream;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement as Parsed;
@@ -25,7 +26,6 @@ use tietopohja_domain::Timestamp;
 use tietopohja_policy::{INFORMATION_SCHEMA, Principal, sees_measurements, visible_schemas};
 use tokio::time::timeout_at;
 
-use crate::CATALOG;
 use crate::catalog::{OneCatalog, PrincipalCatalog, Resolver};
 use crate::depth::refuse_deep;
 use crate::error::{EngineError, Result};
@@ -44,7 +44,10 @@ const RECURSION_LIMIT: usize = 64;
 /// A principal's session.
 pub struct Session {
     principal: Principal,
+    /// Runs statements; each time with a moment of its own.
     context: SessionContext,
+    /// Plans them. It is the state of the context, at hand without another copy.
+    planning: SessionState,
     catalog: Arc<PrincipalCatalog>,
     timeout: Option<Duration>,
 }
@@ -155,16 +158,17 @@ impl Session {
             Arc::clone(&resolver),
             principal.clone(),
         ));
-        let template = &resolver.warehouse().template;
-        let mut state = SessionStateBuilder::new_from_existing(template.clone())
-            .with_catalog_list(Arc::new(OneCatalog::new(Arc::clone(&catalog) as _)));
+        // A copy, because a builder would put every function into its place anew.
+        let mut planning = resolver.warehouse().template.clone();
+        planning.register_catalog_list(Arc::new(OneCatalog::new(Arc::clone(&catalog) as _)));
         if let Some(schema) = schema {
-            let config = template.config().clone();
-            state = state.with_config(config.with_default_catalog_and_schema(CATALOG, schema));
+            let names = &mut planning.config_mut().options_mut().catalog;
+            schema.clone_into(&mut names.default_schema);
         }
         Self {
             principal,
-            context: context(state.build()),
+            context: context(planning.clone()),
+            planning,
             catalog,
             timeout,
         }
@@ -179,6 +183,25 @@ impl Session {
         self.catalog.resolver().is_one_state().await
     }
 
+    /// Whether every table that this session has used is still as it was seen.
+    ///
+    /// # Errors
+    /// [`EngineError::Lake`] when a table cannot be looked at.
+    pub async fn is_current(&self) -> Result<bool> {
+        self.catalog.resolver().is_newest().await
+    }
+
+    /// Whether a statement that this session prepared gives the same rows whenever it runs over the same
+    /// versions of its tables: it shows rows, asks for neither the moment nor chance, and reads nothing
+    /// but what commits change. Rows without an order may come in another one.
+    pub fn is_repeatable(&self, prepared: &Prepared) -> bool {
+        prepared.kind == StatementKind::Rows
+            && prepared.parameters.is_empty()
+            && self.default_schema() != INFORMATION_SCHEMA
+            && self.catalog.resolver().is_of_versions()
+            && is_immutable(&prepared.plan)
+    }
+
     /// The tables that a statement names, as `schema.table`, in order; those that this session has found
     /// when it planned the statement.
     pub fn tables_named(&self, sql: &str) -> Vec<String> {
@@ -191,8 +214,7 @@ impl Session {
         let Ok((tables, _)) = resolve_table_references(&parsed.tree, true) else {
             return Vec::new();
         };
-        let state = self.context.state();
-        let default = &state.config_options().catalog.default_schema;
+        let default = &self.planning.config_options().catalog.default_schema;
         let names = tables.iter().map(|table| {
             let schema = table.schema().unwrap_or(default);
             RelationName::new(schema, table.table())
@@ -217,6 +239,21 @@ impl Session {
     /// Whether the principal can name a schema.
     pub fn has_schema(&self, schema: &str) -> bool {
         schema == INFORMATION_SCHEMA || visible_schemas(self.principal.role()).contains(&schema)
+    }
+
+    pub(crate) fn resolver(&self) -> &Arc<Resolver> {
+        self.catalog.resolver()
+    }
+
+    /// The schema of names without one.
+    pub(crate) fn default_schema(&self) -> String {
+        let options = self.planning.config_options();
+        options.catalog.default_schema.clone()
+    }
+
+    /// Longest time that one statement may run.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout
     }
 
     /// In whose name this session runs.
@@ -360,7 +397,7 @@ impl Session {
         if kind != StatementKind::Rows {
             return Ok(plain_schema(plan.schema().as_arrow()));
         }
-        let state = self.context.state();
+        let state = &self.planning;
         let analyzed =
             state
                 .analyzer()
@@ -373,8 +410,8 @@ impl Session {
         }
     }
 
-    async fn plan(&self, tree: Parsed) -> Result<LogicalPlan> {
-        let state = self.context.state();
+    pub(crate) async fn plan(&self, tree: Parsed) -> Result<LogicalPlan> {
+        let state = &self.planning;
         match self.timeout.map(Deadline::after) {
             None => Ok(state.statement_to_plan(tree).await?),
             Some(deadline) => {
@@ -429,7 +466,7 @@ impl Session {
         Ok(guard(stream, shown, deadline))
     }
 
-    async fn start(
+    pub(crate) async fn start(
         &self,
         plan: LogicalPlan,
         memory: Option<&QueryMemory>,
@@ -476,7 +513,7 @@ impl Session {
     clippy::disallowed_methods,
     reason = "the factory that the ban sends everyone to"
 )]
-fn context(state: datafusion::execution::session_state::SessionState) -> SessionContext {
+fn context(state: SessionState) -> SessionContext {
     SessionContext::new_with_state(state)
 }
 
@@ -492,7 +529,7 @@ pub(crate) fn only_reads(plan: &LogicalPlan) -> Result<()> {
 }
 
 /// The parameters of a plan in the order in which values are given.
-fn parameters(plan: &LogicalPlan) -> Result<Vec<(String, DataType)>> {
+pub(crate) fn parameters(plan: &LogicalPlan) -> Result<Vec<(String, DataType)>> {
     let types = plan.get_parameter_types()?;
     let type_of = |name: &String| {
         let known = types.get(name).and_then(Option::as_ref);
@@ -528,7 +565,7 @@ fn position(name: &str) -> Option<usize> {
 }
 
 /// The plan with values in place of its parameters.
-fn bind(
+pub(crate) fn bind(
     plan: LogicalPlan,
     parameters: &[(String, DataType)],
     values: Vec<ScalarValue>,
@@ -556,7 +593,7 @@ fn bind(
 /// The value in the type that the statement expects, if nothing is lost on the way. A number that
 /// would change (2.5 for a whole number) stays what it is, and the analyzer finds a common type:
 /// `column = 2.5` must not be asked as `column = 2`.
-fn fit(name: &str, value: ScalarValue, wanted: &DataType) -> Result<ScalarValue> {
+pub(crate) fn fit(name: &str, value: ScalarValue, wanted: &DataType) -> Result<ScalarValue> {
     let own = value.data_type();
     if value.is_null() {
         return ScalarValue::try_new_null(wanted).or(Ok(value));
@@ -577,6 +614,39 @@ fn fit(name: &str, value: ScalarValue, wanted: &DataType) -> Result<ScalarValue>
         Ok(there) if there.cast_to(&own).is_ok_and(|back| back == value) => Ok(there),
         Ok(_) | Err(_) => Ok(value),
     }
+}
+
+/// Whether no expression of a plan depends on anything but its arguments, and no table on what there is.
+fn is_immutable(plan: &LogicalPlan) -> bool {
+    let depends = |expression: &Expr| {
+        let volatility = match expression {
+            Expr::ScalarFunction(call) => call.func.signature().volatility,
+            Expr::AggregateFunction(call) => call.func.signature().volatility,
+            _ => Volatility::Immutable,
+        };
+        Ok(volatility != Volatility::Immutable)
+    };
+    let mut immutable = true;
+    let looked = plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expression| {
+            if expression.exists(depends)? {
+                immutable = false;
+                return Ok(TreeNodeRecursion::Stop);
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        if let LogicalPlan::TableScan(scan) = node {
+            immutable &= scan.table_name.schema() != Some(INFORMATION_SCHEMA);
+            if let Some(inner) = scan.source.get_logical_plan() {
+                immutable &= is_immutable(&inner);
+            }
+        }
+        Ok(match immutable {
+            true => TreeNodeRecursion::Continue,
+            false => TreeNodeRecursion::Stop,
+        })
+    });
+    immutable && looked.is_ok()
 }
 
 #[cfg(test)]

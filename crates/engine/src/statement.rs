@@ -44,20 +44,7 @@ pub(crate) enum StatementKind {
 /// [`EngineError::UserSql`] for text that is not SQL, for none or several statements, and for a
 /// statement that is neither a query nor a question about one.
 pub(crate) fn parse(sql: &str, recursion_limit: usize) -> Result<Statement> {
-    let mut statements = DFParserBuilder::new(sql)
-        .with_recursion_limit(recursion_limit)
-        .build()
-        .and_then(|mut parser| parser.parse_statements())?;
-    let Some(mut tree) = statements.pop_front() else {
-        return Err(refused(
-            "there is no statement in the text; write a query such as `SELECT 1`",
-        ));
-    };
-    if !statements.is_empty() {
-        return Err(refused(
-            "the text has several statements; run them one at a time",
-        ));
-    }
+    let mut tree = one(sql, recursion_limit)?;
     let kind = verdict(&tree)?;
     let about = match question(&tree)? {
         None => About::Nothing,
@@ -68,6 +55,25 @@ pub(crate) fn parse(sql: &str, recursion_limit: usize) -> Result<Statement> {
     };
     number_placeholders(&mut tree);
     Ok(Statement { tree, kind, about })
+}
+
+/// The tree of the one statement of a text, whatever it is.
+pub(crate) fn one(sql: &str, recursion_limit: usize) -> Result<Parsed> {
+    let mut statements = DFParserBuilder::new(sql)
+        .with_recursion_limit(recursion_limit)
+        .build()
+        .and_then(|mut parser| parser.parse_statements())?;
+    let Some(tree) = statements.pop_front() else {
+        return Err(refused(
+            "there is no statement in the text; write a query such as `SELECT 1`",
+        ));
+    };
+    if !statements.is_empty() {
+        return Err(refused(
+            "the text has several statements; run them one at a time",
+        ));
+    }
+    Ok(tree)
 }
 
 /// The query that a question about the catalog stands for.
@@ -324,7 +330,10 @@ fn not_allowed(verb: &str) -> EngineError {
         "COPY" | "UNLOAD" => {
             "to write a file, use `tietopohja sql -o csv` or another output format"
         }
-        _ => "tables change only by landing deliveries and by `tietopohja calc`",
+        _ => {
+            "tables change only by landing deliveries and by `tietopohja calc`; your own are those of \
+             the schema `workspace`"
+        }
     };
     let verb = if verb.is_empty() {
         "this statement"
@@ -337,7 +346,7 @@ fn not_allowed(verb: &str) -> EngineError {
 }
 
 /// Numbers `?` placeholders from left to right, as ODBC and JDBC mean them: `?` becomes `$1`, `$2`.
-fn number_placeholders(tree: &mut Parsed) {
+pub(crate) fn number_placeholders(tree: &mut Parsed) {
     match tree {
         Parsed::Statement(sql) => number(sql.as_mut()),
         Parsed::Explain(explain) => number_placeholders(&mut explain.statement),

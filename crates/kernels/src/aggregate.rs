@@ -132,9 +132,9 @@ impl<C: Finish> AggregateUDFImpl for CellAggregate<C> {
         Ok(C::RESULT.arrow())
     }
 
-    // An empty group has a value: no persons, no days, zero.
+    // An empty group has a value: no persons, no days, zero. A number may be missing: the sum of nothing.
     fn is_nullable(&self) -> bool {
-        false
+        matches!(C::RESULT, InputType::Real)
     }
 
     fn default_value(&self, _data_type: &DataType) -> Result<ScalarValue> {

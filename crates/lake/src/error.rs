@@ -77,6 +77,26 @@ pub enum LakeError {
         #[source]
         source: Box<parquet::errors::ParquetError>,
     },
+    /// A workspace has a table of the name.
+    #[error("the table `{0}` exists already")]
+    WorkspaceTableThere(String),
+    /// A workspace has no such table, or another one of its name.
+    #[error("the table `{0}` is not there any more")]
+    WorkspaceTableGone(String),
+    /// A workspace has no room.
+    #[error("the tables would take more room than they may")]
+    WorkspaceFull,
+    /// A workspace has too many tables.
+    #[error("a workspace has at most {0} tables")]
+    WorkspaceTables(usize),
+    /// A column cannot be kept in a workspace.
+    #[error("the column `{column}` {reason}")]
+    WorkspaceColumn {
+        /// The column.
+        column: String,
+        /// Why, without values.
+        reason: String,
+    },
     /// A broken promise inside the lake; the text says which.
     #[error("the lake is not as it should be: {0}")]
     Internal(String),

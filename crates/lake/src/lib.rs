@@ -18,6 +18,7 @@ mod staged;
 mod state;
 mod table_name;
 mod tables;
+mod workspace;
 
 pub use coded::{CodedSlices, CodedWriter, SliceFiles, TableSlices};
 pub use commit::{CommitInfo, Slice, SliceRows, StoredSlice};
@@ -28,6 +29,10 @@ pub use parts::PartOptions;
 pub use staged::StagedTable;
 pub use table_name::TableName;
 pub use tables::Lake;
+pub use workspace::{
+    TableChange, WORKSPACES, Workspace, WorkspaceCommit, WorkspaceFiles, WorkspaceTable,
+    WorkspaceWriter, workspace_batch, workspace_schema,
+};
 
 /// The storage interface a lake can be opened on, for tests that inject faults.
 pub use object_store::ObjectStore;

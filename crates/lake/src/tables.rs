@@ -21,6 +21,7 @@ use crate::commit::CommitInfo;
 use crate::ledger::LedgerFiles;
 use crate::scan::PinnedTable;
 use crate::state::TableState;
+use crate::workspace::{WORKSPACES, Workspace};
 use crate::{LakeError, TableName};
 
 /// A log this long is folded into a checkpoint when a table is maintained.
@@ -41,6 +42,7 @@ pub struct Lake {
     open: Mutex<HashMap<TableName, Arc<TableState>>>,
     turns: Mutex<HashMap<TableName, Turn>>,
     pub(crate) ledger_files: LedgerFiles,
+    pub(crate) workspaces: Mutex<HashMap<TableName, Workspace>>,
 }
 
 /// Whose turn it is to commit to a table, within this process.
@@ -83,6 +85,7 @@ impl Lake {
             open: Mutex::default(),
             turns: Mutex::default(),
             ledger_files: LedgerFiles::default(),
+            workspaces: Mutex::default(),
         }
     }
 
@@ -355,7 +358,7 @@ impl Lake {
         }
     }
 
-    /// Every table of the lake, in name order.
+    /// Every table of the lake, in name order. Those of workspaces are not among them.
     pub async fn tables(&self) -> Result<Vec<TableName>, LakeError> {
         let root = self.object_path("")?;
         let mut names = Vec::new();
@@ -368,6 +371,9 @@ impl Lake {
             let Some(schema_name) = schema.filename().map(str::to_owned) else {
                 continue;
             };
+            if schema_name == WORKSPACES {
+                continue;
+            }
             let tables = self
                 .store
                 .list_with_delimiter(Some(&schema))

@@ -5,7 +5,10 @@ use crate::principal::{Principal, Role};
 /// The schema that describes the visible tables themselves.
 pub const INFORMATION_SCHEMA: &str = "information_schema";
 
-/// Every schema of a warehouse. A schema that is missing here exists for nobody, as `fact`, where
+/// The schema of the tables that a principal made: each sees its own in it, and nobody another's.
+pub const WORKSPACE: &str = "workspace";
+
+/// Every schema of a warehouse that all see alike. A schema that is missing here exists for nobody, as `fact`, where
 /// calculation keeps conformed relations in another form.
 pub const SCHEMAS: [&str; 9] = [
     "raw",
@@ -50,11 +53,21 @@ impl Decision {
     }
 }
 
+/// May the role make tables of its own? They may hold whatever the role can read, so a role that
+/// reads protected results only has none.
+pub fn has_workspace(role: Role) -> bool {
+    match role {
+        Role::Admin | Role::Analyst => true,
+        Role::Reader => false,
+    }
+}
+
 /// The schemas of which the role sees at least one table, `information_schema` not among them:
 /// every role has it, over what it sees.
 pub fn visible_schemas(role: Role) -> Vec<&'static str> {
     SCHEMAS
         .into_iter()
+        .chain([WORKSPACE])
         .filter(|schema| visibility(role, schema) != Visibility::Hidden)
         .collect()
 }
@@ -120,6 +133,12 @@ fn visibility(role: Role, schema: &str) -> Visibility {
     if schema == INFORMATION_SCHEMA {
         return Visibility::Whole;
     }
+    if schema == WORKSPACE {
+        return match has_workspace(role) {
+            true => Visibility::Whole,
+            false => Visibility::Hidden,
+        };
+    }
     if !SCHEMAS.contains(&schema) {
         return Visibility::Hidden;
     }
@@ -165,6 +184,7 @@ mod tests {
             ("meta", "query"),
             ("meta", "session"),
             ("information_schema", "tables"),
+            ("workspace", "mine"),
             ("public", "t"),
             ("RAW", "hr_absence"),
             ("", "t"),
@@ -212,6 +232,7 @@ mod tests {
              x o . meta.query\n\
              x o . meta.session\n\
              x x x information_schema.tables\n\
+             x x . workspace.mine\n\
              . . . public.t\n\
              . . . RAW.hr_absence\n\
              . . . .t\n"
@@ -237,7 +258,8 @@ mod tests {
 
     #[test]
     fn a_schema_is_listed_only_when_something_in_it_is_visible() {
-        assert_eq!(visible_schemas(Role::Admin), SCHEMAS.to_vec());
+        let all: Vec<&str> = SCHEMAS.into_iter().chain([WORKSPACE]).collect();
+        assert_eq!(visible_schemas(Role::Admin), all);
         assert_eq!(
             visible_schemas(Role::Reader),
             ["reference", "published", "meta"]
@@ -250,7 +272,8 @@ mod tests {
                 "result",
                 "reference",
                 "published",
-                "meta"
+                "meta",
+                "workspace"
             ]
         );
     }

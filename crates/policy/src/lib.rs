@@ -10,7 +10,7 @@ mod grants;
 mod principal;
 
 pub use grants::{
-    Decision, INFORMATION_SCHEMA, SCHEMAS, Visibility, decide, hidden_columns, own_rows_by,
-    sees_contributions, sees_measurements, visible_schemas,
+    Decision, INFORMATION_SCHEMA, SCHEMAS, Visibility, WORKSPACE, decide, has_workspace,
+    hidden_columns, own_rows_by, sees_contributions, sees_measurements, visible_schemas,
 };
-pub use principal::{InvalidPrincipal, Principal, Role, UnknownRole};
+pub use principal::{InvalidPrincipal, PROVIDER_MARK, Principal, Role, UnknownRole};

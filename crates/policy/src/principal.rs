@@ -60,6 +60,9 @@ pub struct Principal {
     role: Role,
 }
 
+/// What the names of those begin with for whom an identity provider vouches.
+pub const PROVIDER_MARK: &str = "oidc:";
+
 /// The name cannot be written in a log or a user list without ambiguity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a user name has 1 to 64 characters: letters, digits, `.`, `_`, `-` or `@`")]
@@ -74,13 +77,27 @@ impl Principal {
     pub fn new(name: impl Into<String>, role: Role) -> Result<Self, InvalidPrincipal> {
         let name = name.into();
         let length = name.chars().count();
-        let plain = name
-            .chars()
-            .all(|c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '@'));
-        if length == 0 || length > 64 || !plain {
+        if length == 0 || length > 64 || !name.chars().all(is_plain) {
             return Err(InvalidPrincipal);
         }
         Ok(Self { name, role })
+    }
+
+    /// Someone whom an identity provider vouches for. The name gets [`PROVIDER_MARK`] in front, which
+    /// no name of [`Principal::new`] can have, so that nobody becomes another by being called alike.
+    ///
+    /// # Errors
+    /// The name is empty, longer than 128 characters, or has a character other than those of
+    /// [`Principal::new`], `%` and `:`.
+    pub fn of_provider(name: &str, role: Role) -> Result<Self, InvalidPrincipal> {
+        let plain = |c: char| is_plain(c) || matches!(c, '%' | ':');
+        if !(1..=128).contains(&name.chars().count()) || !name.chars().all(plain) {
+            return Err(InvalidPrincipal);
+        }
+        Ok(Self {
+            name: format!("{PROVIDER_MARK}{name}"),
+            role,
+        })
     }
 
     /// The person at the keyboard of the machine that holds the warehouse files. Whoever can read
@@ -109,6 +126,10 @@ impl Principal {
     pub fn role(&self) -> Role {
         self.role
     }
+}
+
+fn is_plain(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '@')
 }
 
 impl fmt::Display for Principal {
@@ -141,6 +162,21 @@ mod tests {
         let long = "a".repeat(65);
         for bad in ["", " ", "a b", "a\nb", "a/b", "`x`", long.as_str()] {
             assert_eq!(Principal::new(bad, Role::Reader), Err(InvalidPrincipal));
+        }
+    }
+
+    #[test]
+    fn a_name_of_a_provider_is_never_that_of_a_user() {
+        for name in ["aino", "sub:248289761001", "aino%20v@hva.fi"] {
+            let principal = Principal::of_provider(name, Role::Reader).unwrap();
+            assert_eq!(principal.name(), format!("oidc:{name}"));
+            let user = Principal::new(principal.name(), Role::Reader);
+            assert_eq!(user, Err(InvalidPrincipal));
+        }
+        let long = "a".repeat(129);
+        for bad in ["", "a b", "a\nb", "a/b", long.as_str()] {
+            let refused = Principal::of_provider(bad, Role::Reader);
+            assert_eq!(refused, Err(InvalidPrincipal), "{bad}");
         }
     }
 

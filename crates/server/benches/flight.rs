@@ -51,6 +51,10 @@ use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Server};
 use tonic::{Request, Response, Status, Streaming};
 
+/// As in the shipped program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const ROWS: usize = 10_000_000;
 const BATCH: usize = 8_192;
 const TABLES: usize = 500;
@@ -158,7 +162,10 @@ async fn serve_here(root: &Path) {
     let options = EngineOptions::new(root, lake, Arc::new(Now));
     let engine = Engine::open(options).await.unwrap();
     let free = SocketAddr::from(([127, 0, 0, 1], 0));
-    let options = ServeOptions::new(free, [7; 32], Arc::new(Now));
+    let mut options = ServeOptions::new(free, [7; 32], Arc::new(Now));
+    if argument("--serve-computing").is_some() {
+        options.result_cache_bytes = 0;
+    }
     serve(
         engine,
         options,
@@ -426,9 +433,9 @@ async fn answer(client: &mut Client, question: Question) {
     }
 }
 
-async fn latencies(server: &Other) {
+async fn latencies(server: &Other, how: &str) {
     let asked = if measuring() { 2_000 } else { 32 };
-    println!("\nlatency, ms: {asked} questions, each a Flight info and a stream");
+    println!("\nlatency, ms: {asked} questions, each a Flight info and a stream, {how}");
     println!(
         "  {:<22} {:>8} {:>9} {:>9} {:>9} {:>10}",
         "", "clients", "p50", "p99", "max", "per s"
@@ -574,7 +581,7 @@ async fn soak(server: &Other, seconds: u64, clients: usize) {
 
 fn main() {
     let runtime = Runtime::new().unwrap();
-    if let Some(root) = argument("--serve") {
+    if let Some(root) = argument("--serve").or_else(|| argument("--serve-computing")) {
         return runtime.block_on(serve_here(Path::new(&root)));
     }
     if let Some(rows) = argument("--bare") {
@@ -589,8 +596,11 @@ fn main() {
             Some(seconds) => soak(&server, seconds.parse().unwrap(), 200).await,
             None => {
                 streams(&server, rows).await;
-                latencies(&server).await;
-                prepared(&server).await;
+                latencies(&server, "of which results are kept").await;
+                let root = folder.path().to_str().unwrap();
+                let computing = Other::start(&["--serve-computing", root]);
+                latencies(&computing, "each computed").await;
+                prepared(&computing).await;
                 if !measuring() {
                     soak(&server, 1, 10).await;
                 }

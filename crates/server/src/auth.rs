@@ -2,9 +2,9 @@
 //!
 //! There are two ways in, the variants of [`Admission`]. On a loopback address everyone may be the
 //! same anonymous principal, with the role that the operator gave; or there are named users, whom
-//! `identity` knows. Signing in is answered as every client expects, with a bearer that names a
-//! session. Another way to prove who one is adds an arm to `Authenticator::admit`; the doors do not
-//! change. Credentials are never logged, and never kept.
+//! `identity` knows: of a list, of an identity provider, or of both. Signing in is answered as every
+//! client expects, with a bearer that names a session. Another way to prove who one is adds an arm to
+//! `Authenticator::admit`; the doors do not change. Credentials are never logged, and never kept.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,9 +14,9 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use prost::Message;
-use tietopohja_policy::{Principal, Role};
+use tietopohja_policy::{PROVIDER_MARK, Principal, Role};
 
-use crate::identity::{Gate, Visitor};
+use crate::identity::{ErrorId, Fault, Gate, Provider, Visitor, looks_like_token};
 use crate::seal::{Purpose, Sealer};
 
 /// Whom the server lets in.
@@ -26,8 +26,10 @@ pub(crate) enum Admission {
     Anyone(Principal),
     /// Named users, who prove who they are.
     Users {
-        /// Knows them.
-        gate: Box<Gate>,
+        /// Knows those of the list, if there is one.
+        gate: Option<Box<Gate>>,
+        /// Knows those whom an identity provider vouches for, if there is one.
+        provider: Option<Box<Provider>>,
         /// How long a bearer is good, in seconds.
         bearer_seconds: i64,
     },
@@ -88,12 +90,35 @@ pub(crate) enum AuthError {
     /// Nothing that says who is calling.
     #[error("this server has users: sign in with a user name and a password or an API token")]
     Missing,
+    /// The same, where only an identity provider knows the users.
+    #[error(
+        "this server knows its users by an identity provider: sign in with an access token of it, as \
+         a bearer or as the password of any user name"
+    )]
+    MissingToken,
     /// Which of the two is wrong is not told.
     #[error("the user name or the password is wrong")]
     Wrong,
     /// An API token, or a token of someone else's making, that lets nobody in.
     #[error("the token is unknown, has expired or was revoked; ask for a new one")]
     BadToken,
+    /// A token of the identity provider that does not let its owner in.
+    #[error("{fault} (error id {id})")]
+    Token {
+        /// What is wrong.
+        fault: Fault,
+        /// In the log.
+        id: ErrorId,
+    },
+    /// A token of the identity provider that cannot be judged now.
+    #[error(
+        "the identity provider cannot be reached to check the token; try again in a moment, and tell \
+         the operator of this server if it lasts (error id {id})"
+    )]
+    ProviderAway {
+        /// In the log.
+        id: ErrorId,
+    },
     /// Someone is guessing.
     #[error("too many attempts; wait {seconds} seconds")]
     TooMany {
@@ -136,7 +161,10 @@ impl Holder {
 
     fn principal(&self) -> Option<Principal> {
         let role: Role = self.role.parse().ok()?;
-        Principal::new(self.name.clone(), role).ok()
+        match self.name.strip_prefix(PROVIDER_MARK) {
+            Some(name) => Principal::of_provider(name, role).ok(),
+            None => Principal::new(self.name.clone(), role).ok(),
+        }
     }
 }
 
@@ -156,6 +184,9 @@ struct BearerPayload {
     /// The id of the API token that was shown at signing in, if it was one.
     #[prost(string, optional, tag = "5")]
     token: Option<String>,
+    /// Seconds since 1970 of the end of the identity provider's token, if it was one.
+    #[prost(int64, optional, tag = "6")]
+    until: Option<i64>,
 }
 
 /// Marks the bearers of this server among other people's tokens.
@@ -184,6 +215,23 @@ impl Authenticator {
         matches!(self.admission, Admission::Users { .. })
     }
 
+    /// What is told to those who do not say who they are.
+    pub(crate) fn missing(&self) -> AuthError {
+        match &self.admission {
+            Admission::Users { gate: None, .. } => AuthError::MissingToken,
+            Admission::Users { gate: Some(_), .. } | Admission::Anyone(_) => AuthError::Missing,
+        }
+    }
+
+    /// Asks the identity provider, if there is one, for what will be needed.
+    pub(crate) fn warm(&self, now: i64) {
+        if let Admission::Users { provider, .. } = &self.admission
+            && let Some(provider) = provider
+        {
+            provider.warm(now);
+        }
+    }
+
     /// Signs a caller in: a new session, and the bearer that names it.
     ///
     /// # Errors
@@ -199,6 +247,7 @@ impl Authenticator {
             principal,
             version,
             token,
+            until,
         } = self.admit(credentials, peer, now).await?.visitor;
         let session_id = self.ids.next();
         let payload = BearerPayload {
@@ -207,6 +256,7 @@ impl Authenticator {
             issued: now,
             version,
             token,
+            until,
         };
         let sealed = self.sealer.seal(Purpose::Bearer, &payload.encode_to_vec());
         let bearer = format!("{BEARER_MARK}{}", to_hex(&sealed));
@@ -253,25 +303,53 @@ impl Authenticator {
                 principal: principal.clone(),
                 version: 0,
                 token: None,
+                until: None,
             },
-            (Admission::Users { .. }, Credentials::None) => return Err(AuthError::Missing),
-            (Admission::Users { gate, .. }, Credentials::Bearer(token)) => {
-                gate.token(token, now)?
+            (Admission::Users { .. }, Credentials::None) => return Err(self.missing()),
+            (Admission::Users { gate, provider, .. }, Credentials::Bearer(token)) => {
+                match (provider, gate) {
+                    (Some(provider), _) if looks_like_token(token) => {
+                        Box::pin(provider.visitor(token, now)).await?
+                    }
+                    (_, Some(gate)) => gate.token(token, now)?,
+                    (_, None) => return Err(AuthError::BadToken),
+                }
             }
-            (Admission::Users { gate, .. }, Credentials::Password(name, password)) => {
-                gate.password(name, password, peer, now).await?
+            (Admission::Users { .. }, Credentials::Password(name, password)) => {
+                self.password(name, password, peer, now).await?
             }
-            (Admission::Users { gate, .. }, Credentials::Basic(encoded)) => {
+            (Admission::Users { .. }, Credentials::Basic(encoded)) => {
                 let decoded = BASE64.decode(encoded).map_err(|_| AuthError::Wrong)?;
                 let decoded = String::from_utf8(decoded).map_err(|_| AuthError::Wrong)?;
                 let (name, password) = decoded.split_once(':').ok_or(AuthError::Wrong)?;
-                gate.password(name, password, peer, now).await?
+                self.password(name, password, peer, now).await?
             }
         };
         Ok(Known {
             visitor,
             session: None,
         })
+    }
+
+    /// The user of a name and a password. A token of the identity provider does as the password of any
+    /// name; a bad one counts as a failure of nobody's.
+    async fn password(
+        &self,
+        name: &str,
+        password: &str,
+        peer: Option<IpAddr>,
+        now: i64,
+    ) -> Result<Visitor, AuthError> {
+        let Admission::Users { gate, provider, .. } = &self.admission else {
+            return Err(AuthError::Wrong);
+        };
+        match (provider, gate) {
+            (Some(provider), _) if looks_like_token(password) => {
+                Box::pin(provider.visitor(password, now)).await
+            }
+            (_, Some(gate)) => gate.password(name, password, peer, now).await,
+            (_, None) => Err(AuthError::MissingToken),
+        }
     }
 
     /// The caller that one of our bearers names; none for a token of someone else's making.
@@ -287,6 +365,7 @@ impl Authenticator {
                     principal: payload.holder?.principal()?,
                     version: payload.version,
                     token: payload.token,
+                    until: payload.until,
                 },
                 session: Some(SessionId(payload.session_id)),
             };
@@ -299,10 +378,16 @@ impl Authenticator {
             Admission::Anyone(_) => return Err(AuthError::UnknownBearer),
             Admission::Users {
                 gate,
+                provider,
                 bearer_seconds,
             } => {
-                if now >= issued.saturating_add(*bearer_seconds) || !gate.still(&known.visitor, now)
-                {
+                let visitor = &known.visitor;
+                let still = match visitor.until {
+                    // A bearer never outlives the token that it was got with, renewed or not.
+                    Some(_) => provider.as_ref().is_some_and(|one| one.still(visitor, now)),
+                    None => gate.as_ref().is_some_and(|gate| gate.still(visitor, now)),
+                };
+                if now >= issued.saturating_add(*bearer_seconds) || !still {
                     return Err(AuthError::OldBearer);
                 }
             }

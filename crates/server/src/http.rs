@@ -10,7 +10,7 @@ use std::fmt::Write;
 use std::future::Future;
 use std::sync::Arc;
 
-use crate::incoming::Incoming;
+use crate::connections::Connections;
 use crate::journal::{SECONDS, Totals};
 use axum::Router;
 use axum::extract::State;
@@ -38,11 +38,13 @@ pub(crate) struct Figures {
     pub(crate) sessions: usize,
     pub(crate) memory_bytes: usize,
     pub(crate) memory_limit_bytes: usize,
+    /// Results that were used again.
+    pub(crate) reused: u64,
 }
 
 /// Serves until `shutdown` completes.
 pub(crate) async fn serve(
-    incoming: Incoming,
+    incoming: Connections,
     observed: Arc<dyn Observed>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
@@ -84,6 +86,7 @@ fn page(figures: &Figures) -> String {
         sessions,
         memory_bytes,
         memory_limit_bytes,
+        reused,
     } = figures;
     let mut page = String::new();
     let mut metric = |name: &str, kind: &str, help: &str, values: &[(&str, String)]| {
@@ -137,6 +140,12 @@ fn page(figures: &Figures) -> String {
         "counter",
         "Bytes of rows sent.",
         &one(&totals.bytes),
+    );
+    metric(
+        "results_reused_total",
+        "counter",
+        "Statements that were answered with a kept result.",
+        &one(reused),
     );
     metric(
         "query_memory_bytes",

@@ -15,6 +15,8 @@ use tietopohja_domain::{Clock, Timestamp};
 use tietopohja_engine::{Principal, QueryMemory};
 use tonic::Code;
 
+use crate::trace::TraceParent;
+
 /// Ended statements that are remembered.
 const RECENT: usize = 1_000;
 
@@ -65,6 +67,8 @@ pub struct StatementRecord {
     pub session: Option<String>,
     /// What the client says that it is.
     pub client: Option<String>,
+    /// Where it stands in the trace of its caller.
+    pub trace: Option<TraceParent>,
     /// When it was asked for.
     pub asked_at: Timestamp,
     /// When it began to run.
@@ -97,6 +101,7 @@ pub(crate) struct Asked {
     pub(crate) principal: Principal,
     pub(crate) session: Option<String>,
     pub(crate) client: Option<String>,
+    pub(crate) trace: Option<TraceParent>,
     pub(crate) sql: String,
 }
 
@@ -192,6 +197,7 @@ impl Journal {
             role: asked.principal.role().to_string(),
             session: asked.session,
             client: asked.client,
+            trace: asked.trace,
             asked_at: now,
             started_at: None,
             ended_at: None,
@@ -273,6 +279,7 @@ impl Journal {
         tracing::info!(
             principal = record.principal,
             statement = record.statement_hash,
+            trace = record.trace.map(|trace| trace.trace_id()),
             state = record.state.as_str(),
             code = record.code,
             rows = record.rows,
@@ -466,6 +473,7 @@ mod tests {
             principal: Principal::new(principal, Role::Analyst).unwrap(),
             session: session.map(str::to_owned),
             client: Some("test".to_owned()),
+            trace: None,
             sql: "SELECT * FROM conformed.visit WHERE name = 'Aino'".to_owned(),
         }
     }

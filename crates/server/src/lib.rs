@@ -8,20 +8,26 @@
 //! things.
 
 mod auth;
+mod connections;
 mod gate;
 mod http;
-mod incoming;
 mod journal;
 mod linger;
 mod live;
+mod otlp;
 mod seal;
 mod status;
 mod tls;
+mod trace;
 
 pub mod flight;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod identity;
 
 pub use flight::{Limits, Listening, RoleLimits, ServeError, ServeOptions, serve};
 pub use gate::GateOptions;
 pub use journal::{Audit, StatementRecord, StatementState};
+pub use otlp::NoCollector;
 pub use tls::{TlsError, TlsFiles};
+pub use trace::TraceParent;

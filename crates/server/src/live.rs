@@ -40,6 +40,7 @@ impl LiveRows for Queries {
             ("bytes", DataType::Int64),
             ("memory_peak_bytes", DataType::Int64),
             ("code", DataType::Utf8),
+            ("trace_id", DataType::Utf8),
         ])
     }
 
@@ -53,6 +54,9 @@ impl LiveRows for Queries {
         let count = |of: fn(&StatementRecord) -> u64| counts(all.iter().map(of));
         let at = |of: fn(&StatementRecord) -> Option<Timestamp>| moments(all.iter().map(of));
         let tables = all.iter().map(|record| record.tables.join(", "));
+        let traces = all
+            .iter()
+            .map(|record| record.trace.map(|trace| trace.trace_id()));
         batch(
             self.schema(),
             vec![
@@ -73,6 +77,7 @@ impl LiveRows for Queries {
                 count(|record| record.bytes),
                 count(|record| record.memory_peak_bytes),
                 text(|record| record.code),
+                Arc::new(StringArray::from_iter(traces)),
             ],
         )
     }

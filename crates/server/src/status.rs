@@ -86,6 +86,10 @@ impl From<AuthError> for Status {
             AuthError::TooMany { .. } | AuthError::Busy => {
                 Status::resource_exhausted(error.to_string())
             }
+            AuthError::ProviderAway { .. } => Status::unavailable(error.to_string()),
+            AuthError::Token { fault, .. } if fault.is_of_owner() => {
+                Status::permission_denied(error.to_string())
+            }
             _ => Status::unauthenticated(error.to_string()),
         }
     }

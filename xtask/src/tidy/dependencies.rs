@@ -102,7 +102,14 @@ const ROOMS: &[Room] = &[
         why: "definitions compile to SQL text and rules decide on plain values",
     },
     Room {
-        library: &["tonic", "=arrow-flight", "axum", "hyper", "prost"],
+        library: &[
+            "tonic",
+            "=arrow-flight",
+            "axum",
+            "hyper",
+            "prost",
+            "reqwest",
+        ],
         crates: &["server"],
         why: "only `server` knows gRPC and HTTP",
     },

@@ -76,7 +76,7 @@ const MAY_BE_UNREPEATABLE: &[(&str, &str)] = &[
     ("crates/engine/src/plain.rs", STOPWATCH),
     ("crates/engine/src/reference/load.rs", STOPWATCH),
     ("crates/server/src/flight/door.rs", STOPWATCH),
-    ("crates/server/src/incoming.rs", STOPWATCH),
+    ("crates/server/src/connections.rs", STOPWATCH),
     ("xtask/", "a developer's tool"),
 ];
 

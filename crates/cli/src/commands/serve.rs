@@ -63,20 +63,26 @@ impl Serve {
         let engine = warehouse.engine().await?;
         let key = ticket_key(&warehouse)?;
         let users = match warehouse.settings.serve.auth {
-            Auth::None => None,
+            Auth::None | Auth::Oidc => None,
             Auth::Users => Some(warehouse.folder.join(Users::FILE)),
         };
-        if users.is_some() && self.role.is_some() {
+        let settings = &warehouse.settings.serve;
+        let oidc = settings.oidc.provider(settings.auth, &warehouse.folder)?;
+        if settings.auth != Auth::None && self.role.is_some() {
             return Err(Failure::usage(
-                "`--role` is for a door without users: with `auth = \"users\"` each user has a role",
+                "`--role` is for a door without users: with `auth` as it is each user has a role of their own",
             ));
         }
-        let who = if users.is_some() {
-            "users sign in with a password or an API token".to_owned()
-        } else {
-            format!("everyone who connects reads as `{}`", role.as_str())
+        let who = match (&users, &oidc) {
+            (Some(_), None) => "users sign in with a password or an API token".to_owned(),
+            (Some(_), Some(_)) => {
+                "users sign in with a password or a token of the server or of the identity provider"
+                    .to_owned()
+            }
+            (None, Some(_)) => "users sign in with a token of the identity provider".to_owned(),
+            (None, None) => format!("everyone who connects reads as `{}`", role.as_str()),
         };
-        let sign_in = if users.is_some() {
+        let sign_in = if settings.auth != Auth::None {
             ", db_kwargs={\"username\": NAME, \"password\": PASSWORD}"
         } else {
             ""
@@ -87,14 +93,23 @@ impl Serve {
             true => Some(audit::to_folder(folder)?),
             false => None,
         };
+        let otlp = Some(warehouse.settings.serve.otlp.clone()).filter(|to| !to.is_empty());
         let options = ServeOptions {
             anonymous_role: role,
             users,
+            oidc,
             tls,
             http,
             gate: limits.gate(),
             limits: limits.of_roles(),
+            result_cache_bytes: warehouse
+                .settings
+                .serve
+                .result_cache_mib
+                .saturating_mul(1 << 20),
+            workspace_bytes: limits.workspace_bytes(),
             audit,
+            otlp,
             ..ServeOptions::new(flight, key, Arc::clone(&warehouse.clock))
         };
         let json = self.json;

@@ -8,6 +8,8 @@
 //!
 //! Every call finds its caller first. A panic anywhere below becomes an internal error of that call.
 
+mod workspace;
+
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -16,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_server::FlightService;
 use arrow_flight::sql::metadata::{
@@ -44,10 +46,11 @@ use tietopohja_engine::{
     Engine, EngineError, Prepared, Release, Session, SessionCommand, SessionOptions, TableInfo,
     Versions,
 };
-use tietopohja_policy::Principal;
+use tietopohja_policy::{Principal, has_workspace};
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::answers::{Answers, Question, Recording};
 use super::cookie::{self, Cookie};
 use super::message::{
     CloseSessionResult, CloseStatus, PreparedStatementResult, SetSessionOptionsRequest,
@@ -58,16 +61,17 @@ use super::running::{Running, Stop};
 use super::session::{self, NotSet, Sessions, Settings};
 use super::stream::{self as rows, FlightStream, Watched, schema_bytes};
 use super::ticket::{Bindings, read_command, read_handle, read_ticket, write_handle, write_ticket};
-use super::wire::{TimestampRule, Wire};
+use super::wire::{Profile, Wire};
 use super::{RoleLimits, ServeError, ServeOptions, catalogue, peer, sql_info, sql_type};
 use crate::auth::{Admission, AuthError, Authenticator, Credentials, Holder, Ids, SessionId};
 use crate::gate::Gate;
 use crate::http::{Figures, Observed};
-use crate::identity::Gate as UserGate;
+use crate::identity::{Gate as UserGate, Provider};
 use crate::journal::{Asked, Journal, Statement};
 use crate::live::{Queries, Sessions as LiveSessions};
 use crate::seal::Sealer;
 use crate::status::Teller;
+use crate::trace::TraceParent;
 
 /// How often a statement is planned anew because a table changed meanwhile.
 const STATE_TRIES: usize = 4;
@@ -99,6 +103,8 @@ pub(crate) struct Door {
     running: Running,
     gate: Gate,
     limits: RoleLimits,
+    /// Most bytes of one user's own tables.
+    workspace_bytes: Option<u64>,
     journal: Arc<Journal>,
     closing: AtomicBool,
     /// Whether the metrics are only for those who sign in.
@@ -109,7 +115,8 @@ pub(crate) struct Door {
     tables: Mutex<HashMap<Principal, (Instant, Arc<Vec<TableInfo>>)>>,
     /// Plans of statements whose tickets were not redeemed yet, oldest first. A ticket needs none of
     /// them: whoever finds no plan makes it anew.
-    plans: Mutex<VecDeque<(Bytes, Instant, Planned)>>,
+    plans: Mutex<VecDeque<(Bytes, Instant, Arc<Planned>)>>,
+    answers: Arc<Answers<Planned>>,
 }
 
 /// Who is calling, and how.
@@ -118,6 +125,8 @@ struct Visitor {
     session: Option<SessionId>,
     /// What the calling program says that it is.
     client: Option<String>,
+    /// Where the call stands in somebody's trace.
+    trace: Option<TraceParent>,
     settings: Settings,
 }
 
@@ -127,6 +136,8 @@ enum Said {
     Query(String),
     /// A change of the session.
     Change(SessionCommand),
+    /// A change of the user's own tables.
+    Write,
 }
 
 /// Why a command is resolved.
@@ -141,10 +152,31 @@ enum Purpose {
 
 /// A statement ready to run, and what its rows look like outside.
 struct Planned {
-    session: Session,
+    session: Arc<Session>,
     /// One for each row of parameters; exactly one for a statement without parameters.
     runs: Vec<Prepared>,
     wire: Wire,
+    /// The versions of its tables, and what is told of them.
+    versions: Bytes,
+    release: Release,
+    /// The tables that it names.
+    tables: Vec<String>,
+    /// Whether it gives the same rows at the same versions.
+    repeatable: bool,
+}
+
+impl Planned {
+    fn of(session: Session, runs: Vec<Prepared>, wire: Wire, sql: &str) -> Self {
+        Self {
+            versions: session.versions().to_bytes().into(),
+            release: session.release(),
+            tables: session.tables_named(sql),
+            repeatable: runs.iter().all(|run| session.is_repeatable(run)),
+            session: Arc::new(session),
+            runs,
+            wire,
+        }
+    }
 }
 
 /// A command that was understood: the schema of its rows, and the ticket for them.
@@ -168,13 +200,24 @@ impl Door {
         let started = options.clock.now().as_nanosecond();
         let ids = |purpose| Ids::new(key, purpose, started);
         let sealer = Sealer::new(*key);
-        let admission = match &options.users {
-            None => Admission::Anyone(everyone),
-            Some(file) => Admission::Users {
-                gate: Box::new(UserGate::open(file, key, options.clock.now().as_second())?),
+        let now = options.clock.now().as_second();
+        let gate = options.users.as_ref();
+        let gate = gate
+            .map(|file| UserGate::open(file, key, now))
+            .transpose()?;
+        let provider = options.oidc.as_ref();
+        let provider = provider
+            .map(|oidc| Provider::open(oidc, key, ids("provider"), now))
+            .transpose()?;
+        let admission = if gate.is_none() && provider.is_none() {
+            Admission::Anyone(everyone)
+        } else {
+            Admission::Users {
+                gate: gate.map(Box::new),
+                provider: provider.map(Box::new),
                 bearer_seconds: i64::try_from(options.bearer_lifetime.as_secs())
                     .unwrap_or(i64::MAX),
-            },
+            }
         };
         let journal = Journal::new(Arc::clone(&options.clock), options.audit.clone());
         let journal = Arc::new(journal);
@@ -183,6 +226,7 @@ impl Door {
         Ok(Self {
             gate: Gate::new(options.gate),
             limits: options.limits.clone(),
+            workspace_bytes: options.workspace_bytes,
             journal,
             engine,
             clock: Arc::clone(&options.clock),
@@ -197,16 +241,24 @@ impl Door {
             closing: AtomicBool::new(false),
             metrics_guarded: options.http.is_some_and(|http| !http.ip().is_loopback()),
             teller: Arc::new(Teller::new(ids("error"))),
-            sql_info: sql_info::sql_info()?,
+            sql_info: sql_info::sql_info(
+                options.users.is_some() || has_workspace(options.anonymous_role),
+            )?,
             type_info: sql_type::type_info()?,
             tables: Mutex::default(),
             plans: Mutex::default(),
+            answers: Arc::new(Answers::of_bytes(options.result_cache_bytes)),
         })
     }
 
     /// The queries that run now.
     pub(crate) fn running(&self) -> &Running {
         &self.running
+    }
+
+    /// Asks the identity provider, if there is one, before the first caller comes.
+    pub(crate) fn warm(&self) {
+        self.auth.warm(self.now());
     }
 
     /// From now on every new call is turned away.
@@ -265,6 +317,7 @@ impl Door {
             principal: caller.principal,
             session,
             client: client_name(metadata),
+            trace: TraceParent::of(metadata),
             settings: settings.with_headers(metadata)?,
         })
     }
@@ -275,6 +328,7 @@ impl Door {
             principal: visitor.principal.clone(),
             session: visitor.session.as_ref().map(SessionId::name),
             client: visitor.client.clone(),
+            trace: visitor.trace,
             sql: sql.to_owned(),
         })
     }
@@ -385,6 +439,44 @@ impl Door {
         self.plan_once(visitor, sql, parameters, versions).await
     }
 
+    /// Plans a statement in the present state of its tables, or takes a plan of that state that is
+    /// there. Nothing runs.
+    async fn plan_now(
+        &self,
+        visitor: &Visitor,
+        sql: &str,
+        parameters: Option<&Bytes>,
+    ) -> Result<Arc<Planned>, Status> {
+        let planned = self.plan(visitor, sql, parameters, None);
+        if visitor.settings.as_of.is_some() {
+            return Ok(Arc::new(planned.await?));
+        }
+        let question = self.question(visitor, sql, parameters);
+        if let Some(planned) = self.answers.plan(&question) {
+            let current = Box::pin(planned.session.is_current()).await;
+            if current.map_err(|error| self.engine_error(&error))? {
+                return Ok(planned);
+            }
+        }
+        let planned = Arc::new(planned.await?);
+        if planned.repeatable {
+            self.answers.keep_plan(question, Arc::clone(&planned));
+        }
+        Ok(planned)
+    }
+
+    /// What the answer to a statement depends on.
+    fn question(&self, visitor: &Visitor, sql: &str, parameters: Option<&Bytes>) -> Question {
+        Question {
+            principal: visitor.principal.clone(),
+            sql: sql.to_owned(),
+            parameters: parameters.cloned(),
+            schema: visitor.settings.schema.clone(),
+            timeout: visitor.settings.timeout,
+            profile: visitor.settings.profile,
+        }
+    }
+
     async fn plan_once(
         &self,
         visitor: &Visitor,
@@ -394,15 +486,11 @@ impl Door {
     ) -> Result<Planned, Status> {
         let (session, prepared) = self.prepare(visitor, sql, versions).await?;
         let wanted = prepared.parameters().len();
-        let timestamps = visitor.settings.timestamps;
+        let profile = visitor.settings.profile;
         let Some(parameters) = parameters else {
             return if wanted == 0 {
-                let wire = Wire::of(prepared.schema(), timestamps);
-                Ok(Planned {
-                    session,
-                    runs: vec![prepared],
-                    wire,
-                })
+                let wire = Wire::of(prepared.schema(), profile);
+                Ok(Planned::of(session, vec![prepared], wire, sql))
             } else {
                 Err(Status::invalid_argument(format!(
                     "the statement has {wanted} parameters and no values; bind values before \
@@ -417,21 +505,17 @@ impl Door {
         for values in parameters.rows()? {
             runs.push(self.bind(&session, &prepared, values).await?);
         }
-        let wire = Wire::of(runs.first().unwrap_or(&prepared).schema(), timestamps);
+        let wire = Wire::of(runs.first().unwrap_or(&prepared).schema(), profile);
         if runs
             .iter()
-            .any(|run| Wire::of(run.schema(), timestamps) != wire)
+            .any(|run| Wire::of(run.schema(), profile) != wire)
         {
             return Err(Status::invalid_argument(
                 "the rows of parameters give results of different types; bind each parameter with \
                  one type",
             ));
         }
-        Ok(Planned {
-            session,
-            runs,
-            wire,
-        })
+        Ok(Planned::of(session, runs, wire, sql))
     }
 
     async fn bind(
@@ -450,7 +534,11 @@ impl Door {
         let command = tietopohja_engine::session_command(sql);
         let command = command.map_err(|error| self.engine_error(&error));
         let Some(command) = self.recorded(visitor, sql, command)? else {
-            return Ok(Said::Query(sql.to_owned()));
+            let schema = visitor.settings.schema.as_deref();
+            return Ok(match tietopohja_engine::is_change(sql, schema) {
+                true => Said::Write,
+                false => Said::Query(sql.to_owned()),
+            });
         };
         let SessionCommand::Show { name } = command else {
             return Ok(Said::Change(command));
@@ -506,8 +594,16 @@ impl Door {
                 }
                 return Ok(self.resolved_change(visitor));
             }
+            Said::Write => {
+                if purpose == Purpose::Take {
+                    self.write_bound(visitor, &sql, parameters.as_ref()).await?;
+                } else {
+                    self.plan_change(visitor, &sql).await?;
+                }
+                return Ok(self.resolved_change(visitor));
+            }
         };
-        let planned = self.plan(visitor, &sql, parameters.as_ref(), None).await;
+        let planned = Box::pin(self.plan_now(visitor, &sql, parameters.as_ref())).await;
         let planned = self.recorded(visitor, &sql, planned)?;
         let expires = self.now().saturating_add(self.ticket_seconds);
         let query_id = self.ids.next();
@@ -517,20 +613,17 @@ impl Door {
             parameters,
             expires,
             // Which tables stand behind a view is not the holder's to know.
-            versions: self
-                .sealer
-                .veil(&query_id, &planned.session.versions().to_bytes())
-                .into(),
+            versions: self.sealer.veil(&query_id, &planned.versions).into(),
             query_id,
             schema: visitor.settings.schema.clone(),
-            timestamps: Some(visitor.settings.timestamps.as_str().to_owned()),
+            profile: visitor.settings.profile.words(),
             done: false,
         };
         let resolved = Resolved {
             schema: Arc::clone(planned.wire.schema()),
             ticket: write_ticket(&self.sealer, &payload),
             expires: Some(expires),
-            app_metadata: release_json(&planned.session.release()),
+            app_metadata: release_json(&planned.release),
         };
         if purpose == Purpose::Take {
             self.keep_plan(payload.query_id, planned);
@@ -539,7 +632,7 @@ impl Door {
     }
 
     /// Keeps the plan of a ticket for its first redemption, which mostly follows at once.
-    fn keep_plan(&self, query: Bytes, planned: Planned) {
+    fn keep_plan(&self, query: Bytes, planned: Arc<Planned>) {
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         plans.retain(|(_, made, _)| made.elapsed() < PLAN_AGE);
         if plans.len() == MOST_PLANS {
@@ -549,7 +642,7 @@ impl Door {
     }
 
     /// The plan of a ticket, for once.
-    fn take_plan(&self, query: &Bytes) -> Option<Planned> {
+    fn take_plan(&self, query: &Bytes) -> Option<Arc<Planned>> {
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         let place = plans.iter().position(|(of, _, _)| of == query)?;
         let (_, made, planned) = plans.remove(place)?;
@@ -685,18 +778,27 @@ impl Door {
         if self.running.is_cancelled(&query_id) {
             return Err(Stop::Cancelled.status());
         }
-        let planned = match self.take_plan(&query_id) {
-            Some(planned) => Ok(planned),
-            None => self.plan(visitor, sql, parameters, versions).await,
+        let question = self.question(visitor, sql, parameters);
+        // A ticket says which versions it is of: an answer that is there needs no plan.
+        let pinned = versions.as_ref().map(|versions| versions.to_bytes().into());
+        let mut answer = pinned.and_then(|pinned| self.answers.result(&question, &pinned));
+        let planned = match (&answer, self.take_plan(&query_id)) {
+            (Some(answer), _) => Ok(Arc::clone(&answer.plan)),
+            (None, Some(planned)) => Ok(planned),
+            (None, None) if versions.is_none() => {
+                Box::pin(self.plan_now(visitor, sql, parameters)).await
+            }
+            (None, None) => {
+                let planned = Box::pin(self.plan(visitor, sql, parameters, versions)).await;
+                planned.map(Arc::new)
+            }
         };
-        let Planned {
-            session,
-            runs,
-            wire,
-        } = self.recorded(visitor, sql, planned)?;
+        let planned = self.recorded(visitor, sql, planned)?;
+        if answer.is_none() && planned.repeatable {
+            answer = self.answers.result(&question, &planned.versions);
+        }
         let statement = self.enter(visitor, sql);
-        let release = session.release();
-        statement.planned(session.tables_named(sql), release.name.clone());
+        statement.planned(planned.tables.clone(), planned.release.name.clone());
         let limits = self.limits.of(visitor.principal.role());
         let memory = limits.memory.unwrap_or(self.engine.memory_bytes() / 2);
         let memory = self.engine.query_memory(memory);
@@ -704,11 +806,36 @@ impl Door {
         let tell = move |error: EngineError| teller.engine(&error);
         let (gate, principal) = (self.gate.clone(), visitor.principal.name().to_owned());
         let start = statement.start();
-        let session = Arc::new(session);
+        let app_metadata = release_json(&planned.release);
+        let wire = planned.wire.clone();
+        let watched = Watched {
+            statement,
+            limits,
+            app_metadata,
+        };
+        if let Some(answer) = answer {
+            // Nothing is computed, so that there is nothing to wait for.
+            start.started(memory);
+            let batches = answer.batches.clone().into_iter().map(Ok);
+            return Ok(rows::running(
+                wire,
+                stream::iter(batches),
+                query_id,
+                watched,
+                &self.running,
+                Arc::clone(&self.teller),
+            ));
+        }
+        let recording = planned.repeatable.then(|| {
+            let plan = Arc::clone(&planned);
+            self.answers
+                .record(question, planned.versions.clone(), plan)
+        });
         let batches = stream::once(async move {
             let permit = gate.enter(&principal).await?;
             start.started(memory.clone());
-            let batches = stream::iter(runs).then(move |run| {
+            let session = Arc::clone(&planned.session);
+            let batches = stream::iter(planned.runs.clone()).then(move |run| {
                 let (session, tell, memory) = (Arc::clone(&session), tell.clone(), memory.clone());
                 async move {
                     let executing = session.execute_within(&run, Vec::new(), Some(&memory));
@@ -721,14 +848,9 @@ impl Door {
                 let _held = &permit;
             }))
         });
-        let watched = Watched {
-            statement,
-            limits,
-            app_metadata: release_json(&release),
-        };
         Ok(rows::running(
             wire,
-            batches.try_flatten(),
+            recorded(batches.try_flatten(), recording),
             query_id,
             watched,
             &self.running,
@@ -748,14 +870,14 @@ impl Door {
                 if payload.done {
                     return self.no_rows();
                 }
-                let timestamps = payload.timestamps.as_deref().and_then(TimestampRule::named);
                 let visitor = &Visitor {
                     principal: visitor.principal.clone(),
                     session: visitor.session.clone(),
                     client: visitor.client.clone(),
+                    trace: visitor.trace,
                     settings: Settings {
                         schema: payload.schema.clone(),
-                        timestamps: timestamps.unwrap_or_default(),
+                        profile: Profile::of_words(&payload.profile),
                         ..visitor.settings.clone()
                     },
                 };
@@ -774,6 +896,11 @@ impl Door {
                 match self.said(visitor, &statement.sql)? {
                     Said::Change(command) => {
                         self.change(visitor, &statement.sql, command)?;
+                        self.no_rows()
+                    }
+                    Said::Write => {
+                        self.write_bound(visitor, &statement.sql, parameters)
+                            .await?;
                         self.no_rows()
                     }
                     Said::Query(sql) => {
@@ -819,11 +946,14 @@ impl Door {
         check_transaction(request.transaction_id.as_ref())?;
         let (schema, parameters) = match self.said(visitor, &request.query)? {
             Said::Change(_) => (None, Schema::empty()),
+            Said::Write => {
+                let (_, change) = self.plan_change(visitor, &request.query).await?;
+                (None, Self::change_parameters(&change))
+            }
             Said::Query(sql) => {
                 let planned = self.prepare(visitor, &sql, None).await;
                 let (_, prepared) = self.recorded(visitor, &sql, planned)?;
-                let timestamps = visitor.settings.timestamps;
-                let wire = Wire::of(prepared.schema(), timestamps);
+                let wire = Wire::of(prepared.schema(), visitor.settings.profile);
                 (Some(wire), parameter_schema(&prepared))
             }
         };
@@ -874,14 +1004,22 @@ impl Door {
         })
     }
 
-    /// Text sent as an update: it changes the session, or the engine says why it changes nothing, or it
-    /// is a query and belongs elsewhere.
-    async fn update(&self, visitor: &Visitor, sql: &str) -> Result<Bytes, Status> {
+    /// Text sent as an update: it changes the session or a table, or the engine says why it changes
+    /// nothing, or it is a query and belongs elsewhere.
+    async fn update(
+        &self,
+        visitor: &Visitor,
+        sql: &str,
+        parameters: Option<Parameters>,
+    ) -> Result<Bytes, Status> {
         let query = match self.said(visitor, sql)? {
             Said::Change(command) => {
                 self.change(visitor, sql, command)?;
-                let changed = DoPutUpdateResult { record_count: 0 };
-                return Ok(changed.encode_to_vec().into());
+                return Ok(update_result(0));
+            }
+            Said::Write => {
+                let changed = self.write(visitor, sql, parameters).await?;
+                return Ok(update_result(changed));
             }
             Said::Query(query) => query,
         };
@@ -912,15 +1050,25 @@ impl Door {
             }
             Command::CommandStatementUpdate(update) => {
                 check_transaction(update.transaction_id.as_ref())?;
-                self.update(&visitor, &update.query).await
+                self.update(&visitor, &update.query, None).await
             }
             Command::CommandPreparedStatementUpdate(update) => {
                 let statement = self.read_statement(&visitor, &update.prepared_statement_handle)?;
-                self.update(&visitor, &statement.sql).await
+                let bound = match Parameters::receive_many(first, messages).await? {
+                    None => statement
+                        .parameters
+                        .map(|bytes| Parameters::from_bytes(&bytes)),
+                    Some(parameters) => Some(Ok(parameters)),
+                };
+                let bound = bound
+                    .transpose()
+                    .map_err(|_| Status::invalid_argument("the bound values cannot be read"))?;
+                self.update(&visitor, &statement.sql, bound).await
             }
-            Command::CommandStatementIngest(_) => Err(Status::unimplemented(
-                "rows are not uploaded here; deliveries are landed with `tietopohja land`",
-            )),
+            Command::CommandStatementIngest(command) => {
+                let rows = self.ingest(&visitor, command, first, messages).await?;
+                Ok(update_result(rows))
+            }
             other => Err(not_a_query(&other)),
         }
     }
@@ -1057,8 +1205,8 @@ impl Door {
             }
             "BeginTransaction" | "EndTransaction" | "BeginSavepoint" | "EndSavepoint" => {
                 return Err(Status::unimplemented(
-                    "there are no transactions: statements only read, and each sees one state of \
-                     the tables",
+                    "there are no transactions: each statement sees one state of the tables, and one that \
+                     changes a table changes it whole or not at all",
                 ));
             }
             "CreatePreparedSubstraitPlan" => return Err(no_substrait()),
@@ -1099,6 +1247,7 @@ impl Observed for Door {
             sessions: self.journal.session_count(),
             memory_bytes: self.engine.memory_used(),
             memory_limit_bytes: self.engine.memory_bytes(),
+            reused: self.answers.reused(),
         }
     }
 }
@@ -1164,7 +1313,7 @@ impl FlightService for Door {
                     // A bearer whose session was closed renews nothing.
                     Credentials::Bearer(_) => drop(self.visitor(&metadata).await?),
                     Credentials::None => {
-                        payload = first_message(messages).await?;
+                        payload = first_message(messages, self.auth.missing()).await?;
                         credentials = Credentials::Password(&payload.username, &payload.password);
                     }
                     Credentials::Basic(_) | Credentials::Password(..) => {}
@@ -1323,6 +1472,36 @@ impl FlightService for Door {
     }
 }
 
+/// The same batches, taken down on their way.
+fn recorded<S>(
+    batches: S,
+    recording: Option<Recording<Planned>>,
+) -> impl stream::Stream<Item = Result<RecordBatch, Status>>
+where
+    S: stream::Stream<Item = Result<RecordBatch, Status>> + Send + 'static,
+{
+    stream::unfold(
+        (Box::pin(batches), recording),
+        |(mut batches, mut recording)| async move {
+            let next = batches.next().await;
+            match (&next, &mut recording) {
+                (Some(Ok(batch)), Some(taken)) => taken.add(batch),
+                (Some(Err(_)), _) => recording = None,
+                _ => {}
+            }
+            match next {
+                Some(next) => Some((next, (batches, recording))),
+                None => {
+                    if let Some(recording) = recording {
+                        recording.whole();
+                    }
+                    None
+                }
+            }
+        },
+    )
+}
+
 /// What a request says about its sender: the usual header first, then the older one.
 fn credentials<'a>(metadata: &'a MetadataMap, older: Option<&'a str>) -> Credentials<'a> {
     let header = metadata
@@ -1348,8 +1527,11 @@ fn authorized(header: &str) -> Credentials<'_> {
 }
 
 /// The name and password in the first message of a handshake.
-async fn first_message(mut messages: Streaming<HandshakeRequest>) -> Result<BasicAuth, Status> {
-    let missing = || Status::from(AuthError::Missing);
+async fn first_message(
+    mut messages: Streaming<HandshakeRequest>,
+    missing: AuthError,
+) -> Result<BasicAuth, Status> {
+    let missing = || Status::from(missing);
     let first = tokio::time::timeout(HANDSHAKE_WAIT, messages.message()).await;
     let first = first.map_err(|_| missing())??.ok_or_else(missing)?;
     let payload = BasicAuth::decode(first.payload).map_err(|_| missing())?;
@@ -1389,9 +1571,19 @@ fn endpoint(ticket: Ticket, expires: Option<i64>) -> FlightEndpoint {
     endpoint
 }
 
+/// The answer to an update.
+fn update_result(rows: u64) -> Bytes {
+    let record_count = i64::try_from(rows).unwrap_or(i64::MAX);
+    DoPutUpdateResult { record_count }.encode_to_vec().into()
+}
+
 /// The parameters of a statement, in order.
 fn parameter_schema(prepared: &Prepared) -> Schema {
-    let fields = prepared.parameters().iter().map(|(name, data_type)| {
+    fields_of(prepared.parameters())
+}
+
+fn fields_of(parameters: &[(String, DataType)]) -> Schema {
+    let fields = parameters.iter().map(|(name, data_type)| {
         // A type that is not known before values come is the protocol's null type.
         Field::new(name, data_type.clone(), true)
     });

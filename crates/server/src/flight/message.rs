@@ -148,9 +148,9 @@ pub(crate) struct TicketPayload {
     /// The schema of names without one, unless it is the default.
     #[prost(string, optional, tag = "7")]
     pub(crate) schema: Option<String>,
-    /// How moments are shown, unless it is the default.
-    #[prost(string, optional, tag = "8")]
-    pub(crate) timestamps: Option<String>,
+    /// How moments are shown, which types columns have, and how bodies are packed, in this order.
+    #[prost(string, repeated, tag = "8")]
+    pub(crate) profile: Vec<String>,
     /// The statement changed something when the ticket was made: there is nothing to run, and no row.
     #[prost(bool, tag = "9")]
     pub(crate) done: bool,

@@ -1,27 +1,29 @@
 //! The Arrow Flight SQL door: BI tools, ADBC, JDBC and ODBC drivers.
 //!
 //! `door` answers the calls of the protocol; `wire` and `stream` decide what rows look like outside;
-//! `ticket` and `parameters` carry statements between calls, `session` and `cookie` settings; `catalogue`, `sql_type` and `sql_info`
-//! tell tools what there is; `running` stops what must stop, and `peer` tells where a
-//! request came from. Nothing is kept between calls that a client could lose: handles and tickets carry their own state under a
-//! seal.
+//! `answers` keeps plans and results for the next who asks the same; `ticket` and `parameters` carry statements between calls, `session` and `cookie` settings, and
+//! `incoming` reads what clients upload; `catalogue`, `sql_type` and `sql_info` tell tools what there
+//! is; `running` stops what must stop, and `peer` tells where a request came from. Nothing is kept
+//! between calls that a client could lose: handles and tickets carry their own state under a seal.
 //!
 //! To answer another command of the protocol, add it to the `match` in `door.rs` that resolves
 //! commands: its schema and its rows stand side by side there, so that every call agrees on them.
 
+mod answers;
 mod catalogue;
 mod cookie;
 mod door;
+mod incoming;
 mod like;
-mod message;
-mod parameters;
+pub(crate) mod message;
+pub(crate) mod parameters;
 mod peer;
 mod running;
 mod session;
 mod sql_info;
 mod sql_type;
 mod stream;
-mod ticket;
+pub(crate) mod ticket;
 mod wire;
 
 use std::collections::HashMap;
@@ -42,16 +44,18 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
 
+use crate::auth::Ids;
+use crate::connections::Connections;
 use crate::gate::GateOptions;
 use crate::http::{self, Observed};
-use crate::identity::UsersError;
-use crate::incoming::Incoming;
-use crate::journal::Audit;
+use crate::identity::{OidcError, OidcOptions, UsersError};
+use crate::journal::{Audit, StatementRecord};
+use crate::otlp::{NoCollector, Traces};
 use crate::tls::{Tls, TlsError, TlsFiles};
 use door::Door;
 
-/// The largest message that a client may send: bound parameters, mostly.
-const MOST_RECEIVED: usize = 16 * 1024 * 1024;
+/// The largest message that a client may send: one batch of an upload, mostly.
+const MOST_RECEIVED: usize = 64 * 1024 * 1024;
 
 /// The largest request header. Tokens of identity providers are long.
 const MOST_HEADERS: u32 = 128 * 1024;
@@ -71,7 +75,7 @@ const GOODBYE: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct ServeOptions {
     /// Where the Flight SQL door listens. Port 0 takes a free port. An address that other machines
-    /// reach needs [`tls`](Self::tls) and [`users`](Self::users).
+    /// reach needs [`tls`](Self::tls), and [`users`](Self::users) or [`oidc`](Self::oidc).
     pub flight: SocketAddr,
     /// Where the HTTP door with health and metrics listens, under the same rule; its metrics are then
     /// for those who sign in. Default: nowhere.
@@ -82,8 +86,10 @@ pub struct ServeOptions {
     pub clock: Arc<dyn Clock>,
     /// What everyone who connects may do when there are no users. Default: reader.
     pub anonymous_role: Role,
-    /// The list of users, without whom nobody connects. Default: none, and everyone is anonymous.
+    /// The list of users. Without it and a provider everyone is anonymous. Default: none.
     pub users: Option<PathBuf>,
+    /// An identity provider, whose tokens let people in. Default: none.
+    pub oidc: Option<OidcOptions>,
     /// What both doors show to prove which server they are. Default: no TLS.
     pub tls: Option<TlsFiles>,
     /// How long a user stays signed in. Default: twelve hours.
@@ -94,12 +100,18 @@ pub struct ServeOptions {
     pub drain: Duration,
     /// How long a session with settings of its own may be idle before it is closed. Default: 8 hours.
     pub session_idle: Duration,
+    /// Bytes of results that are kept for the next one who asks the same; 0 keeps none. Default: 64 MiB.
+    pub result_cache_bytes: usize,
     /// How many statements run and wait.
     pub gate: GateOptions,
     /// What one statement may take, by role.
     pub limits: RoleLimits,
+    /// Most bytes of one user's own tables, as they are stored. Default: 1 GiB.
+    pub workspace_bytes: Option<u64>,
     /// Takes the record of each ended statement. Default: nobody.
     pub audit: Option<Audit>,
+    /// The collector that gets a span of each ended statement, by OTLP over gRPC. Default: none.
+    pub otlp: Option<String>,
 }
 
 /// What one statement may take.
@@ -144,6 +156,7 @@ impl std::fmt::Debug for ServeOptions {
             .field("http", &self.http)
             .field("anonymous_role", &self.anonymous_role)
             .field("users", &self.users)
+            .field("oidc", &self.oidc)
             .field("tls", &self.tls)
             .field("bearer_lifetime", &self.bearer_lifetime)
             .field("ticket_lifetime", &self.ticket_lifetime)
@@ -164,14 +177,18 @@ impl ServeOptions {
             clock,
             anonymous_role: Role::Reader,
             users: None,
+            oidc: None,
             tls: None,
             bearer_lifetime: Duration::from_secs(12 * 3600),
             ticket_lifetime: Duration::from_secs(3600),
             drain: Duration::from_secs(30),
             session_idle: Duration::from_secs(8 * 3600),
+            result_cache_bytes: 64 << 20,
             gate: GateOptions::default(),
             limits: RoleLimits::default(),
+            workspace_bytes: Some(1 << 30),
             audit: None,
+            otlp: None,
         }
     }
 }
@@ -202,12 +219,18 @@ pub enum ServeError {
         /// How to have it.
         help: &'static str,
     },
+    /// Spans have nowhere to go.
+    #[error(transparent)]
+    Traces(#[from] NoCollector),
     /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The list of users cannot be used.
     #[error(transparent)]
     Users(#[from] UsersError),
+    /// The identity provider cannot be used.
+    #[error(transparent)]
+    Provider(#[from] OidcError),
     /// The address cannot be listened on.
     #[error("cannot listen on `{address}`; is another server running there?")]
     Bind {
@@ -248,7 +271,14 @@ fn guarded(address: SocketAddr, options: &ServeOptions) -> Result<(), ServeError
         ServeOptions { tls: None, .. } => {
             Err(refused("TLS", "set `tls_certificate` and `tls_key`"))
         }
-        ServeOptions { users: None, .. } => Err(refused("users", "set `auth = \"users\"`")),
+        ServeOptions {
+            users: None,
+            oidc: None,
+            ..
+        } => Err(refused(
+            "users",
+            "set `auth = \"users\"` or `auth = \"oidc\"`",
+        )),
         _ => Ok(()),
     }
 }
@@ -261,6 +291,33 @@ fn guarded(address: SocketAddr, options: &ServeOptions) -> Result<(), ServeError
 /// The address can be reached from other machines without TLS or users, or cannot be listened on; the
 /// certificates or the list of users cannot be used; the transport failed.
 pub async fn serve<F>(
+    engine: Arc<Engine>,
+    mut options: ServeOptions,
+    ready: impl FnOnce(Listening),
+    shutdown: F,
+) -> Result<(), ServeError>
+where
+    F: Future,
+{
+    let Some(collector) = &options.otlp else {
+        return open(engine, options, ready, shutdown).await;
+    };
+    let started = options.clock.now().as_nanosecond();
+    let traces = Traces::to(collector, Ids::new(&options.ticket_key, "span", started))?;
+    let tell = traces.teller();
+    let audit = options.audit.take();
+    options.audit = Some(Arc::new(move |record: &StatementRecord| {
+        if let Some(audit) = &audit {
+            audit(record);
+        }
+        tell(record);
+    }));
+    let served = open(engine, options, ready, shutdown).await;
+    traces.close().await;
+    served
+}
+
+async fn open<F>(
     engine: Arc<Engine>,
     options: ServeOptions,
     ready: impl FnOnce(Listening),
@@ -284,14 +341,14 @@ where
     let bound = |source| ServeError::Bind { address, source };
     let listener = TcpListener::bind(address).await.map_err(bound)?;
     let listening = listener.local_addr().map_err(bound)?;
-    let incoming = Incoming::of(listener, listening, flight_tls);
+    let incoming = Connections::of(listener, listening, flight_tls);
     let http = match options.http {
         None => None,
         Some(address) => {
             let bound = |source| ServeError::Bind { address, source };
             let listener = TcpListener::bind(address).await.map_err(bound)?;
             let listening = listener.local_addr().map_err(bound)?;
-            let incoming = Incoming::of(listener, listening, http_tls);
+            let incoming = Connections::of(listener, listening, http_tls);
             let observed = Arc::clone(&door) as Arc<dyn Observed>;
             // It answers until this function ends: also while the other door is being closed.
             let (closed, closing) = oneshot::channel::<()>();
@@ -328,9 +385,11 @@ where
                 let _stop = draining.await;
             })
     );
+    door.warm();
     tracing::info!(
         address = %listening,
         users = options.users.is_some(),
+        provider = options.oidc.is_some(),
         tls = options.tls.is_some(),
         role = %options.anonymous_role,
         "flight door open"

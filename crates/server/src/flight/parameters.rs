@@ -4,25 +4,38 @@
 //! says its own type. Every row is one execution. Values keep the type they came with; the engine
 //! converts them to what the statement expects.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use arrow_flight::FlightData;
-use arrow_flight::decode::FlightRecordBatchStream;
-use arrow_flight::error::FlightError;
 use bytes::Bytes;
 use datafusion_common::ScalarValue;
 use futures::{Stream, StreamExt, TryStreamExt, future, stream};
 use tonic::Status;
 
+use super::incoming::Incoming;
+
 /// The most bytes of bound parameters. They travel inside handles and tickets.
 pub(crate) const MOST_BYTES: usize = 1024 * 1024;
+
+/// The most rows of bound parameters. Each is a plan of its own, and rows without bytes cost a client
+/// nothing.
+const MOST_ROWS: usize = 10_000;
+
+/// The most rows of an update, and their bytes: they run as one, and travel nowhere else.
+const MOST_UPDATE_ROWS: usize = 1_000_000;
+const MOST_UPDATE_BYTES: usize = 64 * 1024 * 1024;
 
 /// Bound parameters: zero or more rows.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Parameters {
     batches: Vec<RecordBatch>,
+    /// The most bytes of the values together. Encodings name one value many times, and each becomes a
+    /// copy.
+    most_bytes: usize,
 }
 
 impl Parameters {
@@ -34,29 +47,64 @@ impl Parameters {
     where
         S: Stream<Item = Result<FlightData, Status>> + Send + 'static,
     {
+        Self::receive_within(first, rest, (MOST_ROWS, MOST_BYTES)).await
+    }
+
+    /// The same for an update that runs at once: its rows may be many.
+    ///
+    /// # Errors
+    /// As [`Parameters::receive`].
+    pub(crate) async fn receive_many<S>(first: FlightData, rest: S) -> Result<Option<Self>, Status>
+    where
+        S: Stream<Item = Result<FlightData, Status>> + Send + 'static,
+    {
+        Self::receive_within(first, rest, (MOST_UPDATE_ROWS, MOST_UPDATE_BYTES)).await
+    }
+
+    async fn receive_within<S>(
+        first: FlightData,
+        rest: S,
+        (most_rows, most): (usize, usize),
+    ) -> Result<Option<Self>, Status>
+    where
+        S: Stream<Item = Result<FlightData, Status>> + Send + 'static,
+    {
         // Some clients send the descriptor in a message of its own.
         let head = (!first.data_header.is_empty()).then_some(Ok(first));
         let mut received = 0;
         let limited = stream::iter(head).chain(rest).and_then(move |message| {
             received += message.data_header.len() + message.data_body.len();
-            future::ready(if received > MOST_BYTES {
-                Err(too_large())
+            future::ready(if received > most {
+                Err(too_large(most))
             } else {
                 Ok(message)
             })
         });
-        let mut decoder = FlightRecordBatchStream::new_from_flight_data(limited.err_into());
+        let mut incoming = Incoming::new(limited);
         let mut batches = Vec::new();
-        while let Some(batch) = decoder.next().await {
-            batches.push(batch.map_err(unreadable)?);
+        let mut rows = 0;
+        while let Some(batch) = incoming.next().await? {
+            rows += batch.num_rows();
+            if rows > most_rows {
+                return Err(Status::resource_exhausted(format!(
+                    "more than {most_rows} rows of parameters were bound; bind fewer at a time"
+                )));
+            }
+            batches.push(batch);
         }
-        match (decoder.schema(), batches.is_empty()) {
+        match (incoming.schema(), batches.is_empty()) {
             (None, _) => Ok(None),
             // A schema without rows: no execution at all.
-            (Some(schema), true) => Ok(Some(Self {
-                batches: vec![RecordBatch::new_empty(schema.clone())],
+            (Some(schema), true) => guarded(|| {
+                Ok(Some(Self {
+                    batches: vec![RecordBatch::new_empty(schema.clone())],
+                    most_bytes: 16 * most,
+                }))
+            }),
+            (Some(_), false) => Ok(Some(Self {
+                batches,
+                most_bytes: 16 * most,
             })),
-            (Some(_), false) => Ok(Some(Self { batches })),
         }
     }
 
@@ -68,12 +116,15 @@ impl Parameters {
         if batches.is_empty() {
             batches.push(RecordBatch::new_empty(schema));
         }
-        Ok(Self { batches })
+        Ok(Self {
+            batches,
+            most_bytes: 16 * MOST_BYTES,
+        })
     }
 
-    /// The parameters as an Arrow IPC stream.
+    /// The parameters as an Arrow IPC stream, which can be read again.
     pub(crate) fn to_bytes(&self) -> Result<Bytes, Status> {
-        let written = (|| {
+        let write = || {
             let mut bytes = Vec::new();
             if let Some(first) = self.batches.first() {
                 let mut writer = StreamWriter::try_new(&mut bytes, &first.schema())?;
@@ -82,15 +133,14 @@ impl Parameters {
                 }
                 writer.finish()?;
             }
+            Self::from_bytes(&bytes)?;
             Ok::<_, ArrowError>(bytes)
-        })();
-        match written {
-            Ok(bytes) if bytes.len() > 2 * MOST_BYTES => Err(too_large()),
-            Ok(bytes) => Ok(bytes.into()),
-            Err(_) => Err(Status::invalid_argument(
-                "the parameters are not readable Arrow data",
-            )),
+        };
+        let bytes = guarded(|| write().map_err(|_| unreadable()))?;
+        if bytes.len() > 2 * MOST_BYTES {
+            return Err(too_large(MOST_BYTES));
         }
+        Ok(bytes.into())
     }
 
     /// How many parameters each row has.
@@ -101,9 +151,14 @@ impl Parameters {
     /// The rows, each in the order of the statement's parameters.
     ///
     /// # Errors
-    /// A value is of a type that no parameter can have.
+    /// A value is of a type that no parameter can have; the values together are too large.
     pub(crate) fn rows(&self) -> Result<Vec<Vec<ScalarValue>>, Status> {
+        guarded(|| self.values())
+    }
+
+    fn values(&self) -> Result<Vec<Vec<ScalarValue>>, Status> {
         let mut rows = Vec::new();
+        let mut bytes = 0;
         for batch in &self.batches {
             for row in 0..batch.num_rows() {
                 let mut values = Vec::with_capacity(batch.num_columns());
@@ -115,7 +170,12 @@ impl Parameters {
                             column.data_type()
                         ))
                     })?;
-                    values.push(plain(value));
+                    let value = plain(value);
+                    bytes += copied_bytes(&value);
+                    if bytes > self.most_bytes {
+                        return Err(too_large(self.most_bytes));
+                    }
+                    values.push(value);
                 }
                 rows.push(values);
             }
@@ -124,17 +184,30 @@ impl Parameters {
     }
 }
 
-fn too_large() -> Status {
+/// Work on what a client sent. More types can be sent than the library makes, writes and reads; it panics
+/// over some of the others.
+fn guarded<T>(work: impl FnOnce() -> Result<T, Status>) -> Result<T, Status> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_panic| Err(unreadable()))
+}
+
+fn unreadable() -> Status {
+    Status::invalid_argument("the parameters are not readable Arrow data")
+}
+
+fn too_large(most: usize) -> Status {
     Status::resource_exhausted(format!(
-        "the bound parameters take more than {MOST_BYTES} bytes; bind fewer rows at a time"
+        "the bound parameters take more than {most} bytes; bind fewer rows at a time"
     ))
 }
 
-fn unreadable(error: FlightError) -> Status {
-    match error {
-        FlightError::Tonic(status) => *status,
-        _ => Status::invalid_argument("the parameters are not readable Arrow data"),
-    }
+/// What a value takes of its own. Nested values share the memory of their batch.
+fn copied_bytes(value: &ScalarValue) -> usize {
+    let content = match value {
+        ScalarValue::Utf8(Some(text)) => text.len(),
+        ScalarValue::Binary(Some(bytes)) => bytes.len(),
+        _ => 0,
+    };
+    size_of::<ScalarValue>() + content
 }
 
 /// The value without wrapping: of a union its present member, of an encoding the encoded value, of
@@ -175,7 +248,9 @@ mod tests {
         StringArray, StringViewArray, UnionArray,
     };
     use arrow::buffer::ScalarBuffer;
-    use arrow::datatypes::{DataType, Field, Int32Type, Schema, UnionFields};
+    use arrow::datatypes::{DataType, Field, Int32Type, Schema, UnionFields, UnionMode};
+    use arrow::ipc::writer::IpcWriteOptions;
+    use arrow_flight::SchemaAsIpc;
     use arrow_flight::encode::FlightDataEncoderBuilder;
     use tonic::Code;
 
@@ -190,6 +265,7 @@ mod tests {
         let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
         Parameters {
             batches: vec![batch],
+            most_bytes: 16 * MOST_BYTES,
         }
     }
 
@@ -320,6 +396,36 @@ mod tests {
     async fn too_many_parameters_are_refused() {
         let sent = bound(vec![Arc::new(Int64Array::from(vec![0; 200_000]))]);
         let status = receive(&sent.batches, false).await.unwrap_err();
+        assert_eq!(status.code(), Code::ResourceExhausted);
+    }
+
+    #[tokio::test]
+    async fn rows_without_bytes_are_counted() {
+        let nulls = |rows| bound(vec![Arc::new(NullArray::new(rows)) as ArrayRef]);
+        assert!(receive(&nulls(MOST_ROWS).batches, false).await.is_ok());
+        let status = receive(&nulls(MOST_ROWS + 1).batches, false).await;
+        assert_eq!(status.unwrap_err().code(), Code::ResourceExhausted);
+    }
+
+    #[tokio::test]
+    async fn a_type_that_cannot_be_made_is_refused() {
+        let nothing = DataType::Union(UnionFields::empty(), UnionMode::Dense);
+        let schema = Schema::new(vec![Field::new("p", nothing, true)]);
+        let message = SchemaAsIpc::new(&schema, &IpcWriteOptions::default()).into();
+        let status = Parameters::receive(message, stream::empty()).await;
+        assert_eq!(status.unwrap_err().code(), Code::InvalidArgument);
+    }
+
+    #[test]
+    fn one_value_named_many_times_is_counted_each_time() {
+        let word = "x".repeat(MOST_BYTES / 2);
+        let named = |times| {
+            let words = std::iter::repeat_n(word.as_str(), times);
+            let coded: DictionaryArray<Int32Type> = words.collect();
+            bound(vec![Arc::new(coded) as ArrayRef])
+        };
+        assert_eq!(named(30).rows().unwrap().len(), 30);
+        let status = named(40).rows().unwrap_err();
         assert_eq!(status.code(), Code::ResourceExhausted);
     }
 

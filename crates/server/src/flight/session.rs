@@ -1,7 +1,7 @@
 //! Sessions: the settings of a client, and which sessions were closed.
 //!
 //! A session is named by its bearer, or by its cookie. Its settings say which state of the tables it sees, in which schema
-//! names are looked up, and how timestamps and tables are shown. They can be set three ways, which end
+//! names are looked up, and how rows and tables are shown. They can be set three ways, which end
 //! here: `SetSessionOptions`, the statement `SET tietopohja.<name> = value`, and a header
 //! `tietopohja-<name>` that holds for one call and needs no session. A session that was not used for
 //! long is closed rather than forgotten: a client that pinned a moment must not get the present without
@@ -22,7 +22,7 @@ use super::message::{
     GetSessionOptionsResult, OptionError, OptionErrorValue, OptionValue, SessionOptionValue,
     SetSessionOptionsRequest, SetSessionOptionsResult,
 };
-use super::wire::TimestampRule;
+use super::wire::{Compression, Profile, TimestampRule, TypeRule};
 use crate::auth::SessionId;
 
 /// How many closed sessions are remembered.
@@ -38,12 +38,14 @@ const PREFIX: &str = "tietopohja.";
 const HEADER: &str = "tietopohja-";
 
 /// The settings, in the order in which they are shown.
-pub(crate) const NAMES: [&str; 5] = [
+pub(crate) const NAMES: [&str; 7] = [
     "as_of",
+    "compression",
     "schema",
     "statement_timeout",
     "table_type",
     "timestamps",
+    "types",
 ];
 
 /// The word for tables that hold rows.
@@ -77,8 +79,8 @@ pub(crate) struct Settings {
     pub(crate) timeout: Option<Duration>,
     /// The word for tables.
     pub(crate) table_type: TableWord,
-    /// How moments are shown.
-    pub(crate) timestamps: TimestampRule,
+    /// What rows look like.
+    pub(crate) profile: Profile,
 }
 
 /// Why a setting was not set.
@@ -120,13 +122,16 @@ impl Settings {
                 }
             }
             "timestamps" => {
-                self.timestamps = match value {
-                    None => TimestampRule::default(),
-                    Some(text) => TimestampRule::ALL
-                        .into_iter()
-                        .find(|rule| rule.as_str().eq_ignore_ascii_case(text))
-                        .ok_or(NotSet::Value("`utc`, `helsinki` or `zoned`"))?,
-                }
+                self.profile.timestamps = named(value, TimestampRule::named)
+                    .ok_or(NotSet::Value("`utc`, `helsinki` or `zoned`"))?;
+            }
+            "types" => {
+                self.profile.types = named(value, TypeRule::named)
+                    .ok_or(NotSet::Value("`standard`, `simple` or `native`"))?;
+            }
+            "compression" => {
+                self.profile.compression = named(value, Compression::named)
+                    .ok_or(NotSet::Value("`none`, `lz4` or `zstd`"))?;
             }
             _ => return Err(NotSet::Name),
         }
@@ -148,7 +153,9 @@ impl Settings {
                 .timeout
                 .map_or_else(String::new, |limit| limit.as_secs().to_string()),
             "table_type" => self.table_type.as_str().to_owned(),
-            "timestamps" => self.timestamps.as_str().to_owned(),
+            "timestamps" => self.profile.timestamps.as_str().to_owned(),
+            "types" => self.profile.types.as_str().to_owned(),
+            "compression" => self.profile.compression.as_str().to_owned(),
             _ => return None,
         })
     }
@@ -180,6 +187,14 @@ impl Settings {
         }
         Ok(self)
     }
+}
+
+/// The rule that a value names, in letters of any case; the default for no value.
+fn named<T: Default>(value: Option<&str>, rule: impl Fn(&str) -> Option<T>) -> Option<T> {
+    value.map_or_else(
+        || Some(T::default()),
+        |text| rule(&text.to_ascii_lowercase()),
+    )
 }
 
 /// What a client is told of a setting that was not set.
@@ -476,6 +491,8 @@ mod tests {
             ("statement_timeout", "30"),
             ("table_type", "BASE TABLE"),
             ("timestamps", "helsinki"),
+            ("types", "native"),
+            ("compression", "zstd"),
         ] {
             let default = settings.get(name).unwrap();
             settings.set(name, Some(value)).unwrap();
@@ -507,7 +524,7 @@ mod tests {
         let mut metadata = MetadataMap::new();
         metadata.insert("tietopohja-timestamps", "zoned".parse().unwrap());
         let settings = Settings::default().with_headers(&metadata).unwrap();
-        assert_eq!(settings.timestamps, TimestampRule::Zoned);
+        assert_eq!(settings.profile.timestamps, TimestampRule::Zoned);
         metadata.insert("tietopohja-as-of", "soon".parse().unwrap());
         let refused = Settings::default().with_headers(&metadata).unwrap_err();
         assert!(refused.message().contains("tietopohja-as-of"), "{refused}");
@@ -548,7 +565,7 @@ mod tests {
         };
         let seen = |sessions: &Sessions, cookie: &Cookie| {
             let settings = sessions.settings(&one, 0, 20, Some(cookie)).unwrap();
-            settings.timestamps
+            settings.profile.timestamps
         };
         let first = set(&here, Some("zoned"));
         assert_eq!(seen(&there, &first), TimestampRule::Zoned);

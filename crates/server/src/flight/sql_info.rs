@@ -22,25 +22,25 @@ fn bit(of: i32) -> i32 {
     1 << of
 }
 
-/// The answers.
+/// The answers. `writes`: whether anyone who may connect can make tables.
 ///
 /// # Errors
 /// The builder of the Flight SQL library refused them.
-pub(crate) fn sql_info() -> Result<SqlInfoData> {
+pub(crate) fn sql_info(writes: bool) -> Result<SqlInfoData> {
     let mut builder = SqlInfoDataBuilder::new();
-    server(&mut builder);
-    syntax(&mut builder);
+    server(&mut builder, writes);
+    syntax(&mut builder, writes);
     limits(&mut builder);
     transactions(&mut builder);
-    results(&mut builder);
+    results(&mut builder, writes);
     builder.build()
 }
 
-fn server(builder: &mut SqlInfoDataBuilder) {
+fn server(builder: &mut SqlInfoDataBuilder, writes: bool) {
     builder.append(SqlInfo::FlightSqlServerName, "Tietopohja");
     builder.append(SqlInfo::FlightSqlServerVersion, env!("CARGO_PKG_VERSION"));
     builder.append(SqlInfo::FlightSqlServerArrowVersion, arrow::ARROW_VERSION);
-    builder.append(SqlInfo::FlightSqlServerReadOnly, true);
+    builder.append(SqlInfo::FlightSqlServerReadOnly, !writes);
     builder.append(SqlInfo::FlightSqlServerSql, true);
     builder.append(SqlInfo::FlightSqlServerSubstrait, false);
     builder.append(SqlInfo::FlightSqlServerSubstraitMinVersion, "");
@@ -50,17 +50,17 @@ fn server(builder: &mut SqlInfoDataBuilder) {
         SqlSupportedTransaction::None as i32,
     );
     builder.append(SqlInfo::FlightSqlServerCancel, true);
-    builder.append(SqlInfo::FlightSqlServerBulkIngestion, false);
+    builder.append(SqlInfo::FlightSqlServerBulkIngestion, writes);
     builder.append(SqlInfo::FlightSqlServerIngestTransactionsSupported, false);
     // Statement handles carry their own state and never expire.
     builder.append(SqlInfo::FlightSqlServerStatementTimeout, 0_i32);
     builder.append(SqlInfo::FlightSqlServerTransactionTimeout, 0_i32);
 }
 
-fn syntax(builder: &mut SqlInfoDataBuilder) {
+fn syntax(builder: &mut SqlInfoDataBuilder, writes: bool) {
     builder.append(SqlInfo::SqlDdlCatalog, false);
     builder.append(SqlInfo::SqlDdlSchema, false);
-    builder.append(SqlInfo::SqlDdlTable, false);
+    builder.append(SqlInfo::SqlDdlTable, writes);
     builder.append(
         SqlInfo::SqlIdentifierCase,
         SqlSupportedCaseSensitivity::SqlCaseSensitivityLowercase as i32,
@@ -175,7 +175,7 @@ fn transactions(builder: &mut SqlInfoDataBuilder) {
     builder.append(SqlInfo::SqlSavepointsSupported, false);
 }
 
-fn results(builder: &mut SqlInfoDataBuilder) {
+fn results(builder: &mut SqlInfoDataBuilder, writes: bool) {
     builder.append(
         SqlInfo::SqlSupportedResultSetTypes,
         bit(SqlSupportedResultSetType::SqlResultSetTypeForwardOnly as i32),
@@ -197,7 +197,7 @@ fn results(builder: &mut SqlInfoDataBuilder) {
         SqlInfo::SqlSupportedConcurrenciesForResultSetScrollInsensitive,
         0_i32,
     );
-    builder.append(SqlInfo::SqlBatchUpdatesSupported, false);
+    builder.append(SqlInfo::SqlBatchUpdatesSupported, writes);
     builder.append(SqlInfo::SqlNamedParametersSupported, false);
     builder.append(SqlInfo::SqlLocatorsUpdateCopy, false);
     builder.append(SqlInfo::SqlStoredFunctionsUsingCallSyntaxSupported, false);
@@ -358,7 +358,7 @@ mod tests {
 
     #[test]
     fn every_id_of_the_protocol_is_answered() {
-        let batch = sql_info().unwrap().record_batch([]).unwrap();
+        let batch = sql_info(true).unwrap().record_batch([]).unwrap();
         let answered = ids(&batch);
         let known: Vec<u32> = (0..10_000_u32)
             .filter(|id| SqlInfo::try_from(id.cast_signed()).is_ok())
@@ -369,7 +369,7 @@ mod tests {
 
     #[test]
     fn an_id_has_the_kind_of_value_that_the_protocol_asks() {
-        let batch = sql_info().unwrap().record_batch([]).unwrap();
+        let batch = sql_info(true).unwrap().record_batch([]).unwrap();
         let values = batch.column(1).as_union();
         let kinds = ids(&batch)
             .into_iter()

@@ -49,7 +49,7 @@ pub(crate) fn ready(
     schema: &SchemaRef,
     batches: Vec<RecordBatch>,
 ) -> Result<FlightStream, ArrowError> {
-    let mut encoder = Encoder::new(schema);
+    let mut encoder = Encoder::new(schema, IpcWriteOptions::default());
     let mut messages = vec![encoder.schema()];
     for batch in batches {
         for piece in split(batch, MESSAGE_BYTES) {
@@ -138,7 +138,10 @@ async fn send_all(
     teller: &Teller,
     keep_alive: Duration,
 ) -> Result<bool, Status> {
-    let mut encoder = Encoder::new(wire.schema());
+    let options = IpcWriteOptions::default()
+        .try_with_compression(wire.compression().codec())
+        .map_err(|error| refuse(&error, teller))?;
+    let mut encoder = Encoder::new(wire.schema(), options);
     let mut first = encoder.schema();
     first.app_metadata = watched.app_metadata.clone();
     if sender.send(Ok(first)).await.is_err() {
@@ -251,10 +254,10 @@ struct Encoder {
 }
 
 impl Encoder {
-    fn new(schema: &SchemaRef) -> Self {
+    fn new(schema: &SchemaRef, options: IpcWriteOptions) -> Self {
         Self {
             schema: Arc::clone(schema),
-            options: IpcWriteOptions::default(),
+            options,
             generator: IpcDataGenerator::default(),
             dictionaries: DictionaryTracker::new(true),
             context: IpcWriteContext::default(),
@@ -299,7 +302,7 @@ mod tests {
     use tietopohja_domain::{FixedClock, Timestamp};
     use tietopohja_engine::{Principal, Role};
 
-    use super::super::wire::TimestampRule;
+    use super::super::wire::Profile;
     use super::*;
     use crate::auth::Ids;
     use crate::journal::{Asked, Journal};
@@ -325,6 +328,7 @@ mod tests {
                 principal: Principal::new("a", Role::Reader).unwrap(),
                 session: None,
                 client: None,
+                trace: None,
                 sql: "SELECT 1".to_owned(),
             }),
             limits,
@@ -343,7 +347,7 @@ mod tests {
     where
         S: Stream<Item = Result<RecordBatch, Status>> + Send + 'static,
     {
-        let wire = Wire::of(&numbers(0..0).schema(), TimestampRule::Utc);
+        let wire = Wire::of(&numbers(0..0).schema(), Profile::default());
         running(wire, rows, Bytes::from_static(b"q"), watched, all, teller())
     }
 
@@ -561,7 +565,7 @@ mod tests {
             thought.await.unwrap();
             Ok(numbers(0..3))
         });
-        let wire = Wire::of(&numbers(0..0).schema(), TimestampRule::Utc);
+        let wire = Wire::of(&numbers(0..0).schema(), Profile::default());
         let query = Bytes::from_static(b"q");
         let often = Duration::from_millis(1);
         let own = watched(&journal(), Limits::default());

@@ -7,12 +7,12 @@
 //! * text is `Utf8` and bytes are `Binary`: no views, no large or fixed-size variants;
 //! * dictionaries and run-end encoding are unpacked, every kind of list is `List`;
 //! * decimals are `Decimal128` (`Decimal256` only where 38 digits are not enough);
-//! * a timestamp has no zone and its value is in UTC, in the unit it was stored in; a client may ask
-//!   for another [`TimestampRule`];
+//! * a timestamp has no zone, and its value is in UTC, in microseconds or a coarser unit;
 //! * every column may be null, because planned and executed nullability differ;
 //! * no field metadata: comments and type names belong to `GetTables`.
 //!
-//! To relax a rule for a client, give [`wire_type`] a profile and pass it from the request.
+//! A client may ask for another [`TimestampRule`], other [`TypeRule`] or [`Compression`]: its
+//! [`Profile`]. To relax a rule for clients, add it there and to the settings of sessions.
 
 use std::sync::Arc;
 
@@ -25,6 +25,7 @@ use arrow::datatypes::{
     UnionMode,
 };
 use arrow::error::ArrowError;
+use arrow::ipc::CompressionType;
 use tietopohja_domain::FinnishOffset;
 
 /// How a column of moments (timestamps with a zone) is shown. A timestamp without a zone is shown as it
@@ -63,31 +64,160 @@ impl TimestampRule {
     }
 }
 
+/// Which types columns have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(crate) enum TypeRule {
+    /// Those that every driver reads.
+    #[default]
+    Standard,
+    /// For tools without decimals and dates: decimals are floating-point numbers, and a date is the
+    /// timestamp of its first moment. Inside lists and structs they stay.
+    Simple,
+    /// For tools that read all of Arrow: as the engine has them, unpacked from dictionaries and runs.
+    Native,
+}
+
+impl TypeRule {
+    pub(crate) const ALL: [TypeRule; 3] = [TypeRule::Standard, TypeRule::Simple, TypeRule::Native];
+
+    /// The word in settings.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            TypeRule::Standard => "standard",
+            TypeRule::Simple => "simple",
+            TypeRule::Native => "native",
+        }
+    }
+
+    /// The rule of a word.
+    pub(crate) fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|rule| rule.as_str() == word)
+    }
+
+    /// The type on the wire of a column of the engine.
+    fn column_type(self, planned: &DataType) -> DataType {
+        match (self, planned) {
+            (_, DataType::Dictionary(_, values)) => self.column_type(values),
+            (_, DataType::RunEndEncoded(_, values)) => self.column_type(values.data_type()),
+            (TypeRule::Native, DataType::Timestamp(unit, Some(_))) => {
+                DataType::Timestamp(*unit, None)
+            }
+            (TypeRule::Native, planned) => planned.clone(),
+            (TypeRule::Simple, planned) => match wire_type(planned) {
+                DataType::Decimal128(..) | DataType::Decimal256(..) => DataType::Float64,
+                DataType::Date32 | DataType::Date64 => {
+                    DataType::Timestamp(TimeUnit::Microsecond, None)
+                }
+                other => other,
+            },
+            (TypeRule::Standard, planned) => wire_type(planned),
+        }
+    }
+}
+
+/// How the bodies of messages are packed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Compression {
+    /// Not at all.
+    #[default]
+    None,
+    /// LZ4 frames: quick.
+    Lz4,
+    /// Zstandard: small.
+    Zstd,
+}
+
+impl Compression {
+    pub(crate) const ALL: [Compression; 3] =
+        [Compression::None, Compression::Lz4, Compression::Zstd];
+
+    /// The word in settings.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Compression::None => "none",
+            Compression::Lz4 => "lz4",
+            Compression::Zstd => "zstd",
+        }
+    }
+
+    /// The packing of a word.
+    pub(crate) fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+
+    /// What the writer of messages calls it.
+    pub(crate) fn codec(self) -> Option<CompressionType> {
+        match self {
+            Compression::None => None,
+            Compression::Lz4 => Some(CompressionType::LZ4_FRAME),
+            Compression::Zstd => Some(CompressionType::ZSTD),
+        }
+    }
+}
+
+/// What rows look like to one client.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Profile {
+    pub(crate) timestamps: TimestampRule,
+    pub(crate) types: TypeRule,
+    pub(crate) compression: Compression,
+}
+
+impl Profile {
+    /// The words of the rules, as a ticket carries them.
+    pub(crate) fn words(self) -> Vec<String> {
+        [
+            self.timestamps.as_str(),
+            self.types.as_str(),
+            self.compression.as_str(),
+        ]
+        .map(str::to_owned)
+        .to_vec()
+    }
+
+    /// The profile of such words; what is not said is as by default.
+    pub(crate) fn of_words(words: &[String]) -> Self {
+        let word = |place: usize| words.get(place).map(String::as_str).unwrap_or_default();
+        Self {
+            timestamps: TimestampRule::named(word(0)).unwrap_or_default(),
+            types: TypeRule::named(word(1)).unwrap_or_default(),
+            compression: Compression::named(word(2)).unwrap_or_default(),
+        }
+    }
+}
+
 /// The schema of one result on the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wire {
     schema: SchemaRef,
-    timestamps: TimestampRule,
+    profile: Profile,
 }
 
 impl Wire {
     /// The wire schema of a planned schema. Applying it twice changes nothing.
-    pub(crate) fn of(planned: &Schema, timestamps: TimestampRule) -> Self {
-        let fields: Fields = planned
-            .fields()
-            .iter()
-            .map(|field| match (field.data_type(), timestamps) {
-                (DataType::Timestamp(unit, Some(_)), TimestampRule::Zoned) => {
-                    let zoned = DataType::Timestamp(*unit, Some("UTC".into()));
-                    Arc::new(Field::new(field.name(), zoned, true))
-                }
-                _ => wire_field(field),
-            })
-            .collect();
+    pub(crate) fn of(planned: &Schema, profile: Profile) -> Self {
+        let column = |field: &FieldRef| {
+            let plain = profile.types.column_type(field.data_type());
+            let shown = match (field.data_type(), plain, profile.timestamps) {
+                (
+                    DataType::Timestamp(_, Some(_)),
+                    DataType::Timestamp(unit, None),
+                    TimestampRule::Zoned,
+                ) => DataType::Timestamp(unit, Some("UTC".into())),
+                (_, plain, _) => plain,
+            };
+            Arc::new(Field::new(field.name(), shown, true))
+        };
+        let fields: Fields = planned.fields().iter().map(column).collect();
         Self {
             schema: Arc::new(Schema::new(fields)),
-            timestamps,
+            profile,
         }
+    }
+
+    /// How the bodies of messages are packed.
+    pub(crate) fn compression(&self) -> Compression {
+        self.profile.compression
     }
 
     /// The schema itself.
@@ -113,10 +243,8 @@ impl Wire {
             .iter()
             .zip(wanted)
             .map(|(column, field)| match column.data_type() {
-                DataType::Timestamp(_, Some(_)) => {
-                    moments(column, field.data_type(), self.timestamps)
-                }
-                _ => wire_array(column, field.data_type()),
+                DataType::Timestamp(_, Some(_)) => moments(column, field.data_type(), self.profile),
+                _ => wire_array(column, field.data_type(), self.profile.types),
             })
             .collect::<Result<Vec<_>, _>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
@@ -125,17 +253,13 @@ impl Wire {
 }
 
 /// Moments as the rule shows them.
-fn moments(
-    column: &ArrayRef,
-    wanted: &DataType,
-    rule: TimestampRule,
-) -> Result<ArrayRef, ArrowError> {
-    match rule {
-        TimestampRule::Utc => wire_array(column, wanted),
+fn moments(column: &ArrayRef, wanted: &DataType, profile: Profile) -> Result<ArrayRef, ArrowError> {
+    match profile.timestamps {
+        TimestampRule::Utc => wire_array(column, wanted, profile.types),
         // The zone is a label: the values are in UTC already.
         TimestampRule::Zoned => cast(column, wanted),
         TimestampRule::Helsinki => {
-            let plain = wire_array(column, wanted)?;
+            let plain = wire_array(column, wanted, profile.types)?;
             let DataType::Timestamp(unit, None) = wanted else {
                 return Ok(plain);
             };
@@ -191,6 +315,10 @@ pub(crate) fn wire_type(planned: &DataType) -> DataType {
         | DataType::Interval(_)
         | DataType::Union(_, _) => planned.clone(),
         DataType::Float16 => DataType::Float32,
+        // Many drivers have no nanoseconds, and no source tells them.
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => {
+            DataType::Timestamp(TimeUnit::Microsecond, None)
+        }
         DataType::Timestamp(unit, _) => DataType::Timestamp(*unit, None),
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
         DataType::Binary
@@ -235,13 +363,18 @@ fn wire_entries(entries: &FieldRef) -> FieldRef {
     Arc::new(Field::new(entries.name(), DataType::Struct(fields), false))
 }
 
-fn wire_array(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, ArrowError> {
+fn wire_array(
+    array: &ArrayRef,
+    wanted: &DataType,
+    types: TypeRule,
+) -> Result<ArrayRef, ArrowError> {
     if array.data_type() == wanted {
         return Ok(Arc::clone(array));
     }
-    // Only the encoding may change here. Another type was planned wrongly, and a cast would give
+    // Only what the rule says may change here. Another type was planned wrongly, and a cast would give
     // wrong numbers.
-    if !wire_type(array.data_type()).equals_datatype(wanted) {
+    let came = types.column_type(array.data_type());
+    if !came.equals_datatype(wanted) && !is_same_decimal(&came, wanted) {
         return Err(ArrowError::SchemaError(format!(
             "a column of type {} came where {wanted} was planned",
             array.data_type()
@@ -253,6 +386,16 @@ fn wire_array(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, ArrowErro
         ..CastOptions::default()
     };
     cast_with_options(array, wanted, &options)
+}
+
+/// Whether decimals keep their digits in the wanted type. Functions such as `round` say more exactly how
+/// many decimals they give once their arguments are computed than when they are planned.
+fn is_same_decimal(came: &DataType, wanted: &DataType) -> bool {
+    match (came, wanted) {
+        (DataType::Decimal128(_, came), DataType::Decimal128(_, wanted))
+        | (DataType::Decimal256(_, came), DataType::Decimal256(_, wanted)) => came <= wanted,
+        _ => false,
+    }
 }
 
 /// The pieces of a batch, in order, each about `target` bytes or less on the wire; a single row is
@@ -349,10 +492,10 @@ fn union_bytes(array: &dyn Array, fields: &UnionFields, mode: UnionMode) -> usiz
 #[cfg(test)]
 mod tests {
     use arrow::array::{
-        BinaryViewArray, BooleanArray, Decimal32Array, Decimal64Array, Decimal256Array,
-        DictionaryArray, FixedSizeBinaryArray, FixedSizeListArray, Float32Array, Int32Array,
-        Int64Array, LargeBinaryArray, LargeListArray, LargeStringArray, ListArray, MapArray,
-        NullArray, RunArray, StringArray, StringViewArray, TimestampMicrosecondArray,
+        BinaryViewArray, BooleanArray, Decimal32Array, Decimal64Array, Decimal128Array,
+        Decimal256Array, DictionaryArray, FixedSizeBinaryArray, FixedSizeListArray, Float32Array,
+        Int32Array, Int64Array, LargeBinaryArray, LargeListArray, LargeStringArray, ListArray,
+        MapArray, NullArray, RunArray, StringArray, StringViewArray, TimestampMicrosecondArray,
         TimestampNanosecondArray, UInt64Array,
     };
     use arrow::buffer::OffsetBuffer;
@@ -365,12 +508,12 @@ mod tests {
         let field = Field::new("c", array.data_type().clone(), nullable)
             .with_metadata([("comment".to_owned(), "not for results".to_owned())].into());
         let schema = Arc::new(Schema::new(vec![field]));
-        let wire = Wire::of(&schema, TimestampRule::Utc);
+        let wire = Wire::of(&schema, Profile::default());
         let batch = RecordBatch::try_new(schema, vec![array]).unwrap();
         let cast = wire.cast(&batch).unwrap();
         assert_eq!(cast.schema(), *wire.schema());
         assert_eq!(
-            Wire::of(wire.schema(), TimestampRule::Utc),
+            Wire::of(wire.schema(), Profile::default()),
             wire,
             "the wire schema of a wire schema is itself"
         );
@@ -382,6 +525,27 @@ mod tests {
     fn check(inside: impl Array + 'static, outside: impl Array + 'static) {
         let (inside, outside): (ArrayRef, ArrayRef) = (Arc::new(inside), Arc::new(outside));
         assert_eq!(&through(inside), &outside);
+    }
+
+    #[test]
+    fn a_decimal_with_fewer_decimals_than_planned_keeps_its_value() {
+        let cast = |came: i8, planned: i8| {
+            let field = |scale| Field::new("d", DataType::Decimal128(13, scale), true);
+            let wire = Wire::of(&Schema::new(vec![field(planned)]), Profile::default());
+            let column = Decimal128Array::from(vec![Some(205), None, Some(-33)])
+                .with_precision_and_scale(13, came)
+                .unwrap();
+            let schema = Arc::new(Schema::new(vec![field(came)]));
+            wire.cast(&RecordBatch::try_new(schema, vec![Arc::new(column)]).unwrap())
+        };
+        let wanted = Decimal128Array::from(vec![Some(2050), None, Some(-330)])
+            .with_precision_and_scale(13, 2)
+            .unwrap();
+        assert_eq!(
+            cast(1, 2).unwrap().column(0).as_ref(),
+            &wanted as &dyn Array
+        );
+        assert!(cast(2, 1).is_err(), "decimals would be lost");
     }
 
     #[test]
@@ -445,7 +609,9 @@ mod tests {
         }
         check(plain(), plain());
         let fine = || TimestampNanosecondArray::from(vec![1_729_987_200_000_000_001]);
-        check(fine().with_timezone("+03:00"), fine());
+        let rounded = TimestampMicrosecondArray::from(vec![1_729_987_200_000_000]);
+        check(fine().with_timezone("+03:00"), rounded.clone());
+        check(fine(), rounded);
     }
 
     #[test]
@@ -529,7 +695,7 @@ mod tests {
             Field::new("a", DataType::Int32, true),
             Field::new("b", DataType::Int32, true),
         ]);
-        let wire = Wire::of(&schema, TimestampRule::Utc);
+        let wire = Wire::of(&schema, Profile::default());
         let column: ArrayRef = Arc::new(Int32Array::from(vec![1]));
         let batch = RecordBatch::try_from_iter([("a", column)]).unwrap();
         assert!(wire.cast(&batch).is_err());
@@ -538,7 +704,7 @@ mod tests {
     #[test]
     fn a_column_of_another_type_is_refused_rather_than_rounded() {
         let schema = Schema::new(vec![Field::new("a", DataType::Int64, true)]);
-        let wire = Wire::of(&schema, TimestampRule::Utc);
+        let wire = Wire::of(&schema, Profile::default());
         let column: ArrayRef = Arc::new(arrow::array::Float64Array::from(vec![1.5]));
         let batch = RecordBatch::try_from_iter([("a", column)]).unwrap();
         assert!(matches!(wire.cast(&batch), Err(ArrowError::SchemaError(_))));
@@ -597,6 +763,65 @@ mod tests {
     }
 
     #[test]
+    fn types_are_as_the_client_asks() {
+        let amount = arrow::array::Decimal128Array::from(vec![Some(12_345), None])
+            .with_precision_and_scale(9, 2)
+            .unwrap();
+        let day = arrow::array::Date32Array::from(vec![Some(19_782), None]);
+        let text = StringViewArray::from(vec![Some("ä"), None]);
+        let coded: DictionaryArray<Int32Type> = vec![Some("x"), None].into_iter().collect();
+        let batch = RecordBatch::try_from_iter_with_nullable([
+            ("amount", Arc::new(amount) as ArrayRef, true),
+            ("day", Arc::new(day) as ArrayRef, true),
+            ("text", Arc::new(text) as ArrayRef, true),
+            ("coded", Arc::new(coded) as ArrayRef, true),
+        ])
+        .unwrap();
+        let moment = DataType::Timestamp(TimeUnit::Microsecond, None);
+        for (rule, types, first) in [
+            (
+                TypeRule::Standard,
+                [
+                    DataType::Decimal128(9, 2),
+                    DataType::Date32,
+                    DataType::Utf8,
+                    DataType::Utf8,
+                ],
+                ["123.45", "2024-02-29", "ä", "x"],
+            ),
+            (
+                TypeRule::Simple,
+                [DataType::Float64, moment, DataType::Utf8, DataType::Utf8],
+                ["123.45", "2024-02-29T00:00:00", "ä", "x"],
+            ),
+            (
+                TypeRule::Native,
+                [
+                    DataType::Decimal128(9, 2),
+                    DataType::Date32,
+                    DataType::Utf8View,
+                    DataType::Utf8,
+                ],
+                ["123.45", "2024-02-29", "ä", "x"],
+            ),
+        ] {
+            let profile = Profile {
+                types: rule,
+                ..Profile::default()
+            };
+            let wire = Wire::of(&batch.schema(), profile);
+            let cast = wire.cast(&batch).unwrap();
+            assert_eq!(cast.schema(), *wire.schema());
+            for (index, (kind, shown)) in types.iter().zip(first).enumerate() {
+                assert_eq!(cast.column(index).data_type(), kind, "{rule:?}");
+                let value = arrow::util::display::array_value_to_string(cast.column(index), 0);
+                assert_eq!(value.unwrap(), shown, "{rule:?}");
+                assert!(cast.column(index).is_null(1), "{rule:?}");
+            }
+        }
+    }
+
+    #[test]
     fn moments_are_shown_by_rule_also_when_clocks_change() {
         let cases = [
             ("2024-03-31T00:59:59.999999Z", "2024-03-31T02:59:59.999999"),
@@ -622,8 +847,12 @@ mod tests {
         ])
         .unwrap();
         let shown = |rule: TimestampRule| {
-            let wire = Wire::of(&batch.schema(), rule);
-            let again = Wire::of(wire.schema(), rule);
+            let profile = Profile {
+                timestamps: rule,
+                ..Profile::default()
+            };
+            let wire = Wire::of(&batch.schema(), profile);
+            let again = Wire::of(wire.schema(), profile);
             assert_eq!(again.schema(), wire.schema(), "{rule:?}");
             let cast = wire.cast(&batch).unwrap();
             assert_eq!(cast.schema(), *wire.schema());

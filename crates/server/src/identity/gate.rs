@@ -36,6 +36,8 @@ pub(crate) struct Visitor {
     pub(crate) version: u64,
     /// The id of the API token that was shown, if it was one. What it opened ends with it.
     pub(crate) token: Option<String>,
+    /// When the token of the identity provider that was shown ends, if it was one: seconds since 1970.
+    pub(crate) until: Option<i64>,
 }
 
 /// The list as it was last read.
@@ -173,6 +175,7 @@ impl Gate {
             principal,
             version: owner.version,
             token: Some(id.to_owned()),
+            until: None,
         })
     }
 
@@ -232,6 +235,7 @@ impl Gate {
             principal,
             version: user.version,
             token: None,
+            until: None,
         })
     }
 
@@ -262,6 +266,7 @@ impl Gate {
             principal: user.principal()?,
             version: user.version,
             token: None,
+            until: None,
         })
     }
 }

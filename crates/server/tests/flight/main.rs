@@ -11,15 +11,21 @@
     reason = "a failed test is the point"
 )]
 
+mod answers;
+mod cases;
 mod health;
+mod hostile;
 mod identity;
 mod lifecycle;
 mod limits;
 mod metadata;
+mod oidc;
 mod prepared;
 mod protocol;
+mod provider;
 mod queries;
 mod recorded;
 mod settings;
 mod tls;
 mod warehouse;
+mod workspace;

@@ -513,8 +513,8 @@ async fn what_is_not_offered_says_so() {
         ..FlightData::default()
     };
     let error = client.do_put(stream::iter([ingest])).await.unwrap_err();
-    assert_eq!(error.code(), Code::Unimplemented);
-    assert!(error.message().contains("tietopohja land"), "{error}");
+    assert_eq!(error.code(), Code::PermissionDenied);
+    assert!(error.message().contains("no workspace"), "{error}");
     let error = client.do_exchange(stream::empty()).await.unwrap_err();
     assert_eq!(error.code(), Code::Unimplemented);
     let flights = client

@@ -92,7 +92,7 @@ async fn rows_leave_in_the_types_of_the_wire() {
             ("amount", DataType::Decimal128(14, 2)),
             ("small", DataType::Decimal128(5, 2)),
             ("day", DataType::Date32),
-            ("moment", DataType::Timestamp(TimeUnit::Nanosecond, None)),
+            ("moment", DataType::Timestamp(TimeUnit::Microsecond, None)),
             ("zoned", DataType::Timestamp(TimeUnit::Microsecond, None)),
             ("flag", DataType::Boolean),
             ("ratio", DataType::Float64),

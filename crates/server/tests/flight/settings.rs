@@ -10,7 +10,7 @@ use arrow_flight::{Action, FlightDescriptor, SchemaResult};
 use bytes::Bytes;
 use prost::Message;
 use tietopohja_policy::Role;
-use tietopohja_server::StatementRecord;
+use tietopohja_server::{StatementRecord, TraceParent};
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
@@ -419,4 +419,100 @@ async fn settings_go_with_the_cookie_to_another_server_and_the_bearer_comes_firs
     let mut mixed = Keeper::of(&server, Some(&bearer(&another))).await;
     mixed.cookie = here.cookie.clone();
     assert!(!mixed.sees_zones().await.unwrap());
+}
+
+#[tokio::test]
+async fn a_statement_knows_its_place_in_the_trace_of_its_caller() {
+    let seen: Arc<Mutex<Vec<Option<TraceParent>>>> = Arc::default();
+    let kept = Arc::clone(&seen);
+    let server = Server::start_with(move |options| {
+        options.anonymous_role = Role::Analyst;
+        options.audit = Some(Arc::new(move |record: &StatementRecord| {
+            kept.lock().unwrap().push(record.trace);
+        }));
+    })
+    .await;
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let mut client = server.guest().await;
+    query(&mut client, "SELECT 1").await.unwrap();
+    client.set_header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01"));
+    query(&mut client, "SELECT 2").await.unwrap();
+    query(&mut client, "SELECT no_such_column")
+        .await
+        .unwrap_err();
+    let traces: Vec<_> = seen.lock().unwrap().clone();
+    let names: Vec<_> = traces
+        .iter()
+        .map(|trace| trace.map(|trace| (trace.trace_id(), trace.sampled)))
+        .collect();
+    let of_caller = Some((trace.to_owned(), true));
+    assert_eq!(names, [None, of_caller.clone(), of_caller]);
+    let shown = query(
+        &mut client,
+        "SELECT count(*) AS n FROM meta.query WHERE trace_id = '4bf92f3577b34da6a3ce929d0e0e4736' AND ended_at IS NOT NULL",
+    );
+    assert_eq!(shown.await.unwrap().text(), ["n", "2"]);
+}
+
+#[tokio::test]
+async fn rows_look_as_the_client_asked_also_when_another_call_redeems_the_ticket() {
+    let server = Server::start().await;
+    let sql = "SELECT amount, day, moment, text_view FROM reference.kind ORDER BY id";
+    let micros = || DataType::Timestamp(TimeUnit::Microsecond, None);
+    let standard = [
+        DataType::Decimal128(14, 2),
+        DataType::Date32,
+        micros(),
+        DataType::Utf8,
+    ];
+    let simple = [DataType::Float64, micros(), micros(), DataType::Utf8];
+    let day = "2024-03-31T02:59:59.123456";
+    let plain = format!("12345.67|2024-02-29|{day}|view");
+    let moments = format!("12345.67|2024-02-29T00:00:00|{day}|view");
+    for (header, value, types, row) in [
+        ("types", "standard", &standard, &plain),
+        ("types", "Simple", &simple, &moments),
+        ("compression", "lz4", &standard, &plain),
+        ("compression", "zstd", &standard, &plain),
+    ] {
+        let mut asking = server.client().await;
+        asking.set_header(format!("tietopohja-{header}"), value);
+        let info = asking.execute(sql.to_owned(), None).await.unwrap();
+        let mut redeeming = server.client().await;
+        let answer = fetch(&mut redeeming, &info).await.unwrap();
+        let found: Vec<_> = answer
+            .schema
+            .fields()
+            .iter()
+            .map(|field| field.data_type().clone())
+            .collect();
+        assert_eq!(found, types, "{header} {value}");
+        assert_eq!(answer.text()[1], *row, "{header} {value}");
+    }
+    let mut client = server.client().await;
+    client.set_header("tietopohja-types", "rich");
+    let error = client.execute(sql.to_owned(), None).await.map_err(status);
+    let error = error.unwrap_err();
+    assert_eq!(error.code(), Code::InvalidArgument);
+    assert!(error.message().contains("`native`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_compressed_result_is_smaller() {
+    let sizes: Arc<Mutex<Vec<u64>>> = Arc::default();
+    let kept = Arc::clone(&sizes);
+    let server = Server::start_with(move |options| {
+        options.audit = Some(Arc::new(move |record: &StatementRecord| {
+            kept.lock().unwrap().push(record.bytes);
+        }));
+    })
+    .await;
+    for kind in ["none", "lz4", "zstd"] {
+        let mut client = server.client().await;
+        client.set_header("tietopohja-compression", kind);
+        let answer = query(&mut client, "SELECT n, r FROM reference.number").await;
+        assert_eq!(answer.unwrap().rows(), 100_000, "{kind}");
+    }
+    let sizes = sizes.lock().unwrap().clone();
+    assert!(sizes[1] < sizes[0] && sizes[2] < sizes[0], "{sizes:?}");
 }

@@ -388,7 +388,7 @@ fn a_query_that_cannot_be_planned_is_told_before_a_delivery_comes() {
     );
     check_plan(
         "delete from {object}",
-        "`DELETE` is not allowed here: use SELECT, EXPLAIN, SHOW or DESCRIBE; tables change only by landing deliveries and by `tietopohja calc`",
+        "`DELETE` is not allowed here: use SELECT, EXPLAIN, SHOW or DESCRIBE; tables change only by landing deliveries and by `tietopohja calc`; your own are those of the schema `workspace`",
     );
 }
 

@@ -47,12 +47,12 @@ pub(crate) enum Connection {
 
 /// The connections of a door.
 #[derive(Debug)]
-pub(crate) struct Incoming {
+pub(crate) struct Connections {
     connections: mpsc::Receiver<Connection>,
     address: SocketAddr,
 }
 
-impl Incoming {
+impl Connections {
     /// Accepts the connections of the listener at an address until it is dropped.
     pub(crate) fn of(listener: TcpListener, address: SocketAddr, tls: Option<Tls>) -> Self {
         let (sender, connections) = mpsc::channel(WAITING);
@@ -113,7 +113,7 @@ async fn accept(listener: TcpListener, tls: Option<Tls>, connections: mpsc::Send
 }
 
 /// What gRPC takes.
-impl Stream for Incoming {
+impl Stream for Connections {
     type Item = io::Result<Connection>;
 
     fn poll_next(
@@ -127,7 +127,7 @@ impl Stream for Incoming {
 }
 
 /// What HTTP takes.
-impl axum::serve::Listener for Incoming {
+impl axum::serve::Listener for Connections {
     type Io = Connection;
     type Addr = SocketAddr;
 
