@@ -82,7 +82,7 @@ def types_are_plain(connection):
         [
             "decimal128(9, 2)",
             "date32[day]",
-            "timestamp[ns]",
+            "timestamp[us]",
             "binary",
             "bool",
             "double",
