@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::{DFParserBuilder, ResetStatement, Statement as Parsed};
 use datafusion::sql::sqlparser::ast::{
-    Expr, ObjectName, Query, Set, SetExpr, Statement as Sql, Value, ValueWithSpan, VisitMut,
-    VisitorMut, visit_expressions_mut,
+    Expr, LimitClause, ObjectName, Query, Set, SetExpr, Statement as Sql, Value, ValueWithSpan,
+    VisitMut, VisitorMut, visit_expressions_mut,
 };
 
 use crate::depth::refuse_deep;
@@ -63,7 +63,7 @@ pub(crate) fn one(sql: &str, recursion_limit: usize) -> Result<Parsed> {
         .with_recursion_limit(recursion_limit)
         .build()
         .and_then(|mut parser| parser.parse_statements())?;
-    let Some(tree) = statements.pop_front() else {
+    let Some(mut tree) = statements.pop_front() else {
         return Err(refused(
             "there is no statement in the text; write a query such as `SELECT 1`",
         ));
@@ -73,7 +73,54 @@ pub(crate) fn one(sql: &str, recursion_limit: usize) -> Result<Parsed> {
             "the text has several statements; run them one at a time",
         ));
     }
+    fetch_as_limit(&mut tree);
     Ok(tree)
+}
+
+/// `FETCH FIRST n ROWS ONLY`, as the SQL standard says and tools write, is `LIMIT n`, which the planner
+/// knows. With ties, or of a share of the rows, it stays for the planner to refuse.
+fn fetch_as_limit(tree: &mut Parsed) {
+    struct Fetches;
+
+    impl VisitorMut for Fetches {
+        type Break = ();
+
+        fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+            let Some(fetch) = &query.fetch else {
+                return ControlFlow::Continue(());
+            };
+            if fetch.with_ties || fetch.percent {
+                return ControlFlow::Continue(());
+            }
+            let one = || Expr::Value(Value::Number("1".to_owned(), false).into());
+            let rows = Some(fetch.quantity.clone().unwrap_or_else(one));
+            match &mut query.limit_clause {
+                Some(LimitClause::LimitOffset {
+                    limit: limit @ None,
+                    ..
+                }) => *limit = rows,
+                clause @ None => {
+                    *clause = Some(LimitClause::LimitOffset {
+                        limit: rows,
+                        offset: None,
+                        limit_by: Vec::new(),
+                    });
+                }
+                // Both say how many: the planner refuses that.
+                Some(_) => return ControlFlow::Continue(()),
+            }
+            query.fetch = None;
+            ControlFlow::Continue(())
+        }
+    }
+
+    match tree {
+        Parsed::Statement(sql) => {
+            let _: ControlFlow<()> = sql.visit(&mut Fetches);
+        }
+        Parsed::Explain(explain) => fetch_as_limit(&mut explain.statement),
+        Parsed::CreateExternalTable(_) | Parsed::CopyTo(_) | Parsed::Reset(_) => {}
+    }
 }
 
 /// The query that a question about the catalog stands for.
