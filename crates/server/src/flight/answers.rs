@@ -22,6 +22,9 @@ use super::wire::Profile;
 /// Plans that are kept.
 const MOST_PLANS: usize = 256;
 
+/// Results that are kept. Each holds its plan, which takes more than most results.
+const MOST_RESULTS: usize = 256;
+
 /// The part of all kept bytes that one result may have.
 const SHARE: usize = 16;
 
@@ -167,7 +170,7 @@ impl<P> Answers<P> {
         let before = kept.results.put(key, Arc::new(answer));
         kept.bytes += bytes;
         kept.bytes -= before.map_or(0, |answer| answer.bytes);
-        while kept.bytes > self.most_bytes
+        while (kept.bytes > self.most_bytes || kept.results.things.len() > MOST_RESULTS)
             && let Some(oldest) = kept.results.remove_oldest()
         {
             kept.bytes -= oldest.bytes;
@@ -320,13 +323,23 @@ mod tests {
     }
 
     #[test]
-    fn plans_are_bounded_and_nothing_is_kept_without_room() {
+    fn plans_and_results_are_bounded_and_nothing_is_kept_without_room() {
         let answers = Answers::of_bytes(1 << 20);
         for number in 0..MOST_PLANS + 5 {
             answers.keep_plan(question("anni", &number.to_string()), Arc::new(number));
         }
         assert_eq!(answers.kept().plans.things.len(), MOST_PLANS);
         assert!(answers.plan(&question("anni", "0")).is_none());
+        let many = Arc::new(Answers::of_bytes(1 << 30));
+        for number in 0..MOST_RESULTS + 5 {
+            tell(
+                &many,
+                &question("anni", &number.to_string()),
+                &Bytes::new(),
+                1,
+            );
+        }
+        assert_eq!(many.kept().results.things.len(), MOST_RESULTS);
         let none = Arc::new(Answers::of_bytes(0));
         none.keep_plan(question("anni", "1"), Arc::new(()));
         tell(&none, &question("anni", "1"), &Bytes::new(), 1);
