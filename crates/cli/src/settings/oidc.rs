@@ -91,7 +91,6 @@ impl Oidc {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

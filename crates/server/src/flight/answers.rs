@@ -22,7 +22,7 @@ use super::wire::Profile;
 /// Plans that are kept.
 const MOST_PLANS: usize = 256;
 
-/// Results that are kept. Each holds its plan, which takes more than most results.
+/// Results that are kept.
 const MOST_RESULTS: usize = 256;
 
 /// The part of all kept bytes that one result may have.
@@ -41,26 +41,26 @@ pub(crate) struct Question {
     pub(crate) profile: Profile,
 }
 
-/// What is kept. `P` is a plan.
+/// What is kept. `P` is a plan, and `T` what is told of a result besides its rows: not its plan, which
+/// takes more than most results.
 #[derive(Debug)]
-pub(crate) struct Answers<P> {
-    kept: Mutex<Kept<P>>,
+pub(crate) struct Answers<P, T> {
+    kept: Mutex<Kept<P, T>>,
     most_bytes: usize,
     reused: AtomicU64,
 }
 
 #[derive(Debug)]
-struct Kept<P> {
+struct Kept<P, T> {
     plans: Recent<Question, Arc<P>>,
-    results: Recent<(Question, Bytes), Arc<Answer<P>>>,
+    results: Recent<(Question, Bytes), Arc<Answer<T>>>,
     bytes: usize,
 }
 
 /// A whole result.
 #[derive(Debug)]
-pub(crate) struct Answer<P> {
-    /// The plan that it came from.
-    pub(crate) plan: Arc<P>,
+pub(crate) struct Answer<T> {
+    pub(crate) told: Arc<T>,
     pub(crate) batches: Vec<RecordBatch>,
     bytes: usize,
 }
@@ -101,7 +101,7 @@ impl<K: Eq + Hash + Clone, V: Clone> Recent<K, V> {
     }
 }
 
-impl<P> Answers<P> {
+impl<P, T> Answers<P, T> {
     /// Room for results of so many bytes. Without any, plans are not kept either.
     pub(crate) fn of_bytes(most_bytes: usize) -> Self {
         Self {
@@ -138,7 +138,7 @@ impl<P> Answers<P> {
     }
 
     /// The result of a question at these versions of its tables.
-    pub(crate) fn result(&self, question: &Question, versions: &Bytes) -> Option<Arc<Answer<P>>> {
+    pub(crate) fn result(&self, question: &Question, versions: &Bytes) -> Option<Arc<Answer<T>>> {
         if self.most_bytes == 0 {
             return None;
         }
@@ -153,18 +153,18 @@ impl<P> Answers<P> {
         self: &Arc<Self>,
         question: Question,
         versions: Bytes,
-        plan: Arc<P>,
-    ) -> Recording<P> {
+        told: Arc<T>,
+    ) -> Recording<P, T> {
         Recording {
             answers: Arc::clone(self),
             key: (question, versions),
-            plan,
+            told,
             batches: Some(Vec::new()),
             bytes: 0,
         }
     }
 
-    fn keep(&self, key: (Question, Bytes), answer: Answer<P>) {
+    fn keep(&self, key: (Question, Bytes), answer: Answer<T>) {
         let bytes = answer.bytes;
         let mut kept = self.kept();
         let before = kept.results.put(key, Arc::new(answer));
@@ -177,23 +177,23 @@ impl<P> Answers<P> {
         }
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept<P>> {
+    fn kept(&self) -> MutexGuard<'_, Kept<P, T>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A result that is being computed. One that is dropped before its end is not kept.
 #[derive(Debug)]
-pub(crate) struct Recording<P> {
-    answers: Arc<Answers<P>>,
+pub(crate) struct Recording<P, T> {
+    answers: Arc<Answers<P, T>>,
     key: (Question, Bytes),
-    plan: Arc<P>,
+    told: Arc<T>,
     /// None when it has become too large.
     batches: Option<Vec<RecordBatch>>,
     bytes: usize,
 }
 
-impl<P> Recording<P> {
+impl<P, T> Recording<P, T> {
     /// Takes a batch down.
     pub(crate) fn add(&mut self, batch: &RecordBatch) {
         let Some(batches) = &mut self.batches else {
@@ -213,7 +213,7 @@ impl<P> Recording<P> {
         if let Some(batches) = self.batches {
             let bytes = self.bytes + self.key.0.sql.len() + size_of::<Question>();
             let answer = Answer {
-                plan: self.plan,
+                told: self.told,
                 batches,
                 bytes,
             };
@@ -245,7 +245,12 @@ mod tests {
         RecordBatch::try_from_iter([("n", column)]).unwrap()
     }
 
-    fn tell(answers: &Arc<Answers<()>>, question: &Question, versions: &Bytes, count: usize) {
+    fn tell(
+        answers: &Arc<Answers<usize, ()>>,
+        question: &Question,
+        versions: &Bytes,
+        count: usize,
+    ) {
         let mut recording = answers.record(question.clone(), versions.clone(), Arc::new(()));
         recording.add(&rows(count));
         recording.whole();
@@ -324,7 +329,7 @@ mod tests {
 
     #[test]
     fn plans_and_results_are_bounded_and_nothing_is_kept_without_room() {
-        let answers = Answers::of_bytes(1 << 20);
+        let answers = Answers::<usize, ()>::of_bytes(1 << 20);
         for number in 0..MOST_PLANS + 5 {
             answers.keep_plan(question("anni", &number.to_string()), Arc::new(number));
         }
@@ -341,7 +346,7 @@ mod tests {
         }
         assert_eq!(many.kept().results.things.len(), MOST_RESULTS);
         let none = Arc::new(Answers::of_bytes(0));
-        none.keep_plan(question("anni", "1"), Arc::new(()));
+        none.keep_plan(question("anni", "1"), Arc::new(1));
         tell(&none, &question("anni", "1"), &Bytes::new(), 1);
         assert!(none.plan(&question("anni", "1")).is_none());
         assert!(none.result(&question("anni", "1"), &Bytes::new()).is_none());

@@ -50,7 +50,7 @@ use tietopohja_policy::{Principal, has_workspace};
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::answers::{Answers, Question, Recording};
+use super::answers::{Answer, Answers, Question, Recording};
 use super::cookie::{self, Cookie};
 use super::message::{
     CloseSessionResult, CloseStatus, PreparedStatementResult, SetSessionOptionsRequest,
@@ -116,7 +116,7 @@ pub(crate) struct Door {
     /// Plans of statements whose tickets were not redeemed yet, oldest first. A ticket needs none of
     /// them: whoever finds no plan makes it anew.
     plans: Mutex<VecDeque<(Bytes, Instant, Arc<Planned>)>>,
-    answers: Arc<Answers<Planned>>,
+    answers: Arc<Answers<Planned, Told>>,
 }
 
 /// Who is calling, and how.
@@ -155,26 +155,51 @@ struct Planned {
     session: Arc<Session>,
     /// One for each row of parameters; exactly one for a statement without parameters.
     runs: Vec<Prepared>,
-    wire: Wire,
-    /// The versions of its tables, and what is told of them.
-    versions: Bytes,
-    release: Release,
-    /// The tables that it names.
-    tables: Vec<String>,
+    told: Arc<Told>,
     /// Whether it gives the same rows at the same versions.
     repeatable: bool,
 }
 
+/// What is told of a result besides its rows.
+struct Told {
+    wire: Wire,
+    /// The versions of its tables.
+    versions: Bytes,
+    release: Release,
+    /// The tables that the statement names.
+    tables: Vec<String>,
+}
+
+/// Where the rows of a statement come from.
+enum Source {
+    /// They were computed for the same question, over the same versions.
+    Kept(Arc<Answer<Told>>),
+    /// They are computed.
+    Computed(Arc<Planned>),
+}
+
 impl Planned {
     fn of(session: Session, runs: Vec<Prepared>, wire: Wire, sql: &str) -> Self {
-        Self {
+        let told = Told {
+            wire,
             versions: session.versions().to_bytes().into(),
             release: session.release(),
             tables: session.tables_named(sql),
+        };
+        Self {
+            told: Arc::new(told),
             repeatable: runs.iter().all(|run| session.is_repeatable(run)),
             session: Arc::new(session),
             runs,
-            wire,
+        }
+    }
+}
+
+impl Source {
+    fn told(&self) -> &Told {
+        match self {
+            Source::Kept(answer) => &answer.told,
+            Source::Computed(planned) => &planned.told,
         }
     }
 }
@@ -613,17 +638,17 @@ impl Door {
             parameters,
             expires,
             // Which tables stand behind a view is not the holder's to know.
-            versions: self.sealer.veil(&query_id, &planned.versions).into(),
+            versions: self.sealer.veil(&query_id, &planned.told.versions).into(),
             query_id,
             schema: visitor.settings.schema.clone(),
             profile: visitor.settings.profile.words(),
             done: false,
         };
         let resolved = Resolved {
-            schema: Arc::clone(planned.wire.schema()),
+            schema: Arc::clone(planned.told.wire.schema()),
             ticket: write_ticket(&self.sealer, &payload),
             expires: Some(expires),
-            app_metadata: release_json(&planned.release),
+            app_metadata: release_json(&planned.told.release),
         };
         if purpose == Purpose::Take {
             self.keep_plan(payload.query_id, planned);
@@ -766,6 +791,33 @@ impl Door {
             .map_err(|error| self.library_error(&error))
     }
 
+    /// Where the rows of a statement come from: an answer that is there, the plan that its ticket was
+    /// made with, or a new plan.
+    async fn source(
+        &self,
+        visitor: &Visitor,
+        question: &Question,
+        query_id: &Bytes,
+        versions: Option<Arc<Versions>>,
+    ) -> Result<Source, Status> {
+        let (sql, parameters) = (&question.sql, question.parameters.as_ref());
+        let waiting = self.take_plan(query_id);
+        let Some(versions) = versions else {
+            let planned = Box::pin(self.plan_now(visitor, sql, parameters)).await?;
+            let kept = self.answers.result(question, &planned.told.versions);
+            return Ok(kept.map_or(Source::Computed(planned), Source::Kept));
+        };
+        // A ticket says which versions it is of: an answer that is there needs no plan.
+        if let Some(kept) = self.answers.result(question, &versions.to_bytes().into()) {
+            return Ok(Source::Kept(kept));
+        }
+        if let Some(planned) = waiting {
+            return Ok(Source::Computed(planned));
+        }
+        let planned = Box::pin(self.plan(visitor, sql, parameters, Some(versions))).await;
+        planned.map(|planned| Source::Computed(Arc::new(planned)))
+    }
+
     /// Runs a statement.
     async fn run(
         &self,
@@ -779,26 +831,11 @@ impl Door {
             return Err(Stop::Cancelled.status());
         }
         let question = self.question(visitor, sql, parameters);
-        // A ticket says which versions it is of: an answer that is there needs no plan.
-        let pinned = versions.as_ref().map(|versions| versions.to_bytes().into());
-        let mut answer = pinned.and_then(|pinned| self.answers.result(&question, &pinned));
-        let planned = match (&answer, self.take_plan(&query_id)) {
-            (Some(answer), _) => Ok(Arc::clone(&answer.plan)),
-            (None, Some(planned)) => Ok(planned),
-            (None, None) if versions.is_none() => {
-                Box::pin(self.plan_now(visitor, sql, parameters)).await
-            }
-            (None, None) => {
-                let planned = Box::pin(self.plan(visitor, sql, parameters, versions)).await;
-                planned.map(Arc::new)
-            }
-        };
-        let planned = self.recorded(visitor, sql, planned)?;
-        if answer.is_none() && planned.repeatable {
-            answer = self.answers.result(&question, &planned.versions);
-        }
+        let source = self.source(visitor, &question, &query_id, versions).await;
+        let source = self.recorded(visitor, sql, source)?;
+        let told = source.told();
         let statement = self.enter(visitor, sql);
-        statement.planned(planned.tables.clone(), planned.release.name.clone());
+        statement.planned(told.tables.clone(), told.release.name.clone());
         let limits = self.limits.of(visitor.principal.role());
         let memory = limits.memory.unwrap_or(self.engine.memory_bytes() / 2);
         let memory = self.engine.query_memory(memory);
@@ -806,30 +843,32 @@ impl Door {
         let tell = move |error: EngineError| teller.engine(&error);
         let (gate, principal) = (self.gate.clone(), visitor.principal.name().to_owned());
         let start = statement.start();
-        let app_metadata = release_json(&planned.release);
-        let wire = planned.wire.clone();
+        let wire = told.wire.clone();
         let watched = Watched {
             statement,
             limits,
-            app_metadata,
+            app_metadata: release_json(&told.release),
         };
-        if let Some(answer) = answer {
-            // Nothing is computed, so that there is nothing to wait for.
-            start.started(memory);
-            let batches = answer.batches.clone().into_iter().map(Ok);
-            return Ok(rows::running(
-                wire,
-                stream::iter(batches),
-                query_id,
-                watched,
-                &self.running,
-                Arc::clone(&self.teller),
-            ));
-        }
+        let planned = match source {
+            Source::Computed(planned) => planned,
+            Source::Kept(answer) => {
+                // Nothing is computed, so that there is nothing to wait for.
+                start.started(memory);
+                let batches = answer.batches.clone().into_iter().map(Ok);
+                return Ok(rows::running(
+                    wire,
+                    stream::iter(batches),
+                    query_id,
+                    watched,
+                    &self.running,
+                    Arc::clone(&self.teller),
+                ));
+            }
+        };
         let recording = planned.repeatable.then(|| {
-            let plan = Arc::clone(&planned);
-            self.answers
-                .record(question, planned.versions.clone(), plan)
+            let told = Arc::clone(&planned.told);
+            let versions = told.versions.clone();
+            self.answers.record(question, versions, told)
         });
         let batches = stream::once(async move {
             let permit = gate.enter(&principal).await?;
@@ -1475,7 +1514,7 @@ impl FlightService for Door {
 /// The same batches, taken down on their way.
 fn recorded<S>(
     batches: S,
-    recording: Option<Recording<Planned>>,
+    recording: Option<Recording<Planned, Told>>,
 ) -> impl stream::Stream<Item = Result<RecordBatch, Status>>
 where
     S: stream::Stream<Item = Result<RecordBatch, Status>> + Send + 'static,
