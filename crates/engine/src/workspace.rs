@@ -10,9 +10,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::compute::{filter_record_batch, not};
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::kernels::length::length;
+use arrow::compute::{cast, filter_record_batch, max, not};
+use arrow::datatypes::{DataType, Int16Type, Int32Type, Int64Type, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, TableReference};
 use datafusion::execution::SendableRecordBatchStream;
@@ -54,6 +55,9 @@ const HIT: &str = "\u{1}hit";
 
 /// Rows of values that are planned together.
 const ROWS_TOGETHER: usize = 1_000;
+
+/// Bytes that an upload may unpack at a time.
+const UNPACKED_BYTES: usize = 32 << 20;
 
 /// Most columns of a table.
 const MOST_COLUMNS: usize = 2_000;
@@ -283,8 +287,13 @@ impl Ingest {
     /// [`EngineError::UserSql`] for a value that does not fit, [`EngineError::Resource`] when the room
     /// is used up. Then nothing but [`Ingest::discard`] is of use.
     pub async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        let batch = workspace_batch(batch, &self.columns).map_err(told)?;
-        self.writer.write(&batch).await.map_err(told)
+        let rows = rows_at_a_time(batch);
+        for first in (0..batch.num_rows()).step_by(rows) {
+            let part = batch.slice(first, rows.min(batch.num_rows() - first));
+            let part = workspace_batch(&part, &self.columns).map_err(told)?;
+            self.writer.write(&part).await.map_err(told)?;
+        }
+        Ok(())
     }
 
     /// Makes the rows visible, and says how many they are.
@@ -687,6 +696,39 @@ impl Work<'_> {
         };
         self.lake.change_workspace(commit).await.map_err(told)?;
         Ok(())
+    }
+}
+
+/// How many rows of a batch may be unpacked at a time. Encodings name one value many times, and each
+/// becomes a copy.
+fn rows_at_a_time(batch: &RecordBatch) -> usize {
+    let longest: usize = batch.columns().iter().map(longest_copy).sum();
+    (UNPACKED_BYTES / longest.max(1)).clamp(1, batch.num_rows().max(1))
+}
+
+/// Bytes of the longest value that unpacking a column copies; 0 for a column that is not packed.
+fn longest_copy(column: &ArrayRef) -> usize {
+    let widest = |values: &ArrayRef| {
+        let lengths = length(values).and_then(|lengths| cast(&lengths, &DataType::Int64));
+        match lengths {
+            Ok(lengths) => max(lengths.as_primitive::<Int64Type>())
+                .and_then(|most| usize::try_from(most).ok())
+                .unwrap_or_default(),
+            // Of another type: no value is longer than all of them together.
+            Err(_) => values.get_buffer_memory_size(),
+        }
+    };
+    match column.data_type() {
+        DataType::Dictionary(_, _) => column
+            .as_any_dictionary_opt()
+            .map_or(0, |coded| widest(coded.values())),
+        DataType::RunEndEncoded(ends, _) => match ends.data_type() {
+            DataType::Int16 => widest(column.as_run::<Int16Type>().values()),
+            DataType::Int32 => widest(column.as_run::<Int32Type>().values()),
+            _ => widest(column.as_run::<Int64Type>().values()),
+        },
+        DataType::Utf8View | DataType::BinaryView => widest(column),
+        _ => 0,
     }
 }
 
@@ -1177,9 +1219,38 @@ fn refused(message: impl Into<String>) -> EngineError {
 
 #[cfg(test)]
 mod tests {
+    use std::iter::repeat_n;
+
+    use arrow::array::{DictionaryArray, Int64Array, RunArray, StringArray, StringViewArray};
     use tietopohja_policy::Role;
 
     use super::*;
+
+    #[test]
+    fn an_upload_that_names_a_long_value_many_times_is_unpacked_in_parts() {
+        let value = "x".repeat(1 << 20);
+        let rows = 100;
+        let coded: DictionaryArray<Int32Type> = repeat_n(Some(value.as_str()), rows).collect();
+        let runs = RunArray::<Int32Type>::try_new(
+            &vec![i32::try_from(rows).unwrap()].into(),
+            &StringArray::from(vec![value.as_str()]),
+        );
+        let view = StringViewArray::from_iter_values(repeat_n(value.as_str(), rows));
+        let plain = Int64Array::from(vec![1; rows]);
+        let none: DictionaryArray<Int32Type> = repeat_n(None::<&str>, rows).collect();
+        for (column, wanted) in [
+            (Arc::new(coded) as ArrayRef, 32),
+            (Arc::new(runs.unwrap()), 32),
+            (Arc::new(view), 32),
+            (Arc::new(plain), rows),
+            (Arc::new(none), rows),
+        ] {
+            let kind = column.data_type().clone();
+            let batch = RecordBatch::try_from_iter([("c", column)]).unwrap();
+            assert_eq!(rows_at_a_time(&batch), wanted, "{kind}");
+            assert_eq!(rows_at_a_time(&batch.slice(0, 0)), 1, "{kind}: no rows");
+        }
+    }
 
     #[test]
     fn what_changes_a_table_of_the_workspace_is_told_by_its_text() {
