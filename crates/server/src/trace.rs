@@ -3,9 +3,9 @@
 //! Only reading the header lives here. The record of a statement carries what it said, so that whoever
 //! takes the records can tell the trace; spans themselves are made by the program that serves.
 
-use std::fmt;
-
 use tonic::metadata::MetadataMap;
+
+use crate::auth::{from_hex, to_hex};
 
 /// A place in a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,33 +44,14 @@ impl TraceParent {
 
     /// The name of the trace: 32 hexadecimal digits.
     pub fn trace_id(&self) -> String {
-        Hex(&self.trace).to_string()
+        to_hex(&self.trace)
     }
 }
 
-struct Hex<'a>(&'a [u8]);
-
-impl fmt::Display for Hex<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
+/// Bytes in lower-case hexadecimal digits.
 fn bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if pairs.len() != N || !rest.is_empty() {
-        return None;
-    }
-    let digit = |letter: u8| match letter {
-        b'0'..=b'9' => Some(letter - b'0'),
-        b'a'..=b'f' => Some(letter - b'a' + 10),
-        _ => None,
-    };
-    let mut bytes = [0; N];
-    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        *byte = digit(*high)? << 4 | digit(*low)?;
-    }
-    Some(bytes)
+    let lower = !text.bytes().any(|letter| letter.is_ascii_uppercase());
+    lower.then(|| from_hex(text))??.try_into().ok()
 }
 
 #[cfg(test)]

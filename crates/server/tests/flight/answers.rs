@@ -6,18 +6,13 @@ use std::sync::Arc;
 use tietopohja_policy::Role;
 use tietopohja_server::ServeOptions;
 use tietopohja_server::identity::Users;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
+use crate::health::get;
 use crate::warehouse::{Client, Server, append, changing, clock, engine_and_lake, fetch, query};
 
 /// How many results were used again so far.
 async fn reused(server: &Server) -> u64 {
-    let mut stream = TcpStream::connect(server.http.unwrap()).await.unwrap();
-    let request = "GET /metrics HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n";
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
+    let answer = get(server.http.unwrap(), "/metrics").await;
     let mut lines = answer.lines();
     let value = lines.find_map(|line| line.strip_prefix("tietopohja_results_reused_total "));
     value.unwrap().parse().unwrap()

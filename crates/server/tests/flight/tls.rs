@@ -11,12 +11,13 @@ use rustls::{ClientConfig, RootCertStore};
 use tietopohja_policy::Role;
 use tietopohja_server::identity::Users;
 use tietopohja_server::{ServeError, ServeOptions, TlsError, TlsFiles};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::Code;
 
+use crate::health::get_over;
 use crate::warehouse::{Server, clock, connected, engine, query, status};
 
 const PASSWORD: &str = "kolme sanaa peräkkäin";
@@ -248,12 +249,8 @@ async fn an_address_that_others_can_reach_needs_tls_and_users() {
             "200",
         ),
     ] {
-        let mut stream = dial(http, "http/1.1", "authority.pem", None).await.unwrap();
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: here\r\n{header}Connection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
+        let stream = dial(http, "http/1.1", "authority.pem", None).await;
+        let answer = get_over(stream.unwrap(), path, &header).await;
         assert!(
             answer.starts_with(&format!("HTTP/1.1 {wanted}")),
             "{path}: {answer}"
