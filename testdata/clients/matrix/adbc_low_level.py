@@ -75,6 +75,7 @@ def rows(sql):
 
 client.types(lambda sql: rows(sql)[0][0])
 client.answers(rows)
+client.arrow_tables(table)
 client.not_offered("type_info", "get_schema", "renew", "release")
 
 
@@ -89,25 +90,6 @@ def connects_with_a_token():
     header = adbc_driver_flightsql.DatabaseOptions.AUTHORIZATION_HEADER.value
     with Connection(**{header: "Bearer abc"}) as connection:
         equal(table("SELECT 1 AS n", connection=connection).to_pydict(), {"n": [1]})
-
-
-@client.feature("query")
-def rows_and_names():
-    found = table("SELECT 1 AS n, 'x' AS t UNION ALL SELECT 2, 'y' ORDER BY n")
-    equal(found.schema, pyarrow.schema([("n", pyarrow.int64()), ("t", pyarrow.string())]))
-    equal(found.to_pydict(), {"n": [1, 2], "t": ["x", "y"]})
-
-
-@client.feature("zero_rows")
-def no_rows():
-    found = table("SELECT 1 AS n, 'x' AS t WHERE 1 = 0")
-    equal((found.num_rows, found.schema.names), (0, ["n", "t"]))
-
-
-@client.feature("large_result")
-def many_rows_arrive():
-    found = table(MANY_SQL)
-    equal((found.num_rows, sum(found["n"].to_pylist())), (MANY, MANY * (MANY + 1) // 2))
 
 
 @client.feature("by_batch", "cancel")

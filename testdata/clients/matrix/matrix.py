@@ -95,6 +95,26 @@ class Client:
             own = otherwise.get(name)
             self._add(name, own or (lambda sql=sql, wanted=wanted: equal(fetch(sql), wanted)))
 
+    def arrow_tables(self, table):
+        """Checks the tables of a client that gives Arrow; `table` gives that of a query."""
+
+        def query():
+            found = table("SELECT 1 AS n, 'x' AS t UNION ALL SELECT 2, 'y' ORDER BY n")
+            columns = [(field.name, str(field.type)) for field in found.schema]
+            equal(columns, [("n", "int64"), ("t", "string")])
+            equal(found.to_pydict(), {"n": [1, 2], "t": ["x", "y"]})
+
+        def zero_rows():
+            found = table("SELECT 1 AS n, 'x' AS t WHERE 1 = 0")
+            equal((found.num_rows, found.schema.names), (0, ["n", "t"]))
+
+        def large_result():
+            found = table(MANY_SQL)
+            equal((found.num_rows, sum(found["n"].to_pylist())), (MANY, MANY * (MANY + 1) // 2))
+
+        for check in (query, zero_rows, large_result):
+            self._add(check.__name__, check)
+
     def answers(self, rows, *but):
         """Checks what SQL alone shows, all `but` the features named.
 
