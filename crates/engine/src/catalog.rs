@@ -268,7 +268,7 @@ impl Resolver {
             StateOf::Now => self.newest(name).await,
             // A workspace has no past that could be asked for.
             StateOf::Moment(_) if name.schema() == WORKSPACES => self.newest(name).await,
-            StateOf::Moment(millis) => self.warehouse.lake.version_at(name, *millis).await,
+            StateOf::Moment(millis) => self.warehouse.lake.settled_at(name, *millis).await,
             StateOf::Given(versions) => match versions.get(name) {
                 Some(version) => Ok(version),
                 None => self.newest(name).await,
@@ -285,7 +285,7 @@ impl Resolver {
         let lake = &self.warehouse.lake;
         match name.schema() {
             WORKSPACES => Ok(lake.workspace(name).await?.version()),
-            _ => lake.version(name).await,
+            _ => lake.settled(name).await,
         }
     }
 

@@ -21,6 +21,7 @@ use arrow::row::{OwnedRow, RowConverter, SortField};
 use arrow::util::display::array_value_to_string;
 use serde::Serialize;
 use tietopohja_indicators::Indicator;
+use tietopohja_lake::CommitInfo;
 
 use crate::calc::run_parts::{chosen, stamp_of};
 use crate::catalog::Resolver;
@@ -259,8 +260,10 @@ impl Engine {
                 EngineError::internal_because("rows of `meta.check_result`", error)
             })?,
         );
-        self.overwrite(&table("meta", "check_result")?, schema, batches)
-            .await
+        let name = table("meta", "check_result")?;
+        self.overwrite(&name, schema, batches, CommitInfo::default())
+            .await?;
+        Ok(())
     }
 }
 

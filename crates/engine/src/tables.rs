@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use tietopohja_lake::{LedgerRow, TableName};
+use tietopohja_lake::{LakeError, LedgerRow, TableName};
 
 use crate::error::{EngineError, Result};
 use crate::keys::{Declared, KeyColumn, parse_key, parse_reference};
@@ -29,6 +29,11 @@ const LANDING_COLUMNS: [(&str, DataType); 4] = [
 pub(crate) fn table(schema: &str, name: &str) -> Result<TableName> {
     TableName::new(schema, name)
         .map_err(|error| EngineError::internal_because(format!("`{schema}.{name}`"), error))
+}
+
+/// The error of a table of ours that cannot be written.
+pub(crate) fn not_written(name: &TableName, error: LakeError) -> EngineError {
+    EngineError::lake(format!("the table `{name}` could not be written"), error)
 }
 
 fn text(name: &str) -> Field {

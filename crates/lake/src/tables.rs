@@ -18,6 +18,7 @@ use tietopohja_domain::Clock;
 use url::Url;
 
 use crate::commit::CommitInfo;
+use crate::group::Settled;
 use crate::ledger::LedgerFiles;
 use crate::scan::PinnedTable;
 use crate::state::TableState;
@@ -42,6 +43,7 @@ pub struct Lake {
     open: Mutex<HashMap<TableName, Arc<TableState>>>,
     turns: Mutex<HashMap<TableName, Turn>>,
     pub(crate) ledger_files: LedgerFiles,
+    pub(crate) settled: Settled,
     pub(crate) workspaces: Mutex<HashMap<TableName, Workspace>>,
 }
 
@@ -85,6 +87,7 @@ impl Lake {
             open: Mutex::default(),
             turns: Mutex::default(),
             ledger_files: LedgerFiles::default(),
+            settled: Settled::default(),
             workspaces: Mutex::default(),
         }
     }
@@ -630,7 +633,7 @@ impl Lake {
 }
 
 /// When a commit was made, in milliseconds since 1970, as it says itself.
-fn made_at(commit: &[u8]) -> Option<i64> {
+pub(crate) fn made_at(commit: &[u8]) -> Option<i64> {
     let mut lines = commit.split(|byte| *byte == b'\n');
     lines.find_map(|line| {
         let action: serde_json::Value = serde_json::from_slice(line).ok()?;

@@ -15,7 +15,7 @@ use futures::future::BoxFuture;
 use tietopohja_disclosure::{Profile, Profiles};
 use tietopohja_domain::{Problem, Timestamp};
 use tietopohja_indicators::{Catalogue, Compiled, Indicator, Language};
-use tietopohja_lake::{CommitInfo, LakeError, Slice, SliceRows, StoredSlice, TableName};
+use tietopohja_lake::{CommitInfo, Slice, SliceRows, StoredSlice};
 
 use super::facts::Fact;
 use super::fingerprint::Inputs;
@@ -34,8 +34,8 @@ use crate::model::{RelationName, reads_of};
 use crate::plain::{conform, plain_schema};
 use crate::reference::definition_files;
 use crate::tables::{
-    INDICATOR_NO, calculation_schema, component_schema, indicator_schema, run_schema, table,
-    value_schema,
+    INDICATOR_NO, calculation_schema, component_schema, indicator_schema, not_written, run_schema,
+    table, value_schema,
 };
 
 /// What relations and values of nearly all indicators read, in the order in which they depend on
@@ -83,6 +83,8 @@ struct Run {
     profiles: Profiles,
     inputs: Inputs,
     before: BTreeMap<String, Calculation>,
+    /// Numbers of indicators whose results a run that ended early has stored in part.
+    unfinished: BTreeSet<i32>,
     stamp: Stamp,
     /// What values of several indicators are made with.
     shared: Shared,
@@ -97,10 +99,11 @@ struct Todo<'a> {
 }
 
 impl Todo<'_> {
-    /// Whether what is stored was computed from something else.
+    /// Whether what is stored was computed from something else, or is stored in part.
     fn is_stale(&self, run: &Run) -> bool {
         let before = run.before.get(self.indicator.id());
         self.fingerprint.is_none()
+            || run.unfinished.contains(&self.indicator.number())
             || before.map(|before| &before.fingerprint) != self.fingerprint.as_ref()
     }
 }
@@ -311,7 +314,15 @@ impl Engine {
 
     async fn todo<'a>(self: &Arc<Self>, run: &'a Run, ids: &[String]) -> Result<Vec<Todo<'a>>> {
         let mut todo = Vec::new();
-        for indicator in chosen(&run.catalogue, ids)? {
+        let mut wanted = chosen(&run.catalogue, ids)?;
+        // Who commits shows what an earlier run has left in the tables, so that must be made anew.
+        for indicator in run.catalogue.indicators() {
+            let is_wanted = |wanted: &&Indicator| wanted.number() == indicator.number();
+            if run.unfinished.contains(&indicator.number()) && !wanted.iter().any(is_wanted) {
+                wanted.push(indicator);
+            }
+        }
+        for indicator in wanted {
             let compiled = run.catalogue.compile(indicator);
             let fingerprint = self.fingerprint_in(run, indicator, &compiled).await.ok();
             todo.push(Todo {
@@ -328,7 +339,8 @@ impl Engine {
     ///
     /// An indicator that fails keeps the values it had, is named in the report, and does not stop
     /// the others. Components are written first, then restricted values, then published ones, then
-    /// what was computed from what: a crash between two of these makes the next run compute again.
+    /// what was computed from what, and readers see all of it when the record of the run is written:
+    /// a crash before makes the next run compute again.
     ///
     /// # Errors
     /// [`EngineError::Definitions`] when the definitions have problems, [`EngineError::NotFound`] for
@@ -500,8 +512,10 @@ impl Engine {
         let (catalogue, before) = beside
             .await
             .map_err(|error| EngineError::internal_because("the start of a run died", error))??;
+        let unfinished = self.unfinished().await?;
         Ok(Run {
             resolver,
+            unfinished,
             catalogue,
             profiles,
             inputs,
@@ -749,22 +763,26 @@ impl Engine {
         calculations: Vec<Calculation>,
         pending: Pending,
     ) -> Result<()> {
+        let record = table("meta", "run")?;
+        let group = self.group(&record, run_schema()).await?;
         for (name, stored) in [
             (COMPONENTS, pending.components),
             (RESTRICTED, pending.restricted),
             (PUBLISHED, pending.published),
         ] {
-            self.replace(name, stored).await?;
+            self.replace(name, stored, group.info()).await?;
         }
         let rows = calculation_rows(&calculations)?;
         self.overwrite(
             &table("meta", "calculation")?,
             calculation_schema(),
             vec![rows],
+            group.info(),
         )
         .await?;
         let rows = indicator_rows(&run.catalogue)?;
-        self.overwrite(&table("meta", "indicator")?, indicator_schema(), vec![rows])
+        let name = table("meta", "indicator")?;
+        self.overwrite(&name, indicator_schema(), vec![rows], group.info())
             .await?;
         let rows = run_row(
             run,
@@ -773,33 +791,42 @@ impl Engine {
             self.now(),
             &self.options.engine_version,
         )?;
-        self.append(&table("meta", "run")?, run_schema(), rows)
-            .await?;
-        Ok(())
+        let lake = &self.options.lake;
+        let made = lake.append(&record, vec![rows], group.info()).await;
+        made.map_err(|error| not_written(&record, error))?;
+        let kept = lake.maintain(&record).await;
+        kept.map_err(|error| not_written(&record, error))
     }
 
-    async fn replace(&self, (schema, name): (&str, &str), stored: Vec<StoredSlice>) -> Result<()> {
+    /// What a run that ended before its last commit has left in the tables of results.
+    async fn unfinished(&self) -> Result<BTreeSet<i32>> {
+        let mut numbers = BTreeSet::new();
+        for (schema, name) in [COMPONENTS, RESTRICTED, PUBLISHED] {
+            let name = table(schema, name)?;
+            let lake = &self.options.lake;
+            let left = lake.unsettled_slices(&name, INDICATOR_NO).await;
+            numbers.extend(left.map_err(|error| {
+                EngineError::lake(format!("the table `{name}` could not be opened"), error)
+            })?);
+        }
+        Ok(numbers)
+    }
+
+    async fn replace(
+        &self,
+        (schema, name): (&str, &str),
+        stored: Vec<StoredSlice>,
+        info: CommitInfo,
+    ) -> Result<()> {
         if stored.is_empty() {
             return Ok(());
         }
         let name = table(schema, name)?;
         let lake = &self.options.lake;
-        let made = lake
-            .commit_slices(&name, stored, CommitInfo::default())
-            .await;
+        let made = lake.commit_slices(&name, stored, info).await;
         made.map_err(|error| not_written(&name, error))?;
         let kept = lake.maintain(&name).await;
         kept.map_err(|error| not_written(&name, error))
-    }
-
-    async fn append(&self, name: &TableName, schema: SchemaRef, rows: RecordBatch) -> Result<()> {
-        let failed = |error| not_written(name, error);
-        let lake = &self.options.lake;
-        lake.ensure_table(name, schema, &[]).await.map_err(failed)?;
-        lake.append(name, vec![rows], CommitInfo::default())
-            .await
-            .map_err(failed)?;
-        lake.maintain(name).await.map_err(failed)
     }
 
     /// `meta.calculation` as it was; empty when the values it speaks of are not there.
@@ -898,10 +925,6 @@ fn retire(run: &Run, after: &mut BTreeMap<String, Calculation>, pending: &mut Pe
 
 fn not_kept(indicator: &str, error: &EngineError) {
     tracing::debug!(indicator, %error, "a component is computed whole after all");
-}
-
-fn not_written(name: &TableName, error: LakeError) -> EngineError {
-    EngineError::lake(format!("the table `{name}` could not be written"), error)
 }
 
 /// The indicators of these ids, or all.

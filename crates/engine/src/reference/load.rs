@@ -13,7 +13,7 @@ use arrow::datatypes::{Int64Type, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 use tietopohja_domain::{Date, Problem};
 use tietopohja_indicators::{Bound, Catalogue, CatalogueInput, Limit, TableColumns};
-use tietopohja_lake::{CommitInfo, TableName};
+use tietopohja_lake::{CommitInfo, Group, TableName};
 
 use super::csv;
 use super::digest::Digest;
@@ -23,7 +23,7 @@ use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::model::{Relation, RelationName, read_folder};
 use crate::plain::{conform, plain_schema};
-use crate::tables::{self, table};
+use crate::tables::{self, not_written, table};
 
 /// What a table holds and where it comes from, as `meta.reference` keeps it.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +37,13 @@ struct Holding {
     source: String,
     licence: String,
     attribution: String,
+}
+
+/// What a load has written so far, which readers see when it ends.
+#[derive(Default)]
+struct Writing {
+    group: Option<Group>,
+    written: BTreeMap<TableName, i64>,
 }
 
 /// A table that a file fills: what it will hold, and its rows when they must be written.
@@ -60,6 +67,7 @@ impl Engine {
         let loaded = self.read_files(&known).await?;
         let mut report = ReferenceReport::default();
         let mut holdings = Vec::new();
+        let mut writing = Writing::default();
         for Loaded {
             mut holding,
             rows,
@@ -74,7 +82,8 @@ impl Engine {
                 }
                 Some(rows) => {
                     holding.rows = i64::try_from(rows.num_rows()).unwrap_or(i64::MAX);
-                    self.write_reference(&holding.name, vec![rows]).await?;
+                    self.write_reference(&mut writing, &holding.name, vec![rows])
+                        .await?;
                     ReferenceOutcome::Loaded
                 }
             };
@@ -83,12 +92,14 @@ impl Engine {
             holdings.push(holding);
         }
         for (name, relation) in self.warehouse.models.materialised("reference") {
-            let (holding, table) = self.materialise(name, relation, &holdings, &known).await?;
+            let (holding, table) = self
+                .materialise(&mut writing, name, relation, &holdings, &known)
+                .await?;
             holdings.push(holding);
             report.tables.push(table);
         }
         if report.written() > 0 || holdings.len() != known.len() {
-            self.remember(&holdings).await?;
+            self.remember(&holdings, &writing).await?;
         }
         report.tables.sort_by(|a, b| a.name.cmp(&b.name));
         report.seconds = started.elapsed().as_secs_f64();
@@ -305,6 +316,7 @@ impl Engine {
     /// Computes a derived relation, unless it and everything it reads are as before.
     async fn materialise(
         self: &Arc<Self>,
+        writing: &mut Writing,
         name: &RelationName,
         relation: &Relation,
         holdings: &[Holding],
@@ -345,10 +357,11 @@ impl Engine {
             holding.rows = known.get(&holding.name).map_or(0, |known| known.rows);
             ReferenceOutcome::Unchanged
         } else {
-            let batches = self.compute(relation).await?;
+            let batches = self.compute(writing, relation).await?;
             let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
             holding.rows = i64::try_from(rows).unwrap_or(i64::MAX);
-            self.write_reference(&holding.name, batches).await?;
+            self.write_reference(writing, &holding.name, batches)
+                .await?;
             ReferenceOutcome::Computed
         };
         let table = row_of(&holding, outcome, started.elapsed().as_secs_f64());
@@ -356,7 +369,11 @@ impl Engine {
     }
 
     /// The rows of a derived relation in the order of its key, which must tell them apart.
-    async fn compute(self: &Arc<Self>, relation: &Relation) -> Result<Vec<RecordBatch>> {
+    async fn compute(
+        self: &Arc<Self>,
+        writing: &Writing,
+        relation: &Relation,
+    ) -> Result<Vec<RecordBatch>> {
         let of_file = |error: EngineError| match error {
             EngineError::UserSql { message } => EngineError::Definitions {
                 problems: vec![Problem::new(relation.file.clone(), message)],
@@ -364,6 +381,9 @@ impl Engine {
             other => other,
         };
         let resolver = self.plain_resolver();
+        for (name, version) in &writing.written {
+            resolver.pin(name.clone(), *version);
+        }
         let order = relation.key.join(", ");
         let sql = match relation.key.is_empty() {
             true => relation.sql.clone(),
@@ -390,7 +410,13 @@ impl Engine {
         Ok(batches)
     }
 
-    async fn write_reference(&self, name: &str, batches: Vec<RecordBatch>) -> Result<()> {
+    /// Writes a table; readers see it when `meta.reference` is written too.
+    async fn write_reference(
+        &self,
+        writing: &mut Writing,
+        name: &str,
+        batches: Vec<RecordBatch>,
+    ) -> Result<()> {
         let name = table("reference", name)?;
         let schema = match batches.first() {
             Some(batch) => batch.schema(),
@@ -400,7 +426,25 @@ impl Engine {
                 None => return Ok(()),
             },
         };
-        self.overwrite(&name, schema, batches).await
+        let group = match &writing.group {
+            Some(group) => group,
+            None => {
+                let last = table("meta", "reference")?;
+                let group = self.group(&last, tables::reference_schema()).await?;
+                writing.group.insert(group)
+            }
+        };
+        let version = self.overwrite(&name, schema, batches, group.info()).await?;
+        writing.written.insert(name, version);
+        Ok(())
+    }
+
+    /// Commits that are seen together once the table `last` is committed to.
+    pub(crate) async fn group(&self, last: &TableName, schema: SchemaRef) -> Result<Group> {
+        let failed = |error| not_written(last, error);
+        let lake = &self.options.lake;
+        lake.ensure_table(last, schema, &[]).await.map_err(failed)?;
+        lake.group(last).await.map_err(failed)
     }
 
     /// Makes the rows of a small table be exactly these.
@@ -409,19 +453,18 @@ impl Engine {
         name: &TableName,
         schema: SchemaRef,
         batches: Vec<RecordBatch>,
-    ) -> Result<()> {
-        let failed =
-            |error| EngineError::lake(format!("the table `{name}` could not be written"), error);
+        info: CommitInfo,
+    ) -> Result<i64> {
+        let failed = |error| not_written(name, error);
         let lake = &self.options.lake;
         lake.ensure_table(name, schema, &[]).await.map_err(failed)?;
-        lake.overwrite(name, batches, CommitInfo::default())
-            .await
-            .map_err(failed)?;
-        lake.maintain(name).await.map_err(failed)
+        let version = lake.overwrite(name, batches, info).await.map_err(failed)?;
+        lake.maintain(name).await.map_err(failed)?;
+        Ok(version)
     }
 
     /// Writes `meta.reference`.
-    async fn remember(&self, holdings: &[Holding]) -> Result<()> {
+    async fn remember(&self, holdings: &[Holding], writing: &Writing) -> Result<()> {
         let mut holdings = holdings.to_vec();
         holdings.sort_by(|a, b| a.name.cmp(&b.name));
         let text = |of: fn(&Holding) -> &str| {
@@ -453,8 +496,10 @@ impl Engine {
         ];
         let batch = RecordBatch::try_new(Arc::clone(&schema), columns)
             .map_err(|error| EngineError::internal_because("rows of `meta.reference`", error))?;
-        self.overwrite(&table("meta", "reference")?, schema, vec![batch])
-            .await
+        let info = writing.group.as_ref().map(Group::info).unwrap_or_default();
+        self.overwrite(&table("meta", "reference")?, schema, vec![batch], info)
+            .await?;
+        Ok(())
     }
 }
 

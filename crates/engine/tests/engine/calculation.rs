@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BinaryArray, BooleanArray, Date32Array, RecordBatch, StringArray};
+use tietopohja_domain::Timestamp;
 use tietopohja_engine::{
     CalcReport, CalcRequest, CheckStatus, Engine, ExplainRequest, IndicatorOutcome, NoProgress,
-    Role,
+    Role, SessionOptions,
 };
+use tietopohja_lake::{Slice, SliceRows, TableName};
 
-use crate::fixture::{Warehouse, day, principal, session, shown, shown_cells};
+use crate::fixture::{Warehouse, clock, day, principal, session, shown, shown_cells};
 
 const RATE: &str = "lasu.notifications_per_1000";
 const CHILDREN: &str = "lasu.children_with_notification_pct";
@@ -654,4 +656,71 @@ async fn values_of_an_indicator_that_is_no_more_go_away() {
         .unwrap();
         assert!(text.contains("| 0 |"), "{text}");
     }
+}
+
+#[tokio::test]
+async fn what_a_calculation_stores_is_seen_whole_or_not_at_all() {
+    const SHARE: &str = "vaesto.share_75";
+    let warehouse = loaded().await;
+    land_year(&warehouse, 7).await;
+    let engine = warehouse.product_engine().await;
+    calc(&engine, &[RATE, SHARE], false).await;
+    let values = format!(
+        "SELECT (SELECT count(*) FROM published.indicator_value WHERE indicator = '{RATE}') AS published, \
+         (SELECT count(*) FROM result.indicator_value WHERE indicator = '{RATE}') AS restricted"
+    );
+    let seen = |engine: Arc<Engine>, as_of: Option<Timestamp>| {
+        let values = values.clone();
+        async move {
+            let options = SessionOptions {
+                as_of,
+                ..SessionOptions::default()
+            };
+            let admin = principal(Role::Admin);
+            let session = engine.session_with(&admin, &options).await.unwrap();
+            shown(&session, &values).await.unwrap()
+        }
+    };
+    let before = seen(Arc::clone(&engine), None).await;
+    assert!(!before.contains("| 0 "), "{before}");
+
+    // A calculation that ends after its first commit: the published values are gone, by its account.
+    let number = engine.catalogue().await.unwrap();
+    let number = number.indicators().iter().find(|known| known.id() == RATE);
+    let emptied = SliceRows {
+        slice: Slice::new(&[("indicator_no", number.unwrap().number())]),
+        batches: Vec::new(),
+    };
+    let table = |schema, name| TableName::new(schema, name).unwrap();
+    let published = table("published", "indicator_value");
+    let group = warehouse.lake.group(&table("meta", "run")).await.unwrap();
+    let (lake, info) = (&warehouse.lake, group.info());
+    lake.replace_slices(&published, vec![emptied], info)
+        .await
+        .unwrap();
+    let warehouse = warehouse.reopened();
+    let engine = warehouse.product_engine().await;
+    assert_eq!(seen(Arc::clone(&engine), None).await, before);
+    assert_eq!(seen(Arc::clone(&engine), Some(clock().now())).await, before);
+
+    // The next one makes anew what was left, whatever it is asked for.
+    let plan = engine.plan_calc(&[SHARE.to_owned()]).await.unwrap();
+    let planned: Vec<&str> = plan.iter().map(|step| step.id.as_str()).collect();
+    assert_eq!(planned, [RATE]);
+    let report = calc(&engine, &[SHARE], false).await;
+    let outcomes: Vec<_> = report
+        .indicators
+        .iter()
+        .map(|result| (result.id.as_str(), &result.outcome))
+        .collect();
+    assert_eq!(
+        outcomes,
+        [
+            (RATE, &IndicatorOutcome::Computed),
+            (SHARE, &IndicatorOutcome::Unchanged)
+        ]
+    );
+    let newest = warehouse.lake.version(&published).await.unwrap();
+    assert_eq!(warehouse.lake.settled(&published).await.unwrap(), newest);
+    assert_eq!(seen(Arc::clone(&engine), None).await, before);
 }

@@ -10,5 +10,6 @@
 )]
 
 mod coded;
+mod groups;
 mod landing;
 mod sql_checks;
