@@ -12,6 +12,7 @@
 
 mod keys;
 mod landing;
+mod logs;
 mod numbers;
 mod sql_checks;
 mod users;

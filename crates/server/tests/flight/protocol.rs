@@ -421,6 +421,43 @@ async fn a_computing_query_is_cancelled_before_its_first_row() {
     );
 }
 
+/// Waits until the engine uses memory for queries, or none.
+async fn until_memory(server: &Server, is_used: bool) -> Duration {
+    let begun = Instant::now();
+    // A group table of this size, and not what planning takes for a moment.
+    while (server.engine.memory_used() > 1 << 20) != is_used
+        || !is_used && server.engine.memory_used() > 0
+    {
+        assert!(begun.elapsed() < Duration::from_secs(60), "used: {is_used}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    begun.elapsed()
+}
+
+#[tokio::test]
+async fn a_query_that_is_stopped_in_any_way_frees_its_memory() {
+    let server = Server::start().await;
+    let sql = "SELECT value % 200000 AS k, count(*) AS c FROM generate_series(1, 1000000000000) \
+               GROUP BY value % 200000";
+    for way in ["CancelFlightInfo", "CancelQuery", "stream", "connection"] {
+        let (mut reader, mut other) = (raw(&server).await, raw(&server).await);
+        let info = reader.get_flight_info(statement(sql)).await.unwrap();
+        let info = info.into_inner();
+        let stream = reader.do_get(ticket_of(&info)).await.unwrap().into_inner();
+        until_memory(&server, true).await;
+        match way {
+            "stream" => drop(stream),
+            "connection" => drop((stream, reader)),
+            _ => {
+                let status = cancel(&mut other, &info, way == "CancelQuery").await;
+                assert_eq!(status, CancelStatus::Cancelled);
+            }
+        }
+        let freed = until_memory(&server, false).await;
+        eprintln!("stopped by {way}: memory is free after {freed:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_ticket_expires_and_can_be_renewed() {
     let server = Server::start_with(|o| o.ticket_lifetime = Duration::from_secs(60)).await;
