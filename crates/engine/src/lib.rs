@@ -25,6 +25,7 @@ mod lookups;
 mod memory;
 mod model;
 mod options;
+mod parts;
 mod placeholder;
 mod plain;
 mod release;

@@ -32,6 +32,7 @@ use crate::error::{EngineError, Result};
 use crate::keys::Keys;
 use crate::memory::QueryMemory;
 use crate::model::RelationName;
+use crate::parts;
 use crate::placeholder;
 use crate::plain::{Deadline, Shown, guard, plain_schema, plain_type};
 use crate::release::{Release, Versions};
@@ -200,6 +201,31 @@ impl Session {
             && self.default_schema() != INFORMATION_SCHEMA
             && self.catalog.resolver().is_of_versions()
             && is_immutable(&prepared.plan)
+    }
+
+    /// In how many parts a prepared statement can be computed, of so many that are wanted. It gives the rows of
+    /// all its parts, each once; 1 when it cannot be divided.
+    pub fn parts(&self, prepared: &Prepared, wanted: usize) -> usize {
+        match self.is_repeatable(prepared) {
+            true => parts::parts(&prepared.plan, wanted),
+            false => 1,
+        }
+    }
+
+    /// A part of a statement, numbered from 0. It is the same in every session that sees the same versions of
+    /// the tables. `None` when the statement has no such part.
+    ///
+    /// # Errors
+    /// [`EngineError::Internal`] when the part cannot be planned.
+    pub fn part(&self, prepared: &Prepared, part: usize, of: usize) -> Result<Option<Prepared>> {
+        if !self.is_repeatable(prepared) {
+            return Ok(None);
+        }
+        let plan = parts::part(&prepared.plan, part, of)?;
+        Ok(plan.map(|plan| Prepared {
+            plan,
+            ..prepared.clone()
+        }))
     }
 
     /// The tables that a statement names, as `schema.table`, in order; those that this session has found

@@ -8,6 +8,7 @@
 //! this does not read (deletion vectors) are left to the format layer; see [`crate::Lake::provider`].
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int32Array, RecordBatch};
@@ -18,7 +19,7 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue, Statistics};
 use datafusion::datasource::TableType;
-use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::listing::{FileRange, PartitionedFile};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
@@ -49,6 +50,28 @@ pub(crate) struct PinnedFile {
     pub(crate) path: StorePath,
     pub(crate) bytes: u64,
     pub(crate) rows: Option<usize>,
+    /// The part of it that is read: the row groups that begin there. None for all of it.
+    pub(crate) range: Option<Range<u64>>,
+}
+
+impl PinnedFile {
+    /// The same file, of which so much is read.
+    fn part(&self, range: Range<u64>) -> PinnedFile {
+        let whole = range == (0..self.bytes);
+        let share = |rows: usize| {
+            let rows = rows as u128 * u128::from(range.end - range.start) / u128::from(self.bytes);
+            usize::try_from(rows).unwrap_or(usize::MAX)
+        };
+        PinnedFile {
+            path: self.path.clone(),
+            bytes: self.bytes,
+            rows: match whole {
+                true => self.rows,
+                false => self.rows.map(share),
+            },
+            range: (!whole).then_some(range),
+        }
+    }
 }
 
 impl std::fmt::Debug for PinnedTable {
@@ -136,6 +159,7 @@ impl PinnedTable {
                     path: place(file.path())?,
                     bytes: file.bytes()?,
                     rows: file.rows(),
+                    range: None,
                 },
             ));
         }
@@ -203,6 +227,48 @@ impl PinnedTable {
         self.file_schema = Arc::new(Schema::new(fields));
         self.table_schema = joined(&self.file_schema, &self.partitions);
         self
+    }
+
+    /// Its bytes, as they are stored.
+    fn bytes(&self) -> u64 {
+        let bytes = self.files.iter().map(|file| file.bytes);
+        bytes.fold(0, u64::saturating_add)
+    }
+
+    /// The rows of one of so many parts: each row of the table is in one of them. None when it is a part
+    /// already.
+    fn part(&self, part: usize, of: usize) -> Option<PinnedTable> {
+        let is_whole = |file: &PinnedFile| file.range.is_none() && file.bytes > 0;
+        if part >= of || !self.files.iter().all(is_whole) {
+            return None;
+        }
+        let bound = |part: usize| {
+            let bytes = u128::from(self.bytes()) * part as u128 / of as u128;
+            u64::try_from(bytes).unwrap_or(u64::MAX)
+        };
+        let (from, to) = (bound(part), bound(part + 1));
+        let mut files = Vec::new();
+        let mut first = None;
+        let mut start = 0_u64;
+        for (index, file) in self.files.iter().enumerate() {
+            let end = start.saturating_add(file.bytes);
+            let within = from.max(start)..to.min(end);
+            if !within.is_empty() {
+                first.get_or_insert(index);
+                let range = within.start - start..within.end - start;
+                files.push(file.part(range));
+            }
+            start = end;
+        }
+        Some(PinnedTable {
+            store: Arc::clone(&self.store),
+            store_url: self.store_url.clone(),
+            file_schema: Arc::clone(&self.file_schema),
+            partitions: self.partitions.clone(),
+            table_schema: Arc::clone(&self.table_schema),
+            values: self.values.slice(first.unwrap_or(0), files.len()),
+            files,
+        })
     }
 
     fn about_partitions(&self, filter: &Expr) -> bool {
@@ -283,6 +349,22 @@ impl PinnedTable {
     }
 }
 
+/// The bytes of a table as they are stored, when it can be read in parts.
+pub fn table_bytes(table: &dyn TableProvider) -> Option<u64> {
+    table.downcast_ref::<PinnedTable>().map(PinnedTable::bytes)
+}
+
+/// One of so many parts of a table, numbered from 0. Each row is in one part; the parts of a table at a
+/// version are the same always. `None` when the table cannot be read in parts.
+pub fn table_part(
+    table: &dyn TableProvider,
+    part: usize,
+    of: usize,
+) -> Option<Arc<dyn TableProvider>> {
+    let part = table.downcast_ref::<PinnedTable>()?.part(part, of)?;
+    Some(Arc::new(part))
+}
+
 impl Lake {
     /// The address under which the engine knows this lake's store.
     pub(crate) fn store_url(&self) -> Result<ObjectStoreUrl, LakeError> {
@@ -339,7 +421,8 @@ impl TableProvider for PinnedTable {
         let rows: Option<usize> = files.iter().map(|file| file.rows).sum();
         let bytes: u64 = files.iter().map(|file| file.bytes).sum();
         // A plan of no files has no partitions, and a sort of none cannot be planned.
-        if files.is_empty() || are_small(files.len(), bytes, rows) {
+        let whole = files.iter().all(|file| file.range.is_none());
+        if files.is_empty() || whole && are_small(files.len(), bytes, rows) {
             let partitions = state.config().target_partitions();
             return self.gathered(&chosen, projection, partitions).await;
         }
@@ -349,6 +432,12 @@ impl TableProvider for PinnedTable {
                 let file = self.files.get(*index)?;
                 let mut listed = PartitionedFile::new(file.path.to_string(), file.bytes);
                 listed.object_meta.location = file.path.clone();
+                if let Some(range) = &file.range {
+                    listed.range = Some(FileRange {
+                        start: range.start.try_into().ok()?,
+                        end: range.end.try_into().ok()?,
+                    });
+                }
                 listed.partition_values = (0..self.partitions.len())
                     .map(|place| ScalarValue::try_from_array(self.values.column(place), *index))
                     .collect::<Result<_>>()

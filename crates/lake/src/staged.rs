@@ -57,6 +57,7 @@ impl Lake {
                 path: self.object_path(&path)?,
                 bytes: u64::try_from(add.size).unwrap_or_default(),
                 rows: rows_of(add),
+                range: None,
             };
             files.push((values.clone(), file));
         }

@@ -536,6 +536,7 @@ impl Lake {
                 path: folder.clone().join(file.name.as_str()),
                 bytes: file.bytes,
                 rows: usize::try_from(file.rows).ok(),
+                range: None,
             };
             (Vec::new(), pinned)
         });

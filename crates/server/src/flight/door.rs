@@ -61,6 +61,7 @@ use super::running::{Running, Stop};
 use super::session::{self, NotSet, Sessions, Settings};
 use super::stream::{self as rows, FlightStream, Watched, schema_bytes};
 use super::ticket::{Bindings, read_command, read_handle, read_ticket, write_handle, write_ticket};
+use super::together::{Leave, Together};
 use super::wire::{Profile, Wire};
 use super::{RoleLimits, ServeError, ServeOptions, catalogue, peer, sql_info, sql_type};
 use crate::auth::{Admission, AuthError, Authenticator, Credentials, Holder, Ids, SessionId};
@@ -102,6 +103,7 @@ pub(crate) struct Door {
     bindings: Bindings,
     running: Running,
     gate: Gate,
+    together: Together,
     limits: RoleLimits,
     /// Most bytes of one user's own tables.
     workspace_bytes: Option<u64>,
@@ -204,10 +206,36 @@ impl Source {
     }
 }
 
-/// A command that was understood: the schema of its rows, and the ticket for them.
+/// A part of a result, to be computed away from the others.
+struct Part {
+    number: u32,
+    of: u32,
+    /// What is the same for all parts of the result.
+    statement: Bytes,
+}
+
+impl Part {
+    /// What a ticket is for; none for the whole result.
+    fn of(ticket: &TicketPayload) -> Option<Self> {
+        (ticket.parts > 0).then(|| Self {
+            number: ticket.part,
+            of: ticket.parts,
+            statement: ticket.statement.clone(),
+        })
+    }
+
+    /// The part of a statement.
+    fn cut(&self, session: &Session, whole: &Prepared) -> Result<Option<Prepared>, EngineError> {
+        let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        session.part(whole, number(self.number), number(self.of))
+    }
+}
+
+/// A command that was understood: the schema of its rows, and the tickets for them.
 struct Resolved {
     schema: SchemaRef,
-    ticket: Ticket,
+    /// For the whole result, or for its parts in order.
+    tickets: Vec<Ticket>,
     /// Seconds since 1970; none for a ticket that stays good.
     expires: Option<i64>,
     /// What is said of the whole result.
@@ -250,6 +278,7 @@ impl Door {
         engine.show_live("session", Arc::new(LiveSessions(Arc::clone(&journal))));
         Ok(Self {
             gate: Gate::new(options.gate),
+            together: Together::default(),
             limits: options.limits.clone(),
             workspace_bytes: options.workspace_bytes,
             journal,
@@ -631,29 +660,55 @@ impl Door {
         let planned = Box::pin(self.plan_now(visitor, &sql, parameters.as_ref())).await;
         let planned = self.recorded(visitor, &sql, planned)?;
         let expires = self.now().saturating_add(self.ticket_seconds);
-        let query_id = self.ids.next();
-        let payload = TicketPayload {
+        let whole = TicketPayload {
             holder: Some(Holder::of(&visitor.principal)),
             sql,
             parameters,
             expires,
-            // Which tables stand behind a view is not the holder's to know.
-            versions: self.sealer.veil(&query_id, &planned.told.versions).into(),
-            query_id,
             schema: visitor.settings.schema.clone(),
             profile: visitor.settings.profile.words(),
-            done: false,
+            statement: self.ids.next(),
+            ..TicketPayload::default()
         };
+        let parts = self.parts(visitor, &planned);
+        let tickets = (0..parts.max(1)).map(|part| {
+            let query_id = self.ids.next();
+            let payload = TicketPayload {
+                // Which tables stand behind a view is not the holder's to know.
+                versions: self.sealer.veil(&query_id, &planned.told.versions).into(),
+                query_id,
+                part,
+                parts,
+                ..whole.clone()
+            };
+            let ticket = write_ticket(&self.sealer, &payload);
+            if purpose == Purpose::Take {
+                self.keep_plan(payload.query_id, Arc::clone(&planned));
+            }
+            ticket
+        });
         let resolved = Resolved {
             schema: Arc::clone(planned.told.wire.schema()),
-            ticket: write_ticket(&self.sealer, &payload),
+            tickets: tickets.collect(),
             expires: Some(expires),
             app_metadata: release_json(&planned.told.release),
         };
-        if purpose == Purpose::Take {
-            self.keep_plan(payload.query_id, planned);
-        }
         Ok(resolved)
+    }
+
+    /// In how many parts a result is given; 0 for all of it at once. A limit of rows or bytes holds for a
+    /// result, and its parts do not know of each other.
+    fn parts(&self, visitor: &Visitor, planned: &Planned) -> u32 {
+        let limits = self.limits.of(visitor.principal.role());
+        let wanted = visitor.settings.endpoints.unwrap_or(1);
+        match planned.runs.as_slice() {
+            [run] if wanted > 1 && limits.rows.is_none() && limits.bytes.is_none() => {
+                let parts = planned.session.parts(run, wanted);
+                u32::try_from(parts).ok().filter(|parts| *parts > 1)
+            }
+            _ => None,
+        }
+        .unwrap_or(0)
     }
 
     /// Keeps the plan of a ticket for its first redemption, which mostly follows at once.
@@ -686,7 +741,7 @@ impl Door {
         };
         Resolved {
             schema: Arc::new(Schema::empty()),
-            ticket: write_ticket(&self.sealer, &payload),
+            tickets: vec![write_ticket(&self.sealer, &payload)],
             expires: Some(expires),
             app_metadata: Bytes::new(),
         }
@@ -743,7 +798,7 @@ impl Door {
         };
         Ok(Resolved {
             schema,
-            ticket,
+            tickets: vec![ticket],
             expires: None,
             app_metadata: Bytes::new(),
         })
@@ -799,6 +854,7 @@ impl Door {
         question: &Question,
         query_id: &Bytes,
         versions: Option<Arc<Versions>>,
+        is_part: bool,
     ) -> Result<Source, Status> {
         let (sql, parameters) = (&question.sql, question.parameters.as_ref());
         let waiting = self.take_plan(query_id);
@@ -808,7 +864,7 @@ impl Door {
             return Ok(kept.map_or(Source::Computed(planned), Source::Kept));
         };
         // A ticket says which versions it is of: an answer that is there needs no plan.
-        if let Some(kept) = self.answers.result(question, &versions.to_bytes().into()) {
+        if !is_part && let Some(kept) = self.answers.result(question, &versions.to_bytes().into()) {
             return Ok(Source::Kept(kept));
         }
         if let Some(planned) = waiting {
@@ -826,12 +882,15 @@ impl Door {
         parameters: Option<&Bytes>,
         query_id: Bytes,
         versions: Option<Arc<Versions>>,
+        part: Option<Part>,
     ) -> Result<FlightStream, Status> {
         if self.running.is_cancelled(&query_id) {
             return Err(Stop::Cancelled.status());
         }
         let question = self.question(visitor, sql, parameters);
-        let source = self.source(visitor, &question, &query_id, versions).await;
+        let is_part = part.is_some();
+        let source = self.source(visitor, &question, &query_id, versions, is_part);
+        let source = source.await;
         let source = self.recorded(visitor, sql, source)?;
         let told = source.told();
         let statement = self.enter(visitor, sql);
@@ -842,6 +901,7 @@ impl Door {
         let teller = Arc::clone(&self.teller);
         let tell = move |error: EngineError| teller.engine(&error);
         let (gate, principal) = (self.gate.clone(), visitor.principal.name().to_owned());
+        let together = self.together.clone();
         let start = statement.start();
         let wire = told.wire.clone();
         let watched = Watched {
@@ -865,16 +925,35 @@ impl Door {
                 ));
             }
         };
-        let recording = planned.repeatable.then(|| {
+        let recording = (planned.repeatable && !is_part).then(|| {
             let told = Arc::clone(&planned.told);
             let versions = told.versions.clone();
             self.answers.record(question, versions, told)
         });
         let batches = stream::once(async move {
-            let permit = gate.enter(&principal).await?;
+            let leave = match &part {
+                None => Leave::alone(gate.enter(&principal).await?),
+                Some(Part {
+                    number, statement, ..
+                }) => {
+                    let entered = together.enter(&gate, &principal, statement, *number);
+                    entered.await?
+                }
+            };
             start.started(memory.clone());
             let session = Arc::clone(&planned.session);
-            let batches = stream::iter(planned.runs.clone()).then(move |run| {
+            let mut runs = planned.runs.clone();
+            if let Some(part) = &part {
+                for run in &mut runs {
+                    let cut = part.cut(&session, run).map_err(&tell)?;
+                    *run = cut.ok_or_else(|| {
+                        Status::not_found(
+                            "the result has no such part any more; run the query again",
+                        )
+                    })?;
+                }
+            }
+            let batches = stream::iter(runs).then(move |run| {
                 let (session, tell, memory) = (Arc::clone(&session), tell.clone(), memory.clone());
                 async move {
                     let executing = session.execute_within(&run, Vec::new(), Some(&memory));
@@ -882,9 +961,9 @@ impl Door {
                     Ok::<_, Status>(batches.map_err(move |error| tell(EngineError::from(error))))
                 }
             });
-            // The permit ends with the last batch.
+            // The leave ends with the last batch.
             Ok::<_, Status>(batches.try_flatten().inspect(move |_| {
-                let _held = &permit;
+                let _held = &leave;
             }))
         });
         Ok(rows::running(
@@ -925,8 +1004,8 @@ impl Door {
                     Status::invalid_argument("the ticket is of another version of the server")
                 })?;
                 let (sql, parameters) = (&payload.sql, payload.parameters.as_ref());
-                let versions = Some(Arc::new(versions));
-                self.run(visitor, sql, parameters, payload.query_id, versions)
+                let (versions, part) = (Some(Arc::new(versions)), Part::of(&payload));
+                self.run(visitor, sql, parameters, payload.query_id, versions, part)
                     .await
             }
             Command::CommandPreparedStatementQuery(query) => {
@@ -943,7 +1022,7 @@ impl Door {
                         self.no_rows()
                     }
                     Said::Query(sql) => {
-                        self.run(visitor, &sql, parameters, self.ids.next(), None)
+                        self.run(visitor, &sql, parameters, self.ids.next(), None, None)
                             .await
                     }
                 }
@@ -960,14 +1039,16 @@ impl Door {
         let visitor = self.visitor(metadata).await?;
         let command = read_command(&descriptor.cmd)?;
         let resolved = self.resolve(&visitor, command, Purpose::Take).await?;
+        let tickets = resolved.tickets.into_iter();
+        let endpoints = tickets.map(|ticket| endpoint(ticket, resolved.expires));
         Ok(FlightInfo {
             schema: self.schema_bytes(&resolved.schema)?,
             flight_descriptor: Some(descriptor),
             // No location: the client comes back on the connection it has.
-            endpoint: vec![endpoint(resolved.ticket, resolved.expires)],
+            endpoint: endpoints.collect(),
             total_records: -1,
             total_bytes: -1,
-            // One endpoint holds all rows in their order.
+            // Rows that have an order are those of one endpoint.
             ordered: true,
             app_metadata: resolved.app_metadata,
         })

@@ -154,6 +154,14 @@ pub(crate) struct TicketPayload {
     /// The statement changed something when the ticket was made: there is nothing to run, and no row.
     #[prost(bool, tag = "9")]
     pub(crate) done: bool,
+    /// Which part of the result it is for, of how many; the whole result when there are none.
+    #[prost(uint32, tag = "10")]
+    pub(crate) part: u32,
+    #[prost(uint32, tag = "11")]
+    pub(crate) parts: u32,
+    /// The same for all parts of a result.
+    #[prost(bytes = "bytes", tag = "12")]
+    pub(crate) statement: Bytes,
 }
 
 /// What a prepared statement's handle carries.

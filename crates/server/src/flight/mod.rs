@@ -24,6 +24,7 @@ mod sql_info;
 mod sql_type;
 mod stream;
 pub(crate) mod ticket;
+mod together;
 mod wire;
 
 use std::collections::HashMap;

@@ -37,10 +37,14 @@ const PREFIX: &str = "tietopohja.";
 /// What headers of settings begin with.
 const HEADER: &str = "tietopohja-";
 
+/// Most endpoints that a result may be asked to have.
+const MOST_ENDPOINTS: usize = 16;
+
 /// The settings, in the order in which they are shown.
-pub(crate) const NAMES: [&str; 7] = [
+pub(crate) const NAMES: [&str; 8] = [
     "as_of",
     "compression",
+    "endpoints",
     "schema",
     "statement_timeout",
     "table_type",
@@ -81,6 +85,8 @@ pub(crate) struct Settings {
     pub(crate) table_type: TableWord,
     /// What rows look like.
     pub(crate) profile: Profile,
+    /// Most endpoints of a result; one without it.
+    pub(crate) endpoints: Option<usize>,
 }
 
 /// Why a setting was not set.
@@ -110,6 +116,13 @@ impl Settings {
                         Ok(seconds @ 1..) => Some(Duration::from_secs(seconds)),
                         _ => return Err(NotSet::Value("a number of seconds from 1")),
                     },
+                }
+            }
+            "endpoints" => {
+                self.endpoints = match value.map(str::parse) {
+                    None => None,
+                    Some(Ok(number @ 1..=MOST_ENDPOINTS)) => Some(number),
+                    Some(_) => return Err(NotSet::Value("a number from 1 to 16")),
                 }
             }
             "table_type" => {
@@ -152,6 +165,7 @@ impl Settings {
             "statement_timeout" => self
                 .timeout
                 .map_or_else(String::new, |limit| limit.as_secs().to_string()),
+            "endpoints" => self.endpoints.unwrap_or(1).to_string(),
             "table_type" => self.table_type.as_str().to_owned(),
             "timestamps" => self.profile.timestamps.as_str().to_owned(),
             "types" => self.profile.types.as_str().to_owned(),
@@ -487,6 +501,7 @@ mod tests {
         let mut settings = Settings::default();
         for (name, value) in [
             ("as_of", "2026-03-01T12:00:00Z"),
+            ("endpoints", "4"),
             ("schema", "reference"),
             ("statement_timeout", "30"),
             ("table_type", "BASE TABLE"),

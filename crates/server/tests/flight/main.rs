@@ -13,6 +13,7 @@
 
 mod answers;
 mod cases;
+mod endpoints;
 mod health;
 mod hostile;
 mod identity;
