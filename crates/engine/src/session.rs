@@ -35,6 +35,7 @@ use crate::model::RelationName;
 use crate::parts;
 use crate::placeholder;
 use crate::plain::{Deadline, Shown, guard, plain_schema, plain_type};
+use crate::progress::QueryProgress;
 use crate::release::{Release, Versions};
 use crate::show::About;
 use crate::statement::{self, StatementKind};
@@ -462,10 +463,10 @@ impl Session {
         prepared: &Prepared,
         values: Vec<ScalarValue>,
     ) -> Result<SendableRecordBatchStream> {
-        self.execute_within(prepared, values, None).await
+        self.execute_within(prepared, values, None, None).await
     }
 
-    /// The same within the memory of one query.
+    /// The same within the memory of one query, while `progress` tells how far it has come.
     ///
     /// # Errors
     /// As [`Session::execute`].
@@ -474,6 +475,7 @@ impl Session {
         prepared: &Prepared,
         values: Vec<ScalarValue>,
         memory: Option<&QueryMemory>,
+        progress: Option<&QueryProgress>,
     ) -> Result<SendableRecordBatchStream> {
         let deadline = self.timeout.map(Deadline::after);
         let plan = self.bound_plan(prepared, values).await?;
@@ -481,7 +483,7 @@ impl Session {
             StatementKind::Rows => Shown::Rows,
             StatementKind::Plan | StatementKind::MeasuredPlan => Shown::Plans,
         };
-        let started = Box::pin(self.start(plan, memory));
+        let started = Box::pin(self.start(plan, memory, progress));
         let stream = match deadline {
             None => started.await?,
             Some(deadline) => match timeout_at(deadline.at(), started).await {
@@ -496,6 +498,7 @@ impl Session {
         &self,
         plan: LogicalPlan,
         memory: Option<&QueryMemory>,
+        progress: Option<&QueryProgress>,
     ) -> Result<SendableRecordBatchStream> {
         let frame = self.context.execute_logical_plan(plan).await?;
         let mut task = frame.task_ctx();
@@ -503,6 +506,9 @@ impl Session {
             task = task.with_runtime(Arc::clone(memory.runtime()));
         }
         let physical = frame.create_physical_plan().await?;
+        if let Some(progress) = progress {
+            progress.watch(&physical);
+        }
         Ok(execute_stream(physical, Arc::new(task))?)
     }
 

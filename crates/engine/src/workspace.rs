@@ -536,7 +536,7 @@ impl Work<'_> {
                 }
                 let values = one_row(rows)?;
                 let plan = session::bind(input.clone(), &self.change.parameters, values)?;
-                let stream = Box::pin(self.session.start(plan, self.memory)).await?;
+                let stream = Box::pin(self.session.start(plan, self.memory, None)).await?;
                 let columns = workspace_schema(&stream.schema()).map_err(told)?;
                 check_columns(&columns)?;
                 let room = room(&self.workspace, self.most_bytes, self.existing.as_ref());
@@ -599,7 +599,7 @@ impl Work<'_> {
         writer: &mut WorkspaceWriter,
         columns: &SchemaRef,
     ) -> Result<u64> {
-        let stream = Box::pin(self.session.start(plan, self.memory)).await?;
+        let stream = Box::pin(self.session.start(plan, self.memory, None)).await?;
         fill(stream, writer, columns, Keep::All).await
     }
 
@@ -622,7 +622,7 @@ impl Work<'_> {
                 Some(_) => self.planned_anew().await?,
             };
             let plan = session::bind(plan, &self.change.parameters, values)?;
-            let stream = Box::pin(self.session.start(plan, self.memory)).await?;
+            let stream = Box::pin(self.session.start(plan, self.memory, None)).await?;
             let (files, hits) = self
                 .store(vec![stream], &existing.columns, room, keep)
                 .await?;

@@ -272,6 +272,14 @@ def polls():
         equal(statement.get_option_float("adbc.statement.exec.progress"), 1.0)
         partitions, _, _ = statement.execute_partitions()
         equal(partitions, [])
+        # One that is not complete at the first answer.
+        statement.set_sql_query(
+            "SELECT count(*) AS n FROM generate_series(1, 30000000) WHERE value % 7 = 3"
+        )
+        (partition,), _, _ = statement.execute_partitions()
+        equal(statement.get_option_float("adbc.statement.exec.progress"), 1.0)
+        rows = reader(shared.read_partition(partition)).read_all()
+        equal(rows["n"].to_pylist(), [4285714])
 
 
 @client.feature("session_read")

@@ -27,7 +27,7 @@ use arrow_flight::sql::metadata::{
 use arrow_flight::sql::{
     ActionCancelQueryRequest, ActionCancelQueryResult, ActionClosePreparedStatementRequest,
     ActionCreatePreparedStatementRequest, Any, Command, CommandPreparedStatementQuery,
-    DoPutPreparedStatementResult, DoPutUpdateResult, ProstMessageExt,
+    DoPutPreparedStatementResult, DoPutUpdateResult, ProstMessageExt, TicketStatementQuery,
 };
 use arrow_flight::{
     Action, ActionType, BasicAuth, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus,
@@ -43,8 +43,8 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use prost::Message;
 use tietopohja_domain::Clock;
 use tietopohja_engine::{
-    Engine, EngineError, Prepared, Release, Session, SessionCommand, SessionOptions, TableInfo,
-    Versions,
+    Engine, EngineError, Prepared, QueryProgress, Release, Session, SessionCommand, SessionOptions,
+    TableInfo, Versions,
 };
 use tietopohja_policy::{Principal, has_workspace};
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
@@ -59,7 +59,8 @@ use super::message::{
 use super::parameters::Parameters;
 use super::running::{Running, Stop};
 use super::session::{self, NotSet, Sessions, Settings};
-use super::stream::{self as rows, FlightStream, Watched, schema_bytes};
+use super::started::{self, Asker, Standing, Started};
+use super::stream::{self as rows, FlightStream, Outgoing, Watched, schema_bytes};
 use super::ticket::{Bindings, read_command, read_handle, read_ticket, write_handle, write_ticket};
 use super::together::{Leave, Together};
 use super::wire::{Profile, Wire};
@@ -102,6 +103,7 @@ pub(crate) struct Door {
     session_idle: i64,
     bindings: Bindings,
     running: Running,
+    started: Started,
     gate: Gate,
     together: Together,
     limits: RoleLimits,
@@ -231,6 +233,14 @@ impl Part {
     }
 }
 
+/// A statement that runs.
+struct Run {
+    outgoing: Outgoing,
+    progress: started::Progress,
+    schema: SchemaRef,
+    app_metadata: Bytes,
+}
+
 /// A command that was understood: the schema of its rows, and the tickets for them.
 struct Resolved {
     schema: SchemaRef,
@@ -292,6 +302,7 @@ impl Door {
             session_idle: i64::try_from(options.session_idle.as_secs()).unwrap_or(i64::MAX),
             bindings: Bindings::default(),
             running: Running::default(),
+            started: Started::new(options.poll_idle, options.gate.running),
             closing: AtomicBool::new(false),
             metrics_guarded: options.http.is_some_and(|http| !http.ip().is_loopback()),
             teller: Arc::new(Teller::new(ids("error"))),
@@ -318,6 +329,7 @@ impl Door {
     /// From now on every new call is turned away.
     pub(crate) fn refuse_new(&self) {
         self.closing.store(true, Ordering::Relaxed);
+        self.started.drain();
     }
 
     /// Runs a call: not when the server is closing, and with a panic turned into an error.
@@ -883,7 +895,7 @@ impl Door {
         query_id: Bytes,
         versions: Option<Arc<Versions>>,
         part: Option<Part>,
-    ) -> Result<FlightStream, Status> {
+    ) -> Result<Run, Status> {
         if self.running.is_cancelled(&query_id) {
             return Err(Stop::Cancelled.status());
         }
@@ -904,10 +916,11 @@ impl Door {
         let together = self.together.clone();
         let start = statement.start();
         let wire = told.wire.clone();
+        let (schema, app_metadata) = (Arc::clone(wire.schema()), release_json(&told.release));
         let watched = Watched {
             statement,
             limits,
-            app_metadata: release_json(&told.release),
+            app_metadata: app_metadata.clone(),
         };
         let planned = match source {
             Source::Computed(planned) => planned,
@@ -915,14 +928,20 @@ impl Door {
                 // Nothing is computed, so that there is nothing to wait for.
                 start.started(memory);
                 let batches = answer.batches.clone().into_iter().map(Ok);
-                return Ok(rows::running(
+                let outgoing = rows::running(
                     wire,
                     stream::iter(batches),
                     query_id,
                     watched,
                     &self.running,
                     Arc::clone(&self.teller),
-                ));
+                );
+                return Ok(Run {
+                    outgoing,
+                    progress: Box::new(|| 1.0),
+                    schema,
+                    app_metadata,
+                });
             }
         };
         let recording = (planned.repeatable && !is_part).then(|| {
@@ -930,6 +949,8 @@ impl Door {
             let versions = told.versions.clone();
             self.answers.record(question, versions, told)
         });
+        let (progress, runs) = (QueryProgress::default(), planned.runs.len());
+        let watching = progress.clone();
         let batches = stream::once(async move {
             let leave = match &part {
                 None => Leave::alone(gate.enter(&principal).await?),
@@ -955,8 +976,10 @@ impl Door {
             }
             let batches = stream::iter(runs).then(move |run| {
                 let (session, tell, memory) = (Arc::clone(&session), tell.clone(), memory.clone());
+                let watching = watching.clone();
                 async move {
-                    let executing = session.execute_within(&run, Vec::new(), Some(&memory));
+                    let (memory, watching) = (Some(&memory), Some(&watching));
+                    let executing = session.execute_within(&run, Vec::new(), memory, watching);
                     let batches = Box::pin(executing).await.map_err(&tell)?;
                     Ok::<_, Status>(batches.map_err(move |error| tell(EngineError::from(error))))
                 }
@@ -966,47 +989,77 @@ impl Door {
                 let _held = &leave;
             }))
         });
-        Ok(rows::running(
+        let outgoing = rows::running(
             wire,
             recorded(batches.try_flatten(), recording),
             query_id,
             watched,
             &self.running,
             Arc::clone(&self.teller),
-        ))
+        );
+        Ok(Run {
+            outgoing,
+            progress: Box::new(move || progress.share(runs)),
+            schema,
+            app_metadata,
+        })
+    }
+
+    /// The payload of a ticket that can still be redeemed.
+    fn good_ticket(
+        &self,
+        visitor: &Visitor,
+        ticket: &TicketStatementQuery,
+    ) -> Result<TicketPayload, Status> {
+        let payload = read_ticket(&self.sealer, ticket, &visitor.principal)?;
+        if payload.expires < self.now() {
+            return Err(Status::not_found(
+                "the ticket has expired; run the query again",
+            ));
+        }
+        Ok(payload)
+    }
+
+    /// Runs the statement of a ticket, in the state of the tables and the form that the ticket says.
+    async fn run_ticket(&self, visitor: &Visitor, payload: &TicketPayload) -> Result<Run, Status> {
+        let visitor = Visitor {
+            principal: visitor.principal.clone(),
+            session: visitor.session.clone(),
+            client: visitor.client.clone(),
+            trace: visitor.trace,
+            settings: Settings {
+                schema: payload.schema.clone(),
+                profile: Profile::of_words(&payload.profile),
+                ..visitor.settings.clone()
+            },
+        };
+        let versions = self.sealer.veil(&payload.query_id, &payload.versions);
+        let versions = Versions::from_bytes(&versions).ok_or_else(|| {
+            Status::invalid_argument("the ticket is of another version of the server")
+        })?;
+        let (sql, parameters) = (&payload.sql, payload.parameters.as_ref());
+        let (query, versions) = (payload.query_id.clone(), Some(Arc::new(versions)));
+        let part = Part::of(payload);
+        self.run(&visitor, sql, parameters, query, versions, part)
+            .await
     }
 
     async fn redeem(&self, visitor: &Visitor, command: Command) -> Result<FlightStream, Status> {
         match command {
             Command::TicketStatementQuery(ticket) => {
-                let payload = read_ticket(&self.sealer, &ticket, &visitor.principal)?;
-                if payload.expires < self.now() {
-                    return Err(Status::not_found(
-                        "the ticket has expired; run the query again",
-                    ));
-                }
+                let payload = self.good_ticket(visitor, &ticket)?;
                 if payload.done {
                     return self.no_rows();
                 }
-                let visitor = &Visitor {
-                    principal: visitor.principal.clone(),
-                    session: visitor.session.clone(),
-                    client: visitor.client.clone(),
-                    trace: visitor.trace,
-                    settings: Settings {
-                        schema: payload.schema.clone(),
-                        profile: Profile::of_words(&payload.profile),
-                        ..visitor.settings.clone()
-                    },
+                if self.running.is_cancelled(&payload.query_id) {
+                    return Err(Stop::Cancelled.status());
+                }
+                // Whoever polled has started it.
+                let outgoing = match self.started.take(&payload.query_id) {
+                    Some(outgoing) => outgoing,
+                    None => self.run_ticket(visitor, &payload).await?.outgoing,
                 };
-                let versions = self.sealer.veil(&payload.query_id, &payload.versions);
-                let versions = Versions::from_bytes(&versions).ok_or_else(|| {
-                    Status::invalid_argument("the ticket is of another version of the server")
-                })?;
-                let (sql, parameters) = (&payload.sql, payload.parameters.as_ref());
-                let (versions, part) = (Some(Arc::new(versions)), Part::of(&payload));
-                self.run(visitor, sql, parameters, payload.query_id, versions, part)
-                    .await
+                Ok(outgoing.stream())
             }
             Command::CommandPreparedStatementQuery(query) => {
                 let statement = self.read_statement(visitor, &query.prepared_statement_handle)?;
@@ -1022,8 +1075,9 @@ impl Door {
                         self.no_rows()
                     }
                     Said::Query(sql) => {
-                        self.run(visitor, &sql, parameters, self.ids.next(), None, None)
-                            .await
+                        let query = self.ids.next();
+                        let run = self.run(visitor, &sql, parameters, query, None, None);
+                        Ok(run.await?.outgoing.stream())
                     }
                 }
             }
@@ -1039,6 +1093,14 @@ impl Door {
         let visitor = self.visitor(metadata).await?;
         let command = read_command(&descriptor.cmd)?;
         let resolved = self.resolve(&visitor, command, Purpose::Take).await?;
+        self.info_of(descriptor, resolved)
+    }
+
+    fn info_of(
+        &self,
+        descriptor: FlightDescriptor,
+        resolved: Resolved,
+    ) -> Result<FlightInfo, Status> {
         let tickets = resolved.tickets.into_iter();
         let endpoints = tickets.map(|ticket| endpoint(ticket, resolved.expires));
         Ok(FlightInfo {
@@ -1052,6 +1114,104 @@ impl Door {
             ordered: true,
             app_metadata: resolved.app_metadata,
         })
+    }
+
+    /// How far a query is. The first call starts it; later ones name it by its ticket, which is the
+    /// token that they are given.
+    async fn poll(
+        &self,
+        metadata: &MetadataMap,
+        descriptor: FlightDescriptor,
+    ) -> Result<PollInfo, Status> {
+        let visitor = self.visitor(metadata).await?;
+        let token = match read_command(&descriptor.cmd)? {
+            Command::TicketStatementQuery(token) => token,
+            command => {
+                let resolved = self.resolve(&visitor, command, Purpose::Take).await?;
+                let token = match resolved.tickets.as_slice() {
+                    [one] => read_command(&one.ticket)?,
+                    // Rows that come in parts are there when they are fetched.
+                    _ => return Ok(complete(self.info_of(descriptor, resolved)?)),
+                };
+                match token {
+                    Command::TicketStatementQuery(token) => token,
+                    // An answer about the catalogue is complete when it begins.
+                    _ => return Ok(complete(self.info_of(descriptor, resolved)?)),
+                }
+            }
+        };
+        let mut payload = self.good_ticket(&visitor, &token)?;
+        if payload.done {
+            let resolved = self.resolved_change(&visitor);
+            return Ok(complete(self.info_of(descriptor, resolved)?));
+        }
+        let asker = self.ask(&visitor, &payload).await?;
+        let standing = asker.news().await;
+        payload.expires = self.now().saturating_add(self.ticket_seconds);
+        let token = write_ticket(&self.sealer, &payload);
+        let resolved = Resolved {
+            schema: Arc::clone(asker.schema()),
+            tickets: vec![token.clone()],
+            expires: Some(payload.expires),
+            app_metadata: asker.app_metadata().clone(),
+        };
+        match standing {
+            Standing::Ready => Ok(complete(self.info_of(descriptor, resolved)?)),
+            Standing::Working(progress) => {
+                let token = FlightDescriptor::new_cmd(token.ticket);
+                // No rows can be fetched yet; the token names the query, so that it can be cancelled.
+                let mut info = self.info_of(token.clone(), resolved)?;
+                info.endpoint.clear();
+                let mut polled = PollInfo {
+                    info: Some(info),
+                    flight_descriptor: Some(token),
+                    progress: Some(progress),
+                    expiration_time: None,
+                };
+                let idle = i64::try_from(self.started.patience().as_secs()).unwrap_or(i64::MAX);
+                polled.expiration_time.get_or_insert_default().seconds =
+                    self.now().saturating_add(idle);
+                Ok(polled)
+            }
+            Standing::Failed(status) => {
+                self.started.remove(&payload.query_id);
+                Err(status)
+            }
+            Standing::Lost => {
+                self.started.remove(&payload.query_id);
+                Err(self.teller.internal("the query stopped unexpectedly"))
+            }
+        }
+    }
+
+    /// The started query of a ticket; it is started when it is not there.
+    async fn ask(&self, visitor: &Visitor, payload: &TicketPayload) -> Result<Asker, Status> {
+        let query = &payload.query_id;
+        if self.running.is_cancelled(query) {
+            return Err(Stop::Cancelled.status());
+        }
+        if let Some(asker) = self.started.ask(query) {
+            return Ok(asker);
+        }
+        let run = Box::pin(self.run_ticket(visitor, payload)).await?;
+        let asker = self.started.enter(
+            query.clone(),
+            started::Start {
+                outgoing: run.outgoing,
+                progress: run.progress,
+                session: visitor.session.clone(),
+                schema: run.schema,
+                app_metadata: run.app_metadata,
+            },
+        );
+        // It may have been stopped on the way.
+        if self.closing.load(Ordering::Relaxed) {
+            self.started.drain();
+        }
+        if self.running.is_cancelled(query) {
+            self.running.cancel(query);
+        }
+        Ok(asker)
     }
 
     fn schema_bytes(&self, schema: &Schema) -> Result<Bytes, Status> {
@@ -1200,6 +1360,11 @@ impl Door {
             .iter()
             .filter_map(|endpoint| endpoint.ticket.as_ref());
         let mut queries = Vec::new();
+        // What is told of a query that has no rows yet names it by its token.
+        let token = info.flight_descriptor.as_ref().map(|token| &token.cmd);
+        if let Some(Ok(Command::TicketStatementQuery(token))) = token.map(|cmd| read_command(cmd)) {
+            queries.push(read_ticket(&self.sealer, &token, &visitor.principal)?.query_id);
+        }
         for ticket in tickets {
             if let Command::TicketStatementQuery(ticket) = read_command(&ticket.ticket)? {
                 queries.push(read_ticket(&self.sealer, &ticket, &visitor.principal)?.query_id);
@@ -1217,6 +1382,7 @@ impl Door {
         }
         for query in &queries {
             self.running.cancel(query);
+            self.started.remove(query);
         }
         Ok(CancelStatus::Cancelled)
     }
@@ -1231,12 +1397,7 @@ impl Door {
         let Command::TicketStatementQuery(inside) = read_command(&ticket.ticket)? else {
             return Ok(endpoint(ticket, None));
         };
-        let mut payload: TicketPayload = read_ticket(&self.sealer, &inside, &visitor.principal)?;
-        if payload.expires < self.now() {
-            return Err(Status::not_found(
-                "the ticket has expired; run the query again",
-            ));
-        }
+        let mut payload = self.good_ticket(visitor, &inside)?;
         payload.expires = self.now().saturating_add(self.ticket_seconds);
         Ok(endpoint(
             write_ticket(&self.sealer, &payload),
@@ -1314,6 +1475,7 @@ impl Door {
             "GetSessionOptions" => session::options(&visitor.settings).encode_to_vec(),
             "CloseSession" => {
                 if let Some(session) = &visitor.session {
+                    self.started.close(session);
                     self.sessions.close(session);
                     self.journal.end_session(&session.name());
                     cookie::forget();
@@ -1491,14 +1653,8 @@ impl FlightService for Door {
     ) -> Result<Response<PollInfo>, Status> {
         let (metadata, _, descriptor) = request.into_parts();
         self.call(async {
-            // Rows are computed while they are fetched: the first answer is the last.
-            let info = self.flight_info(&metadata, descriptor).await?;
-            Ok(Response::new(PollInfo {
-                info: Some(info),
-                flight_descriptor: None,
-                progress: Some(1.0),
-                expiration_time: None,
-            }))
+            let polled = Box::pin(self.poll(&metadata, descriptor)).await?;
+            Ok(Response::new(polled))
         })
         .await
     }
@@ -1678,6 +1834,16 @@ fn release_json(release: &Release) -> Bytes {
     serde_json::json!({ "release": release.name, "tables": release.tables })
         .to_string()
         .into()
+}
+
+/// What is told of a query whose rows can be fetched.
+fn complete(info: FlightInfo) -> PollInfo {
+    PollInfo {
+        info: Some(info),
+        flight_descriptor: None,
+        progress: Some(1.0),
+        expiration_time: None,
+    }
 }
 
 fn endpoint(ticket: Ticket, expires: Option<i64>) -> FlightEndpoint {

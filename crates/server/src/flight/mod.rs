@@ -3,8 +3,9 @@
 //! `door` answers the calls of the protocol; `wire` and `stream` decide what rows look like outside;
 //! `answers` keeps plans and results for the next who asks the same; `ticket` and `parameters` carry statements between calls, `session` and `cookie` settings, and
 //! `incoming` reads what clients upload; `catalogue`, `sql_type` and `sql_info` tell tools what there
-//! is; `running` stops what must stop, and `peer` tells where a request came from. Nothing is kept
-//! between calls that a client could lose: handles and tickets carry their own state under a seal.
+//! is; `running` stops what must stop, `started` keeps the queries that are polled, and `peer` tells where a
+//! request came from. Nothing is kept between calls that a client could lose: handles and tickets carry
+//! their own state under a seal.
 //!
 //! To answer another command of the protocol, add it to the `match` in `door.rs` that resolves
 //! commands: its schema and its rows stand side by side there, so that every call agrees on them.
@@ -22,6 +23,7 @@ mod running;
 mod session;
 mod sql_info;
 mod sql_type;
+mod started;
 mod stream;
 pub(crate) mod ticket;
 mod together;
@@ -101,6 +103,8 @@ pub struct ServeOptions {
     pub drain: Duration,
     /// How long a session with settings of its own may be idle before it is closed. Default: 8 hours.
     pub session_idle: Duration,
+    /// How long a query that was started by polling stays when nobody polls or fetches it. Default: 30 s.
+    pub poll_idle: Duration,
     /// Bytes of results that are kept for the next one who asks the same; 0 keeps none. Default: 64 MiB.
     pub result_cache_bytes: usize,
     /// How many statements run and wait.
@@ -184,6 +188,7 @@ impl ServeOptions {
             ticket_lifetime: Duration::from_secs(3600),
             drain: Duration::from_secs(30),
             session_idle: Duration::from_secs(8 * 3600),
+            poll_idle: Duration::from_secs(30),
             result_cache_bytes: 64 << 20,
             gate: GateOptions::default(),
             limits: RoleLimits::default(),

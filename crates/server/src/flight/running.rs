@@ -51,17 +51,38 @@ struct Inner {
 struct Entry {
     query: Bytes,
     task: AbortHandle,
-    reason: Arc<AtomicU8>,
+    fate: Fate,
 }
 
 impl Entry {
     fn stop(&self, why: Stop) {
+        self.fate.seal(why);
+        self.task.abort();
+    }
+}
+
+/// Why a query was stopped, if it was; for whoever asks, also after its end.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Fate {
+    reason: Arc<AtomicU8>,
+}
+
+impl Fate {
+    fn seal(&self, why: Stop) {
         let code = match why {
             Stop::Cancelled => 1,
             Stop::Drained => 2,
         };
         self.reason.store(code, Ordering::Relaxed);
-        self.task.abort();
+    }
+
+    /// Why the query was stopped; none when nobody stopped it.
+    pub(crate) fn stopped(&self) -> Option<Stop> {
+        match self.reason.load(Ordering::Relaxed) {
+            1 => Some(Stop::Cancelled),
+            2 => Some(Stop::Drained),
+            _ => None,
+        }
     }
 }
 
@@ -69,21 +90,21 @@ impl Running {
     /// Enters the task that runs a query. The entry ends, and the task with it, when the guard is
     /// dropped.
     pub(crate) fn enter(&self, query: Bytes, task: AbortHandle) -> Guard {
-        let reason = Arc::new(AtomicU8::new(0));
+        let fate = Fate::default();
         let mut inner = self.lock();
         let number = inner.next;
         inner.next += 1;
         let entry = Entry {
             query,
             task: task.clone(),
-            reason: Arc::clone(&reason),
+            fate: fate.clone(),
         };
         inner.entries.insert(number, entry);
         Guard {
             running: self.clone(),
             number,
             task,
-            reason,
+            fate,
         }
     }
 
@@ -129,17 +150,24 @@ pub(crate) struct Guard {
     running: Running,
     number: u64,
     task: AbortHandle,
-    reason: Arc<AtomicU8>,
+    fate: Fate,
 }
 
 impl Guard {
     /// Why the query was stopped; none when nobody stopped it.
     pub(crate) fn stopped(&self) -> Option<Stop> {
-        match self.reason.load(Ordering::Relaxed) {
-            1 => Some(Stop::Cancelled),
-            2 => Some(Stop::Drained),
-            _ => None,
-        }
+        self.fate.stopped()
+    }
+
+    /// The same, for one who does not hold the query.
+    pub(crate) fn fate(&self) -> Fate {
+        self.fate.clone()
+    }
+
+    /// Stops the query.
+    pub(crate) fn stop(&self, why: Stop) {
+        self.fate.seal(why);
+        self.task.abort();
     }
 }
 

@@ -3,8 +3,9 @@
 //! The schema message always comes first, also for no rows. Messages are split by the size of their
 //! own rows. A query runs in a task of its own with a short queue between it and the network, so
 //! that computing and sending overlap and a slow reader holds the query back instead of filling
-//! memory. The stream ends cleanly only when the query did: a failure, a cancel or a panic of the
-//! task ends it with an error.
+//! memory. A query may be started before anybody reads: then it stops when the queue is full. The
+//! stream ends cleanly only when the query did: a failure, a cancel or a panic of the task ends it
+//! with an error.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,12 +17,12 @@ use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, I
 use arrow_flight::{FlightData, IpcMessage, SchemaAsIpc};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, Stream, StreamExt};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tonic::Status;
 
 use super::Limits;
-use super::running::{Guard, Running};
+use super::running::{Fate, Guard, Running, Stop};
 use super::wire::{Wire, split};
 use crate::journal::Statement;
 use crate::status::Teller;
@@ -69,7 +70,35 @@ pub(crate) struct Watched {
     pub(crate) app_metadata: Bytes,
 }
 
-/// The rows of a query, as they come. Dropping the stream stops the query.
+/// What has come of a query.
+#[derive(Debug, Clone)]
+pub(crate) enum Stage {
+    /// No row yet.
+    Working,
+    /// Rows.
+    Flowing,
+    /// All rows.
+    Whole,
+    /// An end before the last row.
+    Failed(Status),
+}
+
+/// A query that runs, and the messages that it has ready. Dropping it stops the query.
+pub(crate) struct Outgoing {
+    receiver: mpsc::Receiver<Message>,
+    /// Its record is ended by whoever takes the last message.
+    task: JoinHandle<Option<Statement>>,
+    guard: Guard,
+    teller: Arc<Teller>,
+    stage: watch::Receiver<Stage>,
+    /// A message without rows.
+    empty: Option<FlightData>,
+    keep_alive: Duration,
+    /// Whether the schema was taken.
+    begun: bool,
+}
+
+/// The rows of a query, as they come.
 pub(crate) fn running<S>(
     wire: Wire,
     rows: S,
@@ -77,7 +106,7 @@ pub(crate) fn running<S>(
     watched: Watched,
     all: &Running,
     teller: Arc<Teller>,
-) -> FlightStream
+) -> Outgoing
 where
     S: Stream<Item = Result<RecordBatch, Status>> + Send + 'static,
 {
@@ -92,19 +121,30 @@ fn start(
     all: &Running,
     teller: Arc<Teller>,
     keep_alive: Duration,
-) -> FlightStream {
+) -> Outgoing {
     let (sender, receiver) = mpsc::channel(QUEUE);
+    let (tell, stage) = watch::channel(Stage::Working);
+    let empty = empty(&wire);
     let producing = Box::pin(produce(
         wire,
         rows,
         watched,
         sender,
+        tell,
         Arc::clone(&teller),
-        keep_alive,
     ));
     let task = tokio::spawn(producing);
     let guard = all.enter(query, task.abort_handle());
-    consume(receiver, task, guard, teller)
+    Outgoing {
+        receiver,
+        task,
+        guard,
+        teller,
+        stage,
+        empty,
+        keep_alive,
+        begun: false,
+    }
 }
 
 type Message = Result<FlightData, Status>;
@@ -115,18 +155,30 @@ async fn produce(
     rows: BoxStream<'static, Result<RecordBatch, Status>>,
     watched: Watched,
     sender: mpsc::Sender<Message>,
+    stage: watch::Sender<Stage>,
     teller: Arc<Teller>,
-    keep_alive: Duration,
-) {
-    match send_all(&wire, rows, &watched, &sender, &teller, keep_alive).await {
-        Ok(true) => watched.statement.done(),
+) -> Option<Statement> {
+    match send_all(&wire, rows, &watched, &sender, &stage, &teller).await {
+        Ok(true) => {
+            stage.send_replace(Stage::Whole);
+            Some(watched.statement)
+        }
         // The client is gone: a statement that is dropped was cancelled.
-        Ok(false) => {}
+        Ok(false) => None,
         Err(status) => {
             watched.statement.failed(status.code());
+            stage.send_replace(Stage::Failed(status.clone()));
             let _receiver_gone = sender.send(Err(status)).await;
+            None
         }
     }
+}
+
+/// A message without rows, which shows that a query is alive.
+fn empty(wire: &Wire) -> Option<FlightData> {
+    let mut encoder = Encoder::of(wire).ok()?;
+    let rows = RecordBatch::new_empty(Arc::clone(wire.schema()));
+    encoder.batch(&rows).ok()?.pop()
 }
 
 /// False when the client went away.
@@ -135,32 +187,20 @@ async fn send_all(
     mut rows: BoxStream<'static, Result<RecordBatch, Status>>,
     watched: &Watched,
     sender: &mpsc::Sender<Message>,
+    stage: &watch::Sender<Stage>,
     teller: &Teller,
-    keep_alive: Duration,
 ) -> Result<bool, Status> {
-    let options = IpcWriteOptions::default()
-        .try_with_compression(wire.compression().codec())
-        .map_err(|error| refuse(&error, teller))?;
-    let mut encoder = Encoder::new(wire.schema(), options);
+    let mut encoder = Encoder::of(wire).map_err(|error| refuse(&error, teller))?;
     let mut first = encoder.schema();
     first.app_metadata = watched.app_metadata.clone();
     if sender.send(Ok(first)).await.is_err() {
         return Ok(false);
     }
-    let mut silent = true;
-    loop {
-        let next = if silent {
-            match tokio::time::timeout(keep_alive, rows.next()).await {
-                Ok(next) => next,
-                Err(_elapsed) => Some(Ok(RecordBatch::new_empty(Arc::clone(wire.schema())))),
-            }
-        } else {
-            rows.next().await
-        };
-        let Some(batch) = next.transpose()? else {
-            return Ok(true);
-        };
-        silent &= batch.num_rows() == 0;
+    while let Some(batch) = rows.next().await.transpose()? {
+        if batch.num_rows() == 0 {
+            // It tells nothing, and would take the place of rows in a queue that nobody reads yet.
+            continue;
+        }
         let batch_rows = u64::try_from(batch.num_rows()).unwrap_or(u64::MAX);
         let messages = wire.cast(&batch).and_then(|batch| encoder.pieces(batch));
         let messages = messages.map_err(|error| refuse(&error, teller))?;
@@ -169,12 +209,18 @@ async fn send_all(
         });
         let sent = watched.statement.sent(batch_rows, bytes.sum());
         watched.limits.allow(sent)?;
+        stage.send_if_modified(|stage| {
+            let first = matches!(stage, Stage::Working);
+            *stage = Stage::Flowing;
+            first
+        });
         for message in messages {
             if sender.send(Ok(message)).await.is_err() {
                 return Ok(false);
             }
         }
     }
+    Ok(true)
 }
 
 impl Limits {
@@ -205,33 +251,37 @@ fn refuse(error: &ArrowError, teller: &Teller) -> Status {
     }
 }
 
-fn consume(
-    receiver: mpsc::Receiver<Message>,
-    task: JoinHandle<()>,
-    guard: Guard,
-    teller: Arc<Teller>,
-) -> FlightStream {
-    struct Open {
-        receiver: mpsc::Receiver<Message>,
-        task: JoinHandle<()>,
-        guard: Guard,
-        teller: Arc<Teller>,
+impl Outgoing {
+    /// What has come of the query; the sender is gone when it was stopped.
+    pub(crate) fn stage(&self) -> watch::Receiver<Stage> {
+        self.stage.clone()
     }
-    stream::unfold(
-        Some(Open {
-            receiver,
-            task,
-            guard,
-            teller,
-        }),
-        |open| async move {
+
+    /// Why it was stopped, if it was, for one who does not hold it.
+    pub(crate) fn fate(&self) -> Fate {
+        self.guard.fate()
+    }
+
+    /// Stops the query.
+    pub(crate) fn stop(&self, why: Stop) {
+        self.guard.stop(why);
+    }
+
+    /// The messages, for the network. Dropping the stream stops the query.
+    pub(crate) fn stream(self) -> FlightStream {
+        stream::unfold(Some(self), |open| async move {
             let mut open = open?;
-            match open.receiver.recv().await {
+            match open.message().await {
                 Some(Ok(message)) => Some((Ok(message), Some(open))),
                 Some(Err(status)) => Some((Err(status), None)),
                 // The queue is closed: only the end of the task tells whether all rows were sent.
                 None => match (open.task.await, open.guard.stopped()) {
-                    (Ok(()), _) => None,
+                    (Ok(statement), _) => {
+                        if let Some(statement) = statement {
+                            statement.done();
+                        }
+                        None
+                    }
                     (Err(_), Some(stop)) => Some((Err(stop.status()), None)),
                     (Err(_), None) => Some((
                         Err(open.teller.internal("the query stopped unexpectedly")),
@@ -239,9 +289,24 @@ fn consume(
                     )),
                 },
             }
-        },
-    )
-    .boxed()
+        })
+        .boxed()
+    }
+
+    /// The next message. A query that has no rows yet shows again and again that it is alive.
+    async fn message(&mut self) -> Option<Message> {
+        let silent = self.begun && matches!(*self.stage.borrow(), Stage::Working);
+        self.begun = true;
+        match &self.empty {
+            Some(empty) if silent => {
+                match tokio::time::timeout(self.keep_alive, self.receiver.recv()).await {
+                    Ok(message) => message,
+                    Err(_elapsed) => Some(Ok(empty.clone())),
+                }
+            }
+            _ => self.receiver.recv().await,
+        }
+    }
 }
 
 /// Writes one stream of messages.
@@ -254,6 +319,12 @@ struct Encoder {
 }
 
 impl Encoder {
+    fn of(wire: &Wire) -> Result<Self, ArrowError> {
+        let options =
+            IpcWriteOptions::default().try_with_compression(wire.compression().codec())?;
+        Ok(Self::new(wire.schema(), options))
+    }
+
     fn new(schema: &SchemaRef, options: IpcWriteOptions) -> Self {
         Self {
             schema: Arc::clone(schema),
@@ -292,7 +363,7 @@ impl Encoder {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use arrow::array::{ArrayRef, Int64Array, StringArray};
     use arrow::datatypes::{DataType, Field};
     use arrow_flight::decode::FlightRecordBatchStream;
@@ -311,7 +382,7 @@ mod tests {
         Arc::new(Teller::new(Ids::new(&[0; 32], "error", 0)))
     }
 
-    fn numbers(rows: std::ops::Range<i64>) -> RecordBatch {
+    pub(in super::super) fn numbers(rows: std::ops::Range<i64>) -> RecordBatch {
         let column: ArrayRef = Arc::new(Int64Array::from_iter_values(rows));
         let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
         RecordBatch::try_new(schema, vec![column]).unwrap()
@@ -347,8 +418,7 @@ mod tests {
     where
         S: Stream<Item = Result<RecordBatch, Status>> + Send + 'static,
     {
-        let wire = Wire::of(&numbers(0..0).schema(), Profile::default());
-        running(wire, rows, Bytes::from_static(b"q"), watched, all, teller())
+        start_watched(rows, watched, all).stream()
     }
 
     #[tokio::test]
@@ -417,6 +487,23 @@ mod tests {
                 ("failed", Some("INTERNAL"), 0),
             ]
         );
+    }
+
+    /// A query that was started.
+    pub(in super::super) fn outgoing<S>(rows: S, all: &Running) -> Outgoing
+    where
+        S: Stream<Item = Result<RecordBatch, Status>> + Send + 'static,
+    {
+        let own = watched(&journal(), Limits::default());
+        start_watched(rows, own, all)
+    }
+
+    fn start_watched<S>(rows: S, watched: Watched, all: &Running) -> Outgoing
+    where
+        S: Stream<Item = Result<RecordBatch, Status>> + Send + 'static,
+    {
+        let wire = Wire::of(&numbers(0..0).schema(), Profile::default());
+        running(wire, rows, Bytes::from_static(b"q"), watched, all, teller())
     }
 
     /// What a client reads: the batches up to the end, and the error it ended with.
@@ -558,6 +645,50 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_query_that_nobody_reads_stops_when_the_queue_is_full_and_is_read_whole_later() {
+        let all = Running::default();
+        let journal = journal();
+        let made = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counter = Arc::clone(&made);
+        let rows = stream::iter(0..110).map(move |number| {
+            counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            // The first ten have no rows, and are not waited for.
+            Ok(numbers(0..number.min(10) / 10))
+        });
+        let outgoing = start_watched(rows, watched(&journal, Limits::default()), &all);
+        let mut stage = outgoing.stage();
+        let flowing = stage.wait_for(|stage| matches!(stage, Stage::Flowing));
+        drop(flowing.await.unwrap());
+        tokio::task::yield_now().await;
+        assert!(made.load(std::sync::atomic::Ordering::SeqCst) <= 10 + QUEUE + 1);
+        assert_eq!(journal.statements()[0].ended_at, None);
+        let (batches, end) = read(outgoing.stream()).await;
+        assert!(end.is_none());
+        assert_eq!(batches.len(), 100);
+        assert!(matches!(*stage.borrow(), Stage::Whole));
+        assert_eq!(journal.statements()[0].state.as_str(), "done");
+    }
+
+    #[tokio::test]
+    async fn a_result_that_was_whole_and_that_nobody_took_was_cancelled() {
+        let all = Running::default();
+        let journal = journal();
+        let rows = stream::iter([Ok(numbers(0..3))]);
+        let outgoing = start_watched(rows, watched(&journal, Limits::default()), &all);
+        let mut stage = outgoing.stage();
+        let whole = stage.wait_for(|stage| matches!(stage, Stage::Whole));
+        drop(whole.await.unwrap());
+        assert_eq!(journal.statements()[0].ended_at, None);
+        drop(outgoing);
+        assert_eq!(all.count(), 0);
+        // The record ends with the task, which may be about to end still.
+        while journal.statements()[0].ended_at.is_none() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(journal.statements()[0].state.as_str(), "cancelled");
+    }
+
+    #[tokio::test]
     async fn a_query_that_thinks_long_sends_empty_batches() {
         let all = Running::default();
         let (sender, thought) = tokio::sync::oneshot::channel();
@@ -569,7 +700,8 @@ mod tests {
         let query = Bytes::from_static(b"q");
         let often = Duration::from_millis(1);
         let own = watched(&journal(), Limits::default());
-        let mut stream = start(wire, rows.boxed(), query, own, &all, teller(), often);
+        let started = start(wire, rows.boxed(), query, own, &all, teller(), often);
+        let mut stream = started.stream();
         let mut early = Vec::new();
         for _ in 0..3 {
             early.push(stream.next().await.unwrap());

@@ -11,7 +11,7 @@ use crate::health::get;
 use crate::warehouse::{Client, Server, append, changing, clock, engine_and_lake, fetch, query};
 
 /// How many results were used again so far.
-async fn reused(server: &Server) -> u64 {
+pub(crate) async fn reused(server: &Server) -> u64 {
     let answer = get(server.http.unwrap(), "/metrics").await;
     let mut lines = answer.lines();
     let value = lines.find_map(|line| line.strip_prefix("tietopohja_results_reused_total "));

@@ -7,13 +7,16 @@ use std::time::Duration;
 use arrow::array::AsArray;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
-use arrow_flight::{FlightInfo, Ticket};
+use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::sql::{CommandStatementQuery, ProstMessageExt};
+use arrow_flight::{FlightDescriptor, FlightInfo, Ticket};
 use futures::TryStreamExt;
+use prost::Message;
 use tietopohja_engine::{Engine, EngineOptions};
 use tietopohja_lake::{Lake, TableName};
 use tietopohja_policy::Role;
 use tietopohja_server::{GateOptions, ServeOptions};
-use tonic::Code;
+use tonic::{Code, Request};
 
 use crate::warehouse::{
     Answer, Client, Server, append, clock, engine_with, query, schema_of, status,
@@ -287,4 +290,22 @@ async fn a_ticket_of_a_part_is_bound_to_its_principal_and_wrong_numbers_are_told
         assert_eq!(told.code(), Code::InvalidArgument, "{wrong}");
         assert!(told.message().contains("1 to 16"), "{told}");
     }
+}
+
+#[tokio::test]
+async fn polling_a_result_with_endpoints_is_over_at_once() {
+    let (_folder, engine) = scattered_engine().await;
+    let server = Server::on(engine, clock(), analysts).await.unwrap();
+    let mut client = FlightServiceClient::new(server.channel().await);
+    let query = CommandStatementQuery {
+        query: "SELECT n FROM reference.scattered".to_owned(),
+        transaction_id: None,
+    };
+    let descriptor = FlightDescriptor::new_cmd(query.as_any().encode_to_vec());
+    let mut request = Request::new(descriptor);
+    let headers = request.metadata_mut();
+    headers.insert("tietopohja-endpoints", "3".parse().unwrap());
+    let polled = client.poll_flight_info(request).await.unwrap().into_inner();
+    assert_eq!((polled.progress, polled.flight_descriptor), (Some(1.0), None));
+    assert_eq!(polled.info.unwrap().endpoint.len(), 3);
 }

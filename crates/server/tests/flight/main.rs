@@ -21,6 +21,7 @@ mod lifecycle;
 mod limits;
 mod metadata;
 mod oidc;
+mod polling;
 mod prepared;
 mod protocol;
 mod provider;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use arrow::array::RecordBatch;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::{
     ActionCancelQueryRequest, ActionCancelQueryResult, ActionCreatePreparedStatementRequest, Any,
@@ -21,26 +22,27 @@ use tietopohja_policy::Role;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
+use crate::polling::complete;
 use crate::warehouse::{Server, query, schema_of};
 
-type Raw = FlightServiceClient<Channel>;
+pub(crate) type Raw = FlightServiceClient<Channel>;
 
-async fn raw(server: &Server) -> Raw {
+pub(crate) async fn raw(server: &Server) -> Raw {
     FlightServiceClient::new(server.channel().await)
 }
 
-fn command(message: &impl ProstMessageExt) -> FlightDescriptor {
+pub(crate) fn command(message: &impl ProstMessageExt) -> FlightDescriptor {
     FlightDescriptor::new_cmd(message.as_any().encode_to_vec())
 }
 
-fn statement(sql: &str) -> FlightDescriptor {
+pub(crate) fn statement(sql: &str) -> FlightDescriptor {
     command(&CommandStatementQuery {
         query: sql.to_owned(),
         transaction_id: None,
     })
 }
 
-async fn act(client: &mut Raw, name: &str, body: Vec<u8>) -> Result<Vec<Bytes>, Status> {
+pub(crate) async fn act(client: &mut Raw, name: &str, body: Vec<u8>) -> Result<Vec<Bytes>, Status> {
     let action = Action {
         r#type: name.to_owned(),
         body: body.into(),
@@ -48,7 +50,7 @@ async fn act(client: &mut Raw, name: &str, body: Vec<u8>) -> Result<Vec<Bytes>, 
     act_as(client, None, action).await
 }
 
-async fn act_as(
+pub(crate) async fn act_as(
     client: &mut Raw,
     bearer: Option<&str>,
     action: Action,
@@ -63,7 +65,7 @@ async fn act_as(
     results.map_ok(|result| result.body).try_collect().await
 }
 
-async fn read(client: &mut Raw, ticket: Ticket) -> Result<usize, Status> {
+pub(crate) async fn read(client: &mut Raw, ticket: Ticket) -> Result<usize, Status> {
     let messages: Vec<FlightData> = client
         .do_get(ticket)
         .await?
@@ -73,7 +75,7 @@ async fn read(client: &mut Raw, ticket: Ticket) -> Result<usize, Status> {
     Ok(messages.len())
 }
 
-fn ticket_of(info: &FlightInfo) -> Ticket {
+pub(crate) fn ticket_of(info: &FlightInfo) -> Ticket {
     info.endpoint[0].ticket.clone().unwrap()
 }
 
@@ -104,23 +106,16 @@ async fn schema_info_and_poll_agree() {
             .into_inner();
         assert_eq!(schema, info.schema);
         assert_eq!(schema[..4], [0xFF; 4], "the continuation marker");
-        let poll = client
-            .poll_flight_info(descriptor.clone())
-            .await
-            .unwrap()
-            .into_inner();
-        assert!(poll.flight_descriptor.is_none(), "complete at once");
-        let polled = poll.info.unwrap();
+        let polled = complete(&mut client, descriptor).await.unwrap();
         assert_eq!(schema_of(&polled), schema_of(&info));
-        assert_eq!(polled.flight_descriptor, Some(descriptor));
         assert!(read(&mut client, ticket_of(&polled)).await.unwrap() > 0);
     }
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct PreparedResult {
+pub(crate) struct PreparedResult {
     #[prost(bytes = "bytes", tag = "1")]
-    handle: Bytes,
+    pub(crate) handle: Bytes,
     #[prost(bytes = "bytes", tag = "2")]
     dataset_schema: Bytes,
     #[prost(bytes = "bytes", tag = "3")]
@@ -129,7 +124,7 @@ struct PreparedResult {
     is_update: Option<bool>,
 }
 
-async fn prepare(client: &mut Raw, sql: &str) -> PreparedResult {
+pub(crate) async fn prepare(client: &mut Raw, sql: &str) -> PreparedResult {
     let request = ActionCreatePreparedStatementRequest {
         query: sql.to_owned(),
         transaction_id: None,
@@ -142,6 +137,26 @@ async fn prepare(client: &mut Raw, sql: &str) -> PreparedResult {
             .ends_with("ActionCreatePreparedStatementResult")
     );
     PreparedResult::decode(any.value).unwrap()
+}
+
+/// Binds values to a prepared statement whose handle goes on being used.
+pub(crate) async fn bind(
+    client: &mut Raw,
+    query: &CommandPreparedStatementQuery,
+    values: RecordBatch,
+) {
+    let messages: Vec<FlightData> = arrow_flight::encode::FlightDataEncoderBuilder::new()
+        .with_flight_descriptor(Some(command(query)))
+        .build(stream::iter([Ok(values)]))
+        .try_collect()
+        .await
+        .unwrap();
+    let put = client
+        .do_put(stream::iter(messages))
+        .await
+        .unwrap()
+        .into_inner();
+    let _new_handle: Vec<_> = put.try_collect().await.unwrap();
 }
 
 #[tokio::test]
@@ -165,19 +180,8 @@ async fn an_old_client_keeps_its_first_handle() {
     };
     let column: arrow::array::ArrayRef =
         std::sync::Arc::new(arrow::array::Int64Array::from(vec![7]));
-    let batch = arrow::array::RecordBatch::try_from_iter([("p", column)]).unwrap();
-    let messages: Vec<FlightData> = arrow_flight::encode::FlightDataEncoderBuilder::new()
-        .with_flight_descriptor(Some(command(&query)))
-        .build(stream::iter([Ok(batch)]))
-        .try_collect()
-        .await
-        .unwrap();
-    let put = client
-        .do_put(stream::iter(messages))
-        .await
-        .unwrap()
-        .into_inner();
-    let _new_handle: Vec<_> = put.try_collect().await.unwrap();
+    let batch = RecordBatch::try_from_iter([("p", column)]).unwrap();
+    bind(&mut client, &query, batch).await;
     let info = client
         .get_flight_info(command(&query))
         .await
@@ -327,7 +331,7 @@ async fn a_closed_session_is_over() {
     );
 }
 
-async fn cancel(client: &mut Raw, info: &FlightInfo, old: bool) -> CancelStatus {
+pub(crate) async fn cancel(client: &mut Raw, info: &FlightInfo, old: bool) -> CancelStatus {
     let number = if old {
         let request = ActionCancelQueryRequest {
             info: info.encode_to_vec().into(),
