@@ -306,6 +306,9 @@ async fn polling_a_result_with_endpoints_is_over_at_once() {
     let headers = request.metadata_mut();
     headers.insert("tietopohja-endpoints", "3".parse().unwrap());
     let polled = client.poll_flight_info(request).await.unwrap().into_inner();
-    assert_eq!((polled.progress, polled.flight_descriptor), (Some(1.0), None));
+    assert_eq!(
+        (polled.progress, polled.flight_descriptor),
+        (Some(1.0), None)
+    );
     assert_eq!(polled.info.unwrap().endpoint.len(), 3);
 }
