@@ -38,6 +38,7 @@ use crate::session::{Session, SessionOptions};
 use crate::sized::guarded;
 use crate::statement;
 use crate::tables;
+use crate::windows::PossibleWindows;
 use crate::yielding::YieldAfterMultiplying;
 
 /// Least memory that lets a query start: some buffers are taken before the first row.
@@ -299,6 +300,7 @@ fn template(options: &EngineOptions) -> Result<SessionState> {
         .with_table_factories(Default::default())
         .with_optimizer_rule(Arc::new(Lookups))
         .with_optimizer_rule(Arc::new(BoundedCopies))
+        .with_physical_optimizer_rule(Arc::new(PossibleWindows))
         .with_physical_optimizer_rule(Arc::new(YieldAfterMultiplying))
         .build();
     register(&mut state)?;

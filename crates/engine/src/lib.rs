@@ -38,6 +38,7 @@ mod sql_type;
 mod statement;
 mod tables;
 mod terms;
+mod windows;
 mod workspace;
 mod yielding;
 

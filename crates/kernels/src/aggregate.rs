@@ -1,5 +1,6 @@
 //! One adapter that turns a [`Cell`] into an aggregate function of the engine: grouped, plain,
-//! merged, spilled and filtered, with its memory reported.
+//! merged, spilled, filtered and in windows, with its memory reported. Frames that slide are in
+//! `sliding.rs`.
 
 use std::fmt::Debug;
 use std::hash::{Hash, Hasher};
@@ -15,7 +16,8 @@ use datafusion_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility,
 };
 
-use crate::cell::{Cell, Column, Finish, InputType, Value};
+use crate::cell::{Cell, Column, Finish, Given, InputType, Value};
+use crate::sliding::Slider;
 
 /// Whether the arguments are values to take in or a state to merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -149,6 +151,11 @@ impl<C: Finish> AggregateUDFImpl for CellAggregate<C> {
         }))
     }
 
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        self.refuse_distinct(&args)?;
+        Ok(Box::new(Slider::<C>::new(self.takes)))
+    }
+
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
         Ok(vec![Arc::new(Field::new(
             format_state_name(args.name, "state"),
@@ -179,11 +186,29 @@ impl<C: Finish> AggregateUDFImpl for CellAggregate<C> {
 }
 
 fn take_in<C: Cell>(cell: &mut C, takes: Takes, columns: &[Column<'_>], row: usize) -> Result<()> {
+    with_given(takes, columns, row, |given| match given {
+        Given::Value(value) => cell.add(value),
+        Given::Row(row) => cell.add_row(row),
+        Given::State(state) => cell.merge(state),
+    })
+}
+
+/// Gives what there is of a row, if anything is to be taken.
+#[inline]
+pub(crate) fn with_given(
+    takes: Takes,
+    columns: &[Column<'_>],
+    row: usize,
+    take: impl FnOnce(Given<'_>) -> Result<()>,
+) -> Result<()> {
     match (takes, columns) {
-        (Takes::Values(_), [column]) => column.value(row).map_or(Ok(()), |v| cell.add(v)),
+        (Takes::Values(_), [column]) => match column.value(row) {
+            None => Ok(()),
+            Some(value) => take(Given::Value(value)),
+        },
         (Takes::States, [column]) => match column.value(row) {
             None => Ok(()),
-            Some(Value::Bytes(state)) => cell.merge(state),
+            Some(Value::Bytes(state)) => take(Given::State(state)),
             Some(_) => exec_err!("a state is not bytes"),
         },
         (Takes::Rows(_), columns) => {
@@ -191,7 +216,7 @@ fn take_in<C: Cell>(cell: &mut C, takes: Takes, columns: &[Column<'_>], row: usi
             for (value, column) in values.iter_mut().zip(columns) {
                 *value = column.value(row);
             }
-            cell.add_row(values.get(..columns.len()).unwrap_or_default())
+            take(Given::Row(values.get(..columns.len()).unwrap_or_default()))
         }
         (Takes::Values(_) | Takes::States, _) => {
             exec_err!("one column was expected, not {}", columns.len())
@@ -199,7 +224,7 @@ fn take_in<C: Cell>(cell: &mut C, takes: Takes, columns: &[Column<'_>], row: usi
     }
 }
 
-fn finish<C: Finish>(cell: &mut C) -> Result<ScalarValue> {
+pub(crate) fn finish<C: Finish>(cell: &mut C) -> Result<ScalarValue> {
     match C::RESULT {
         InputType::Real => Ok(ScalarValue::Float64(cell.number())),
         InputType::Whole => Ok(ScalarValue::Int64(cell.whole())),
@@ -218,11 +243,11 @@ pub(crate) fn only<'a>(arrays: &'a [ArrayRef]) -> Result<&'a ArrayRef> {
     }
 }
 
-fn columns(arrays: &[ArrayRef]) -> Result<Vec<Column<'_>>> {
+pub(crate) fn columns(arrays: &[ArrayRef]) -> Result<Vec<Column<'_>>> {
     arrays.iter().map(|array| Column::of(array)).collect()
 }
 
-fn rows(arrays: &[ArrayRef]) -> usize {
+pub(crate) fn rows(arrays: &[ArrayRef]) -> usize {
     arrays.first().map_or(0, |array| array.len())
 }
 

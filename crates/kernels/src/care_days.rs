@@ -48,6 +48,7 @@ use crate::cells::member_hash;
 use crate::episodes::{Boundaries, LastDay, OPEN, mark, sums};
 use crate::person_time::{boundary_days, listed_days, lists_days};
 use crate::refusal::refused;
+use crate::sliding::refuse_to_slide;
 
 const NAME: &str = "care_days";
 /// Bytes of a pseudonym.
@@ -462,6 +463,13 @@ impl AggregateUDFImpl for DaysOfCare {
             boundaries: self.boundaries(&args)?,
             spells: Written::default(),
         }))
+    }
+
+    fn create_sliding_accumulator(
+        &self,
+        _args: AccumulatorArgs<'_>,
+    ) -> Result<Box<dyn Accumulator>> {
+        refuse_to_slide(NAME)
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {

@@ -4,6 +4,8 @@ use arrow::array::{Array, AsArray, BinaryArray, Float64Array, Int64Array};
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use datafusion_common::{Result, exec_err};
 
+use crate::sliding::Frame;
+
 /// The type of an aggregate's single argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum InputType {
@@ -82,6 +84,17 @@ impl<'a> Column<'a> {
     }
 }
 
+/// What an aggregate is given of a row.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Given<'a> {
+    /// The value of its column.
+    Value(Value<'a>),
+    /// The values of its columns.
+    Row(&'a [Option<Value<'a>>]),
+    /// An encoded state.
+    State(&'a [u8]),
+}
+
 /// The running state of one group.
 pub(crate) trait Cell: Default + Send + Sync + std::fmt::Debug + 'static {
     /// Takes in one value.
@@ -107,6 +120,9 @@ pub(crate) trait Cell: Default + Send + Sync + std::fmt::Debug + 'static {
 pub(crate) trait Finish: Cell {
     /// The result type.
     const RESULT: InputType;
+
+    /// The same cell over a frame that slides.
+    type Frame: Frame<Self>;
 
     /// The result as a number, for those whose result is not the state.
     fn number(&self) -> Option<f64> {

@@ -29,8 +29,9 @@ use datafusion_common::{Result, exec_err};
 use datafusion_expr::{AggregateUDF, ScalarUDF};
 
 use crate::aggregate::{CellAggregate, Takes};
-use crate::cell::{Cell, Finish, InputType, Value};
+use crate::cell::{Cell, Finish, Given, InputType, Value};
 use crate::scalar::{Body, PlainFunction};
+use crate::sliding::{Frame, Tally, Way};
 
 const WIDTH: usize = 20;
 /// New arrivals are folded in when they outnumber this and the known contributors.
@@ -245,19 +246,10 @@ impl Cell for Contributors {
     }
 
     fn add_row(&mut self, row: &[Option<Value<'_>>]) -> Result<()> {
-        match row {
-            [None, _] | [_, None] => Ok(()),
-            [Some(Value::Whole(contributor)), Some(Value::Whole(amount))] => {
-                match u32::try_from(*contributor) {
-                    Ok(contributor) => {
-                        self.add_amount(contributor, *amount);
-                        Ok(())
-                    }
-                    Err(_) => exec_err!("a contributor has a number from 0 to 2^32 - 1"),
-                }
-            }
-            _ => exec_err!("contributors takes a number and a whole amount"),
+        if let Some((contributor, amount)) = amount_of(row)? {
+            self.add_amount(contributor, amount);
         }
+        Ok(())
     }
 
     fn merge(&mut self, state: &[u8]) -> Result<()> {
@@ -277,8 +269,57 @@ impl Cell for Contributors {
     }
 }
 
+/// The contributor of a row and the amount; `None` for a row that is left out.
+fn amount_of(row: &[Option<Value<'_>>]) -> Result<Option<(u32, i64)>> {
+    match row {
+        [None, _] | [_, None] => Ok(None),
+        [Some(Value::Whole(contributor)), Some(Value::Whole(amount))] => {
+            match u32::try_from(*contributor) {
+                Ok(contributor) => Ok(Some((contributor, *amount))),
+                Err(_) => exec_err!("a contributor has a number from 0 to 2^32 - 1"),
+            }
+        }
+        _ => exec_err!("contributors takes a number and a whole amount"),
+    }
+}
+
 impl Finish for Contributors {
     const RESULT: InputType = InputType::Bytes;
+    type Frame = ContributorFrame;
+}
+
+/// The contributors of a frame that slides, those with a sum of 0 included while a row of theirs is left.
+#[derive(Debug, Default)]
+pub(crate) struct ContributorFrame {
+    sums: Tally<u32, i128>,
+}
+
+impl Frame<Contributors> for ContributorFrame {
+    fn pass(&mut self, given: Given<'_>, way: Way) -> Result<()> {
+        match given {
+            Given::Value(_) => exec_err!("contributors takes two columns"),
+            Given::Row(row) => match amount_of(row)? {
+                Some((contributor, amount)) => self.sums.pass(contributor, i128::from(amount), way),
+                None => Ok(()),
+            },
+            Given::State(state) => decode(state)?
+                .try_for_each(|(contributor, sum)| self.sums.pass(contributor, sum, way)),
+        }
+    }
+
+    fn cell(&self) -> Result<Contributors> {
+        let entries = self.sums.iter();
+        let (known, sums) = entries.map(|(number, _, sum)| (number, sum)).unzip();
+        Ok(Contributors {
+            known,
+            sums,
+            arrived: Vec::new(),
+        })
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.sums.heap_bytes()
+    }
 }
 
 pub(crate) fn aggregates() -> Vec<AggregateUDF> {

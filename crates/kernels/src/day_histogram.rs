@@ -32,9 +32,10 @@ use datafusion_common::{Result, exec_err};
 use datafusion_expr::{AggregateUDF, ScalarUDF};
 
 use crate::aggregate::{CellAggregate, Takes};
-use crate::cell::{Cell, Finish, InputType, Value};
+use crate::cell::{Cell, Finish, Given, InputType, Value};
 use crate::refusal::refused;
 use crate::scalar::{Body, PlainFunction};
+use crate::sliding::{Frame, Tally, Way};
 
 /// Days counted in a plain array; rarer ones go to a map.
 const DENSE_DAYS: usize = 1_024;
@@ -155,23 +156,13 @@ pub(crate) fn decode(state: &[u8]) -> Result<impl Iterator<Item = (i32, u64)> + 
 
 impl Cell for DayHistogram {
     fn add(&mut self, value: Value<'_>) -> Result<()> {
-        match value {
-            Value::Whole(day) => self.add_times(whole_day(day)?, 1),
-            _ => exec_err!("day_histogram takes whole days"),
-        }
+        self.add_times(day_of(value)?, 1)
     }
 
     fn add_row(&mut self, row: &[Option<Value<'_>>]) -> Result<()> {
-        match row {
-            [None, _] | [_, None] => Ok(()),
-            [Some(Value::Whole(day)), Some(Value::Whole(weight))] => match u64::try_from(*weight) {
-                Ok(times) => self.add_times(whole_day(*day)?, times),
-                Err(_) => refused(
-                    "day_histogram_weighted: a weight is negative, but a row cannot count less than \
-                     zero times",
-                ),
-            },
-            _ => exec_err!("day_histogram_weighted takes whole days and a whole weight"),
+        match weighted_day_of(row)? {
+            Some((day, times)) => self.add_times(day, times),
+            None => Ok(()),
         }
     }
 
@@ -189,6 +180,28 @@ impl Cell for DayHistogram {
     }
 }
 
+fn day_of(value: Value<'_>) -> Result<i32> {
+    match value {
+        Value::Whole(day) => whole_day(day),
+        _ => exec_err!("day_histogram takes whole days"),
+    }
+}
+
+/// The day of a row and how often it counts; `None` for a row that is left out.
+fn weighted_day_of(row: &[Option<Value<'_>>]) -> Result<Option<(i32, u64)>> {
+    match row {
+        [None, _] | [_, None] => Ok(None),
+        [Some(Value::Whole(day)), Some(Value::Whole(weight))] => match u64::try_from(*weight) {
+            Ok(times) => Ok(Some((whole_day(*day)?, times))),
+            Err(_) => refused(
+                "day_histogram_weighted: a weight is negative, but a row cannot count less than \
+                 zero times",
+            ),
+        },
+        _ => exec_err!("day_histogram_weighted takes whole days and a whole weight"),
+    }
+}
+
 fn whole_day(day: i64) -> Result<i32> {
     match i32::try_from(day) {
         Ok(day) => Ok(day),
@@ -198,6 +211,49 @@ fn whole_day(day: i64) -> Result<i32> {
 
 impl Finish for DayHistogram {
     const RESULT: InputType = InputType::Bytes;
+    type Frame = DayFrame;
+}
+
+/// Counts per day of a frame that slides, wide enough for more than one histogram may count.
+#[derive(Debug, Default)]
+pub(crate) struct DayFrame {
+    days: Tally<i32, i128>,
+}
+
+impl DayFrame {
+    fn pass_times(&mut self, day: i32, times: u64, way: Way) -> Result<()> {
+        if times == 0 {
+            return Ok(());
+        }
+        self.days.pass(day, i128::from(times), way)
+    }
+}
+
+impl Frame<DayHistogram> for DayFrame {
+    fn pass(&mut self, given: Given<'_>, way: Way) -> Result<()> {
+        match given {
+            Given::Value(value) => self.pass_times(day_of(value)?, 1, way),
+            Given::Row(row) => match weighted_day_of(row)? {
+                Some((day, times)) => self.pass_times(day, times, way),
+                None => Ok(()),
+            },
+            Given::State(state) => {
+                decode(state)?.try_for_each(|(day, times)| self.pass_times(day, times, way))
+            }
+        }
+    }
+
+    fn cell(&self) -> Result<DayHistogram> {
+        let mut histogram = DayHistogram::default();
+        for (day, _, times) in self.days.iter() {
+            histogram.add_times(day, u64::try_from(times).unwrap_or(u64::MAX))?;
+        }
+        Ok(histogram)
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.days.heap_bytes()
+    }
 }
 
 pub(crate) fn aggregates() -> Vec<AggregateUDF> {

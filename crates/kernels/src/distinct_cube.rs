@@ -29,16 +29,17 @@
 use std::collections::BTreeSet;
 
 use arrow::buffer::BooleanBuffer;
-use datafusion_common::{Result, exec_err, plan_err};
+use datafusion_common::{Result, ScalarValue, exec_err, plan_err};
 use datafusion_expr::{AggregateUDF, ScalarUDF};
 use hashbrown::HashSet;
 use roaring::RoaringBitmap;
 
 use crate::aggregate::{CellAggregate, Takes};
-use crate::cell::{Cell, Finish, InputType, Value};
+use crate::cell::{Cell, Finish, Given, InputType, Value};
 use crate::codes::{Codes, check_codes, check_length, with_codes};
 use crate::dense_cube::check_parents;
 use crate::scalar::{Body, PlainFunction};
+use crate::sliding::{Frame, Tally, Way};
 use crate::varint;
 
 /// Places, and the levels above them that are counted in the same pass.
@@ -1016,16 +1017,8 @@ impl DistinctSets {
 
 impl Cell for PersonNumbers {
     fn add(&mut self, value: Value<'_>) -> Result<()> {
-        match value {
-            Value::Whole(person) => match u32::try_from(person) {
-                Ok(person) => {
-                    self.insert(person);
-                    Ok(())
-                }
-                Err(_) => exec_err!("a person number is not between 0 and {}", u32::MAX),
-            },
-            _ => exec_err!("distinct_persons takes person numbers"),
-        }
+        self.insert(person_of(value)?);
+        Ok(())
     }
 
     fn merge(&mut self, state: &[u8]) -> Result<()> {
@@ -1047,8 +1040,45 @@ impl Cell for PersonNumbers {
     }
 }
 
+fn person_of(value: Value<'_>) -> Result<u32> {
+    match value {
+        Value::Whole(person) => match u32::try_from(person) {
+            Ok(person) => Ok(person),
+            Err(_) => exec_err!("a person number is not between 0 and {}", u32::MAX),
+        },
+        _ => exec_err!("distinct_persons takes person numbers"),
+    }
+}
+
 impl Finish for PersonNumbers {
     const RESULT: InputType = InputType::Bytes;
+    type Frame = NumberFrame;
+}
+
+/// How many rows or sets of a frame that slides have each person.
+#[derive(Debug, Default)]
+pub(crate) struct NumberFrame {
+    persons: Tally<u32, ()>,
+}
+
+impl Frame<PersonNumbers> for NumberFrame {
+    fn pass(&mut self, given: Given<'_>, way: Way) -> Result<()> {
+        match given {
+            Given::Value(value) => self.persons.pass(person_of(value)?, (), way),
+            Given::Row(_) => exec_err!("distinct_persons takes one column"),
+            Given::State(state) => PersonNumbers::decode(state)?
+                .iter()
+                .try_for_each(|person| self.persons.pass(person, (), way)),
+        }
+    }
+
+    fn cell(&self) -> Result<PersonNumbers> {
+        Ok(self.persons.keys().collect())
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.persons.heap_bytes()
+    }
 }
 
 /// A set of which only the number of persons is wanted in the end.
@@ -1075,9 +1105,29 @@ impl Cell for PersonCount {
 
 impl Finish for PersonCount {
     const RESULT: InputType = InputType::Whole;
+    type Frame = NumberFrame;
 
     fn whole(&self) -> Option<i64> {
         i64::try_from(self.0.len()).ok()
+    }
+}
+
+impl Frame<PersonCount> for NumberFrame {
+    fn pass(&mut self, given: Given<'_>, way: Way) -> Result<()> {
+        Frame::<PersonNumbers>::pass(self, given, way)
+    }
+
+    fn cell(&self) -> Result<PersonCount> {
+        Frame::<PersonNumbers>::cell(self).map(PersonCount)
+    }
+
+    // The number is known without the set.
+    fn result(&self) -> Result<ScalarValue> {
+        Ok(ScalarValue::Int64(i64::try_from(self.persons.len()).ok()))
+    }
+
+    fn heap_bytes(&self) -> usize {
+        Frame::<PersonNumbers>::heap_bytes(self)
     }
 }
 

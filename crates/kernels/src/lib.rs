@@ -3,9 +3,10 @@
 //! One file per function: what it computes, the formula and its source, null and empty behaviour,
 //! memory, laws and tests. Here are no tables, settings, clocks or sessions. Every aggregate obeys
 //! three laws: merging the states of parts gives the state of the whole; order and partition count
-//! do not matter, to the bit; the empty input has a defined value. To add one: implement
-//! [`cell::Cell`] in a file of its own and name it in [`aggregate_functions`], or write a plain
-//! function over values and name it in [`scalar_functions`].
+//! do not matter, to the bit; the empty input has a defined value. In a window it gives what it
+//! gives over a group of the frame's rows, or refuses when it is planned (`sliding.rs`). To add one:
+//! implement [`cell::Cell`] in a file of its own and name it in [`aggregate_functions`], or write a
+//! plain function over values and name it in [`scalar_functions`].
 
 mod age;
 mod aggregate;
@@ -27,6 +28,7 @@ mod refusal;
 mod rollup;
 mod running_sum;
 mod scalar;
+mod sliding;
 mod spell_months;
 mod standardised_rate;
 mod sum_exact;

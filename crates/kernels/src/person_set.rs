@@ -13,13 +13,16 @@
 //!   form. [`Cells`](crate::Cells) makes it where persons come as numbers. It takes about two bytes a
 //!   person. Numbers of different lists, or numbers and pseudonyms, cannot be united: that is an error.
 
+use std::collections::BTreeMap;
+
 use arrow::array::BinaryArray;
 use datafusion_common::{Result, exec_err};
 use datafusion_expr::{AggregateUDF, ScalarUDF};
 
 use crate::aggregate::{CellAggregate, Takes};
-use crate::cell::{Cell, Finish, InputType, Value};
+use crate::cell::{Cell, Finish, Given, InputType, Value};
 use crate::scalar::{Body, PlainFunction};
+use crate::sliding::{Frame, Tally, Way};
 use crate::varint;
 
 const WIDTH: usize = 16;
@@ -166,7 +169,7 @@ impl PersonSet {
         if self.list == list {
             Ok(())
         } else {
-            exec_err!("sets of persons of different lists cannot be united")
+            different_lists()
         }
     }
 
@@ -188,17 +191,10 @@ impl PersonSet {
 
 impl Cell for PersonSet {
     fn add(&mut self, value: Value<'_>) -> Result<()> {
-        match value {
-            Value::Bytes(bytes) => match <[u8; WIDTH]>::try_from(bytes) {
-                Ok(pseudonym) => {
-                    self.is_of(None)?;
-                    self.insert(u128::from_be_bytes(pseudonym));
-                    Ok(())
-                }
-                Err(_) => exec_err!("person_set takes pseudonyms of 16 bytes"),
-            },
-            _ => exec_err!("person_set takes pseudonyms"),
-        }
+        let pseudonym = pseudonym_of(value)?;
+        self.is_of(None)?;
+        self.insert(pseudonym);
+        Ok(())
     }
 
     fn merge(&mut self, state: &[u8]) -> Result<()> {
@@ -251,8 +247,80 @@ impl Cell for PersonSet {
     }
 }
 
+fn different_lists<T>() -> Result<T> {
+    exec_err!("sets of persons of different lists cannot be united")
+}
+
+fn pseudonym_of(value: Value<'_>) -> Result<u128> {
+    match value {
+        Value::Bytes(bytes) => match <[u8; WIDTH]>::try_from(bytes) {
+            Ok(pseudonym) => Ok(u128::from_be_bytes(pseudonym)),
+            Err(_) => exec_err!("person_set takes pseudonyms of 16 bytes"),
+        },
+        _ => exec_err!("person_set takes pseudonyms"),
+    }
+}
+
 impl Finish for PersonSet {
     const RESULT: InputType = InputType::Bytes;
+    type Frame = PersonFrame;
+}
+
+/// How many rows or sets of a frame that slides have each person.
+#[derive(Debug, Default)]
+pub(crate) struct PersonFrame {
+    /// By the list that they are numbers of, without those that have none.
+    lists: BTreeMap<Option<u64>, Tally<u128, ()>>,
+}
+
+impl PersonFrame {
+    fn pass_member(&mut self, list: Option<u64>, member: u128, way: Way) -> Result<()> {
+        let members = self.lists.entry(list).or_default();
+        members.pass(member, (), way)?;
+        if members.len() == 0 {
+            self.lists.remove(&list);
+        }
+        Ok(())
+    }
+}
+
+impl Frame<PersonSet> for PersonFrame {
+    fn pass(&mut self, given: Given<'_>, way: Way) -> Result<()> {
+        match given {
+            Given::Value(value) => self.pass_member(None, pseudonym_of(value)?, way),
+            Given::Row(_) => exec_err!("person_set takes one column"),
+            Given::State(state) => match State::of(state)? {
+                State::Pseudonyms(members) => members.iter().try_for_each(|member| {
+                    self.pass_member(None, u128::from_be_bytes(*member), way)
+                }),
+                State::Numbers(numbers) => {
+                    let mut members = Vec::with_capacity(numbers.count);
+                    numbers.each(|number| members.push(u128::from(number)))?;
+                    members
+                        .into_iter()
+                        .try_for_each(|member| self.pass_member(Some(numbers.list), member, way))
+                }
+            },
+        }
+    }
+
+    fn cell(&self) -> Result<PersonSet> {
+        let mut lists = self.lists.iter();
+        match (lists.next(), lists.next()) {
+            (None, _) => Ok(PersonSet::default()),
+            (Some((list, members)), None) => Ok(PersonSet {
+                list: *list,
+                members: members.keys().collect(),
+                sorted: members.len(),
+            }),
+            _ => different_lists(),
+        }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        let members: usize = self.lists.values().map(Tally::heap_bytes).sum();
+        members + self.lists.len() * size_of::<(Option<u64>, Tally<u128, ()>)>()
+    }
 }
 
 pub(crate) fn aggregates() -> Vec<AggregateUDF> {
@@ -280,7 +348,10 @@ fn count(values: &[Value<'_>]) -> Result<Option<i64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{check_laws, numbers};
+    use crate::testing::{check_laws, check_slides, laws, numbers};
+    use arrow::array::ArrayRef;
+    use proptest::prelude::*;
+    use std::sync::Arc;
 
     #[test]
     fn merging_parts_in_any_order_gives_the_whole() {
@@ -372,6 +443,35 @@ mod tests {
             assert_eq!(list_of_sets(&sets).unwrap(), list);
         }
         assert!(list_of_sets(&BinaryArray::from_vec(vec![&[7]])).is_err());
+    }
+
+    proptest! {
+        #![proptest_config(laws())]
+
+        #[test]
+        fn sets_slide_as_sets(rows in prop::collection::vec((0u8..9, 0u8..9, 0u8..9), 1..40)) {
+            let [set, union] = &aggregates()[..] else {
+                panic!("there are two aggregates");
+            };
+            let persons: Vec<Option<[u8; WIDTH]>> = rows
+                .iter()
+                .map(|(one, _, kind)| (*kind > 0).then_some([*one; WIDTH]))
+                .collect();
+            let persons: BinaryArray = persons.iter().map(|one| one.as_ref()).collect();
+            check_slides(set, &[Arc::new(persons) as ArrayRef]);
+            // A change of lists is refused where one frame has both, and only there.
+            let states: Vec<Option<Vec<u8>>> = (0..)
+                .zip(&rows)
+                .map(|(row, (one, other, kind))| match kind {
+                    0 => None,
+                    1 => Some(Vec::new()),
+                    2 => Some([[*one; WIDTH], [*one + *other + 1; WIDTH]].concat()),
+                    _ => Some(numbered(row / 15, &[u32::from(*one), 9 + u32::from(*other)])),
+                })
+                .collect();
+            let states: BinaryArray = states.iter().map(|state| state.as_deref()).collect();
+            check_slides(union, &[Arc::new(states) as ArrayRef]);
+        }
     }
 
     #[test]

@@ -53,6 +53,7 @@ use crate::cell::InputType;
 use crate::codes::{Codes, check_codes, check_length, with_codes};
 use crate::dense_cube::check_parents;
 use crate::refusal::refused;
+use crate::sliding::refuse_to_slide;
 use crate::sum_table::SumTable;
 use crate::varint;
 
@@ -661,6 +662,13 @@ impl AggregateUDFImpl for PersonDays {
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         Ok(Box::new(DaysOfOne::new(Self::periods(&args)?)?))
+    }
+
+    fn create_sliding_accumulator(
+        &self,
+        _args: AccumulatorArgs<'_>,
+    ) -> Result<Box<dyn Accumulator>> {
+        refuse_to_slide("person_days")
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {

@@ -34,10 +34,11 @@ use datafusion_common::{Result, exec_err};
 use datafusion_expr::{AggregateUDF, ScalarUDF};
 
 use crate::aggregate::{CellAggregate, Takes};
-use crate::cell::{Cell, Finish, InputType, Value};
+use crate::cell::{Cell, Finish, Given, InputType, Value};
 use crate::intervals::byar;
 use crate::refusal::{refused, refused_of};
 use crate::scalar::{Body, PlainFunction};
+use crate::sliding::{Frame, Tally, Way};
 
 /// Below this number of events the rate is missing.
 pub const LEAST_EVENTS: i64 = 10;
@@ -376,39 +377,9 @@ impl Cell for Strata {
     }
 
     fn add_row(&mut self, row: &[Option<Value<'_>>]) -> Result<()> {
-        let [stratum, counts @ ..] = row else {
-            return exec_err!("strata takes four columns");
-        };
-        // Nothing is known of the row, as where an outer join found nothing.
-        let Some(stratum) = stratum else {
-            return Ok(());
-        };
-        let Value::Whole(number) = stratum else {
-            return exec_err!("strata takes whole numbers");
-        };
-        let Ok(number) = u32::try_from(*number) else {
-            return refused("a stratum has a number from 0 to 2^32 - 1");
-        };
-        match counts {
-            [
-                Some(Value::Whole(events)),
-                Some(Value::Whole(population)),
-                Some(Value::Whole(weight)),
-            ] => self.put(Stratum {
-                number,
-                events: *events,
-                population: *population,
-                weight: *weight,
-            }),
-            [None, _, _] => refused_of(
-                named(number),
-                "a stratum has a null for its events: write coalesce(events, 0) where nothing happened",
-            ),
-            [_, None, _] => refused_of(named(number), "a stratum has no population"),
-            _ => refused_of(
-                named(number),
-                "a stratum has no weight: leave it out together with its events",
-            ),
+        match stratum_of(row)? {
+            Some(stratum) => self.put(stratum),
+            None => Ok(()),
         }
     }
 
@@ -431,8 +402,102 @@ impl Cell for Strata {
     }
 }
 
+/// The stratum of a row; `None` for a row that is left out.
+fn stratum_of(row: &[Option<Value<'_>>]) -> Result<Option<Stratum>> {
+    let [stratum, counts @ ..] = row else {
+        return exec_err!("strata takes four columns");
+    };
+    // Nothing is known of the row, as where an outer join found nothing.
+    let Some(stratum) = stratum else {
+        return Ok(None);
+    };
+    let Value::Whole(number) = stratum else {
+        return exec_err!("strata takes whole numbers");
+    };
+    let Ok(number) = u32::try_from(*number) else {
+        return refused("a stratum has a number from 0 to 2^32 - 1");
+    };
+    match counts {
+        [
+            Some(Value::Whole(events)),
+            Some(Value::Whole(population)),
+            Some(Value::Whole(weight)),
+        ] => Ok(Some(Stratum {
+            number,
+            events: *events,
+            population: *population,
+            weight: *weight,
+        })),
+        [None, _, _] => refused_of(
+            named(number),
+            "a stratum has a null for its events: write coalesce(events, 0) where nothing happened",
+        ),
+        [_, None, _] => refused_of(named(number), "a stratum has no population"),
+        _ => refused_of(
+            named(number),
+            "a stratum has no weight: leave it out together with its events",
+        ),
+    }
+}
+
 impl Finish for Strata {
     const RESULT: InputType = InputType::Bytes;
+    type Frame = StratumFrame;
+}
+
+/// The strata of a frame that slides: stratum, events, population and weight. One that comes twice is
+/// refused when a result is asked for, since the one that goes out may not have gone yet.
+#[derive(Debug, Default)]
+pub(crate) struct StratumFrame {
+    strata: Tally<(u32, i64, i64, i64), ()>,
+}
+
+impl StratumFrame {
+    fn pass_stratum(&mut self, stratum: Stratum, way: Way) -> Result<()> {
+        check_stratum(&stratum)?;
+        let Stratum {
+            number,
+            events,
+            population,
+            weight,
+        } = stratum;
+        self.strata
+            .pass((number, events, population, weight), (), way)
+    }
+}
+
+impl Frame<Strata> for StratumFrame {
+    fn pass(&mut self, given: Given<'_>, way: Way) -> Result<()> {
+        match given {
+            Given::Value(_) => exec_err!("strata takes four columns"),
+            Given::Row(row) => match stratum_of(row)? {
+                Some(stratum) => self.pass_stratum(stratum, way),
+                None => Ok(()),
+            },
+            Given::State(state) => {
+                decode(state)?.try_for_each(|stratum| self.pass_stratum(stratum, way))
+            }
+        }
+    }
+
+    fn cell(&self) -> Result<Strata> {
+        let mut strata = Strata::default();
+        for ((number, events, population, weight), times, ()) in self.strata.iter() {
+            let stratum = Stratum {
+                number,
+                events,
+                population,
+                weight,
+            };
+            // The second is refused.
+            (0..times.min(2)).try_for_each(|_| strata.put(stratum))?;
+        }
+        Ok(strata)
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.strata.heap_bytes()
+    }
 }
 
 pub(crate) fn aggregates() -> Vec<AggregateUDF> {

@@ -10,12 +10,15 @@ use datafusion_common::{Result, exec_err};
 use datafusion_expr::AggregateUDF;
 
 use crate::aggregate::{CellAggregate, Takes};
-use crate::cell::{Cell, Finish, InputType, Value};
+use crate::cell::{Cell, Finish, Given, InputType, Value};
+use crate::sliding::{Frame, Way};
 
 /// Limbs of 32 bits: 2 046 exponents and 53 bits of significand, and room for carries.
 const LIMBS: usize = 69;
 /// Each addition changes a limb by less than 2³²; i64 holds 2³¹ of them.
 const CARRY_AFTER: u32 = 1 << 30;
+/// The numbers that are not finite.
+const SPECIAL: [f64; 3] = [f64::INFINITY, f64::NEG_INFINITY, f64::NAN];
 
 /// An exact sum being built.
 #[derive(Debug, Clone, Default)]
@@ -32,10 +35,15 @@ impl ExactSum {
     /// Takes in one number.
     pub fn push(&mut self, value: f64) {
         self.count += 1;
-        if !value.is_finite() {
-            self.special += value;
-            return;
+        if value.is_finite() {
+            self.change(value, 1);
+        } else {
+            self.special = special(self.special, value);
         }
+    }
+
+    /// Adds a finite number, or its negative.
+    fn change(&mut self, value: f64, sign: i64) {
         if self.limbs.is_empty() {
             self.limbs = vec![0; LIMBS];
         }
@@ -48,7 +56,11 @@ impl ExactSum {
             (fraction | 1 << 52, exponent as usize - 1)
         };
         let wide = u128::from(significand) << (shift % 32);
-        let sign = if value.is_sign_negative() { -1 } else { 1 };
+        let sign = if value.is_sign_negative() {
+            -sign
+        } else {
+            sign
+        };
         for (place, limb) in self.limbs.iter_mut().skip(shift / 32).take(3).enumerate() {
             *limb += sign * ((wide >> (32 * place)) as u32 as i64);
         }
@@ -90,6 +102,12 @@ impl ExactSum {
         let magnitude = round(&whole.limbs);
         Some(if negative { -magnitude } else { magnitude })
     }
+}
+
+/// The sum of infinities and NaNs; there is one NaN, or its bits would depend on the order.
+fn special(one: f64, other: f64) -> f64 {
+    let sum = one + other;
+    if sum.is_nan() { f64::NAN } else { sum }
 }
 
 /// Bits `from` to `from + 63` of a non-negative figure in carried limbs.
@@ -134,13 +152,8 @@ fn round(limbs: &[i64]) -> f64 {
 
 impl Cell for ExactSum {
     fn add(&mut self, value: Value<'_>) -> Result<()> {
-        match value {
-            Value::Real(value) => {
-                self.push(value);
-                Ok(())
-            }
-            _ => exec_err!("sum_exact takes floating-point numbers"),
-        }
+        self.push(number_of(value)?);
+        Ok(())
     }
 
     fn merge(&mut self, state: &[u8]) -> Result<()> {
@@ -152,7 +165,7 @@ impl Cell for ExactSum {
             return exec_err!("an exact sum has a broken state");
         }
         self.count += u64::from_le_bytes(*count);
-        self.special += f64::from_le_bytes(*special);
+        self.special = self::special(self.special, f64::from_le_bytes(*special));
         if !limbs.is_empty() {
             if self.limbs.is_empty() {
                 self.limbs = vec![0; LIMBS];
@@ -181,8 +194,73 @@ impl Cell for ExactSum {
     }
 }
 
+fn number_of(value: Value<'_>) -> Result<f64> {
+    match value {
+        Value::Real(value) => Ok(value),
+        _ => exec_err!("sum_exact takes floating-point numbers"),
+    }
+}
+
+/// An exact sum over a frame that slides. A special number cannot be subtracted: each kind is counted.
+#[derive(Debug, Default)]
+pub(crate) struct SumFrame {
+    /// The sum and count of the finite numbers.
+    finite: ExactSum,
+    /// How many numbers of each kind in [`SPECIAL`].
+    special: [u64; 3],
+}
+
+impl Frame<ExactSum> for SumFrame {
+    fn pass(&mut self, given: Given<'_>, way: Way) -> Result<()> {
+        let Given::Value(value) = given else {
+            return exec_err!("sum_exact takes numbers");
+        };
+        let value = number_of(value)?;
+        let kind = SPECIAL
+            .iter()
+            .position(|kind| *kind == value || kind.is_nan() && value.is_nan());
+        let count = match kind.and_then(|kind| self.special.get_mut(kind)) {
+            Some(count) => count,
+            None => &mut self.finite.count,
+        };
+        let changed = match way {
+            Way::In => count.checked_add(1),
+            Way::Out => count.checked_sub(1),
+        };
+        match changed {
+            Some(changed) => *count = changed,
+            None => return exec_err!("a number that goes out of a frame is not in it"),
+        }
+        if kind.is_none() {
+            self.finite
+                .change(value, if way == Way::In { 1 } else { -1 });
+        }
+        Ok(())
+    }
+
+    fn cell(&self) -> Result<ExactSum> {
+        let mut sum = match self.finite.count {
+            // Without a number there are no limbs, not limbs of 0.
+            0 => ExactSum::default(),
+            _ => self.finite.clone(),
+        };
+        for (kind, count) in SPECIAL.into_iter().zip(self.special) {
+            if count > 0 {
+                sum.special = special(sum.special, kind);
+                sum.count += count;
+            }
+        }
+        Ok(sum)
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.finite.heap_bytes()
+    }
+}
+
 impl Finish for ExactSum {
     const RESULT: InputType = InputType::Real;
+    type Frame = SumFrame;
 
     fn number(&self) -> Option<f64> {
         self.value()
@@ -199,7 +277,10 @@ pub(crate) fn aggregates() -> Vec<AggregateUDF> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{check_laws, numbers};
+    use crate::testing::{check_laws, check_slides, laws, numbers};
+    use arrow::array::{ArrayRef, Float64Array};
+    use proptest::prelude::*;
+    use std::sync::Arc;
 
     fn sum(values: &[f64]) -> Option<f64> {
         let mut sum = ExactSum::default();
@@ -253,5 +334,76 @@ mod tests {
             .collect();
         let given: Vec<Value<'_>> = values.iter().map(|value| Value::Real(*value)).collect();
         check_laws::<ExactSum>(&given);
+    }
+
+    #[test]
+    fn there_is_one_nan() {
+        let odd = f64::from_bits(f64::NAN.to_bits() | 1 << 63 | 7);
+        for values in [
+            &[odd][..],
+            &[f64::NAN, odd],
+            &[f64::INFINITY, f64::NEG_INFINITY],
+            &[f64::NEG_INFINITY, 1.0, f64::INFINITY],
+            &[odd, f64::INFINITY],
+        ] {
+            let bits = sum(values).map(f64::to_bits);
+            assert_eq!(bits, Some(f64::NAN.to_bits()), "{values:?}");
+        }
+    }
+
+    fn one_of_a_kind() -> impl Strategy<Value = Option<f64>> {
+        prop_oneof![
+            6 => any::<f64>().prop_map(Some),
+            2 => (-9i32..9).prop_map(|few| Some(f64::from(few) / 10.0)),
+            1 => prop::sample::select(vec![
+                Some(f64::INFINITY),
+                Some(f64::NEG_INFINITY),
+                Some(f64::NAN),
+                Some(f64::MAX),
+                Some(-0.0),
+                Some(5e-324),
+                None,
+            ]),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(laws())]
+
+        #[test]
+        fn sums_slide_to_the_bit(values in prop::collection::vec(one_of_a_kind(), 1..40)) {
+            let values: ArrayRef = Arc::new(values.into_iter().collect::<Float64Array>());
+            check_slides(&aggregates()[0], &[values]);
+        }
+
+        #[test]
+        fn what_is_taken_out_was_never_there(
+            kept in prop::collection::vec(one_of_a_kind(), 0..20),
+            gone in prop::collection::vec(one_of_a_kind(), 0..20),
+        ) {
+            let mut frame = SumFrame::default();
+            let mut alone = ExactSum::default();
+            let pass = |frame: &mut SumFrame, value: f64, way| {
+                frame.pass(Given::Value(Value::Real(value)), way).unwrap();
+            };
+            gone.iter().flatten().for_each(|value| pass(&mut frame, *value, Way::In));
+            for value in kept.iter().flatten() {
+                pass(&mut frame, *value, Way::In);
+                alone.push(*value);
+            }
+            gone.iter().rev().flatten().for_each(|value| pass(&mut frame, *value, Way::Out));
+            let (mut left, mut expected) = (Vec::new(), Vec::new());
+            frame.cell().unwrap().encode(&mut left);
+            alone.encode(&mut expected);
+            prop_assert_eq!(left, expected);
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_not_there_cannot_go() {
+        for value in [1.0, f64::INFINITY, f64::NAN] {
+            let gone = Given::Value(Value::Real(value));
+            assert!(SumFrame::default().pass(gone, Way::Out).is_err());
+        }
     }
 }

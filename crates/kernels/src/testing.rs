@@ -1,7 +1,9 @@
 //! The laws every aggregate obeys, checked on any values; the duties of an aggregate function in
-//! groups, as the engine uses it; numbers from a fixed sequence, and how property tests draw theirs.
+//! groups and in frames that slide, as the engine uses it; numbers from a fixed sequence, and how
+//! property tests draw theirs.
 #![allow(clippy::unwrap_used)]
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, UInt64Array};
@@ -109,6 +111,7 @@ pub(crate) fn check_grouped(
         expr_fields: &fields,
     };
     assert!(function.groups_accumulator_supported(args()));
+    check_slides(function, std::slice::from_ref(values));
     check_accumulators(
         &|| function.create_groups_accumulator(args()).unwrap(),
         &|| function.accumulator(args()).unwrap(),
@@ -236,6 +239,7 @@ pub(crate) fn check_aggregate(
     groups: &[usize],
     filter: &[bool],
 ) -> ArrayRef {
+    check_slides(function, columns);
     let checked = Checked::new(function, columns);
     let total = groups.iter().max().map_or(0, |most| most + 1);
     let filter: BooleanArray = filter
@@ -245,6 +249,33 @@ pub(crate) fn check_aggregate(
         .collect();
     checked.check(columns, groups, Some(&filter), total);
     checked.check(columns, groups, None, total)
+}
+
+/// Checks an aggregate in frames that slide, driven as the engine drives it: of every frame it gives
+/// the value and the state that the aggregate gives of the frame's rows alone, to the bit, or refuses
+/// where that refuses; in the end nothing is held. Frames are of several widths, with one that jumps
+/// over rows, some without rows, and rows that are left out.
+pub(crate) fn check_slides(function: &AggregateUDF, columns: &[ArrayRef]) {
+    let checked = Checked::new(function, columns);
+    let rows = columns[0].len().min(40);
+    let between = |from: usize, to: usize| from.min(rows)..to.min(rows);
+    let ahead =
+        |width: usize| (0..rows).map(move |row| between((row + 1).saturating_sub(width), row + 1));
+    let mut all: Vec<Vec<Range<usize>>> = [1, 2, 5, 17].map(|width| ahead(width).collect()).into();
+    // To the last row; apart from the row itself; in leaps, with nothing in between.
+    all.push((0..rows).map(|row| between(row, rows)).collect());
+    all.push((0..rows).map(|row| between(row + 2, row + 5)).collect());
+    all.push(
+        (0..rows)
+            .step_by(7)
+            .map(|row| between(row, row + row % 3))
+            .collect(),
+    );
+    for (kind, mut frames) in all.into_iter().enumerate() {
+        frames.push(rows..rows);
+        let keeps = |row: usize| kind % 2 == 0 || row % 3 > 0;
+        checked.slide(columns, &frames, &keeps);
+    }
 }
 
 struct Checked<'a> {
@@ -282,6 +313,57 @@ impl<'a> Checked<'a> {
             exprs: &[],
             expr_fields: &self.fields,
         }
+    }
+
+    fn slide(&self, columns: &[ArrayRef], frames: &[Range<usize>], keeps: &dyn Fn(usize) -> bool) {
+        let of = |rows: Range<usize>| -> Vec<ArrayRef> {
+            let rows: UInt64Array = rows
+                .filter(|row| keeps(*row))
+                .map(|row| row as u64)
+                .collect();
+            columns
+                .iter()
+                .map(|c| take(c, &rows, None).unwrap())
+                .collect()
+        };
+        let mut sliding = self
+            .function
+            .create_sliding_accumulator(self.arguments())
+            .unwrap();
+        assert!(sliding.supports_retract_batch());
+        let nothing = sliding.size();
+        let mut held = 0..0;
+        for frame in frames {
+            if frame.is_empty() {
+                sliding.retract_batch(&of(held)).unwrap();
+                // The engine takes its default here, and does not ask.
+                let empty = self.function.default_value(self.result.data_type());
+                assert_eq!(sliding.evaluate().unwrap(), empty.unwrap());
+            } else {
+                sliding.update_batch(&of(held.end..frame.end)).unwrap();
+                sliding.retract_batch(&of(held.start..frame.start)).unwrap();
+                let mut alone = self.one();
+                match alone.update_batch(&of(frame.clone())) {
+                    Ok(()) => {
+                        let value = alone.evaluate().unwrap();
+                        assert_eq!(sliding.evaluate().unwrap(), value, "{frame:?}");
+                        assert_eq!(sliding.evaluate().unwrap(), value, "asked again");
+                        assert_eq!(sliding.state().unwrap(), alone.state().unwrap());
+                        assert!(sliding.size() >= nothing);
+                    }
+                    Err(refused) => {
+                        let error = sliding.evaluate().unwrap_err();
+                        // Which of several values it is about may differ.
+                        let (error, refused) = (error.to_string(), refused.to_string());
+                        assert_eq!(error.rsplit(": ").next(), refused.rsplit(": ").next());
+                    }
+                }
+            }
+            held = frame.clone();
+        }
+        let mut empty = self.one();
+        assert_eq!(sliding.evaluate().unwrap(), empty.evaluate().unwrap());
+        assert_eq!(sliding.state().unwrap(), empty.state().unwrap());
     }
 
     fn one(&self) -> Box<dyn Accumulator> {

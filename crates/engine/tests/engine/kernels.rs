@@ -158,6 +158,150 @@ async fn aggregates_run_in_windows_that_grow() {
     .await;
 }
 
+/// Every aggregate that slides, over `t` below. States are told in full.
+const SLIDING: [&str; 12] = [
+    "sum_exact(x)",
+    "person_set(p)",
+    "person_set_union(p)",
+    "distinct_persons(k)",
+    "distinct_persons_state(k)",
+    "distinct_persons_union(persons)",
+    "day_histogram(k)",
+    "day_histogram_weighted(k, n % 3)",
+    "day_histogram_merge(days)",
+    "contributors(k, n - 20)",
+    "contributors_merge(givers)",
+    "strata(n, coalesce(k, 0), n, 5)",
+];
+
+/// Rows with nulls, infinities, amounts that cancel out, and a state for each.
+const T: &str = "\
+    t AS (SELECT row_no AS n, minutes % 3 AS g, \
+        CASE WHEN row_no % 10 > 0 THEN minutes % 7 END AS k, \
+        CASE WHEN row_no % 11 > 0 THEN decode(lpad(to_hex(minutes % 5), 32, '0'), 'hex') END AS p, \
+        CASE row_no % 9 WHEN 0 THEN NULL WHEN 1 THEN 1e300 WHEN 2 THEN -1e300 \
+            WHEN 3 THEN CAST('Infinity' AS DOUBLE) ELSE row_no * 0.1 END AS x, \
+        distinct_persons_state(minutes % 7) AS persons, day_histogram(minutes % 8) AS days, \
+        contributors(minutes % 4, row_no - 20) AS givers \
+        FROM raw.visit WHERE row_no < 42 GROUP BY row_no, minutes)";
+
+#[tokio::test]
+async fn a_frame_of_a_window_is_a_group_of_its_rows() {
+    let warehouse = Warehouse::with_visits().await;
+    let engine = warehouse.engine().await;
+    let admin = session(&engine, Role::Admin).await;
+    // A window, and which rows `n` of `t` are in the frame of the row `at` of the group `own`.
+    for (window, rows) in [
+        ("PARTITION BY g", "g = own"),
+        ("PARTITION BY g ORDER BY n", "g = own AND n <= at"),
+        (
+            "ORDER BY n ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW",
+            "n <= at",
+        ),
+        (
+            "ORDER BY n ROWS BETWEEN UNBOUNDED PRECEDING AND 3 PRECEDING",
+            "n <= at - 3",
+        ),
+        (
+            "ORDER BY n ROWS BETWEEN 2 PRECEDING AND CURRENT ROW",
+            "n BETWEEN at - 2 AND at",
+        ),
+        (
+            "ORDER BY n ROWS BETWEEN 4 PRECEDING AND 2 PRECEDING",
+            "n BETWEEN at - 4 AND at - 2",
+        ),
+        (
+            "ORDER BY n ROWS BETWEEN 1 PRECEDING AND 2 FOLLOWING",
+            "n BETWEEN at - 1 AND at + 2",
+        ),
+        (
+            "ORDER BY n ROWS BETWEEN 2 FOLLOWING AND 5 FOLLOWING",
+            "n BETWEEN at + 2 AND at + 5",
+        ),
+        (
+            "ORDER BY n ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING",
+            "n >= at",
+        ),
+        (
+            "ORDER BY n DESC ROWS BETWEEN 2 PRECEDING AND CURRENT ROW",
+            "n BETWEEN at AND at + 2",
+        ),
+        (
+            "PARTITION BY g ORDER BY n RANGE BETWEEN 6 PRECEDING AND 2 PRECEDING",
+            "g = own AND n BETWEEN at - 6 AND at - 2",
+        ),
+    ] {
+        // A frame without rows is a group of a row that nothing was joined to.
+        for (filter, of_group) in [
+            ("", "FILTER (WHERE n IS NOT NULL)"),
+            ("FILTER (WHERE n % 4 > 0)", "FILTER (WHERE n % 4 > 0)"),
+        ] {
+            let columns = |filter: &str, over: &str| {
+                let told = SLIDING.iter().zip(0..).map(|(call, column)| {
+                    let result = format!("{call} {filter} {over}");
+                    match *call {
+                        "sum_exact(x)" | "distinct_persons(k)" => format!("{result} AS c{column}"),
+                        _ => format!("encode({result}, 'hex') AS c{column}"),
+                    }
+                });
+                told.collect::<Vec<_>>().join(", ")
+            };
+            let windowed = format!(
+                "WITH {T} SELECT n AS at, {} FROM t ORDER BY at",
+                columns(filter, &format!("OVER ({window})"))
+            );
+            let grouped = format!(
+                "WITH {T} SELECT at, {} FROM (SELECT n AS at, g AS own FROM t) AS a \
+                 LEFT JOIN t ON {rows} GROUP BY at ORDER BY at",
+                columns(of_group, "")
+            );
+            let answer = shown(&admin, &windowed).await.unwrap();
+            assert!(answer.lines().count() > 40, "{answer}");
+            let expected = shown(&admin, &grouped).await.unwrap();
+            assert_eq!(answer, expected, "{window} {filter}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_window_that_would_give_a_wrong_number_is_refused() {
+    let warehouse = Warehouse::with_visits().await;
+    let engine = warehouse.engine().await;
+    let admin = session(&engine, Role::Admin).await;
+    const SLIDES: &str = "OVER (ORDER BY row_no ROWS BETWEEN 2 PRECEDING AND CURRENT ROW)";
+    // When it is planned: no row is there.
+    for (call, message) in [
+        (
+            "care_days(client_pid, visit_on, NULL, [DATE '2024-01-01', DATE '2024-02-01'])",
+            "care_days takes the frames of a window only from UNBOUNDED PRECEDING on: for a frame \
+             that slides, join each row with the rows of its frame",
+        ),
+        (
+            "person_days(visit_on, NULL, 1, [DATE '2024-01-01', DATE '2024-02-01'])",
+            "person_days takes the frames of a window only from UNBOUNDED PRECEDING on",
+        ),
+        (
+            "distinct_persons(DISTINCT minutes)",
+            "distinct_persons does not take DISTINCT",
+        ),
+    ] {
+        let sql = format!("SELECT {call} {SLIDES} FROM raw.visit WHERE minutes < 0");
+        let error = refused(&admin, &sql).await;
+        assert!(error.contains(message), "{sql}: {error}");
+    }
+    let twice = format!("SELECT strata(row_no % 2, 1, 1, 1) {SLIDES} FROM raw.visit");
+    let error = refused(&admin, &twice).await;
+    assert!(
+        error.contains("a stratum comes twice in a group"),
+        "{error}"
+    );
+    // Each goes out as it comes in again.
+    let once = format!("SELECT strata(row_no % 3, 1, 1, 1) {SLIDES} AS s FROM raw.visit");
+    let events = format!("SELECT max(strata_events(s)) FROM ({once}) AS w");
+    let answer = shown(&admin, &events).await.unwrap();
+    assert!(answer.contains("| 3 "), "{answer}");
+}
+
 /// Three bands in two areas: the events as many rows, the population as one row a band.
 const STRATA: &str = "\
     WITH events AS (SELECT column1 AS band, sum(column2) AS n FROM \
