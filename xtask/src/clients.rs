@@ -1,4 +1,4 @@
-//! Real Python and Node clients against the real binary: what a newcomer's first hour does.
+//! Real clients against the real binary: what a newcomer's first hour does.
 //!
 //! Makes a small demo warehouse in a throw-away folder, serves it on a free
 //! port, and runs the scripts of `testdata/clients`, which know the product only
@@ -6,7 +6,8 @@
 //! people's readers, those of [`matrix`] let every client try every feature. A
 //! script ends with `N passed, N failed`, which is added to the tests. A new
 //! client is a new script and a line of [`matrix`]; what it imports goes to the
-//! lists of [`packages`].
+//! lists of [`packages`]. A client that is a program of its own needs no script:
+//! [`flight_cli`] holds its cases.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -66,7 +67,7 @@ pub(crate) fn run(root: &Path) -> Result<Tally, String> {
     };
     let mut server = Server::start(&warehouse, Some("reader"))?;
     tally.add(python.flight_sql(&server.flight)?);
-    tally.add(flight_cli::run(&server.flight)?);
+    tally.add(flight_cli::run(&packages, &server.flight)?);
     tally.add(python.snippets(&server.flight, root)?);
     let stopped = server.stop();
     if let Err(message) = &stopped {

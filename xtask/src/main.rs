@@ -35,7 +35,7 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "test",
         options: "[--only rust|clients]",
-        about: "all tests: the workspace, then real Python and Node clients against a running server",
+        about: "all tests: the workspace, then real clients against a running server",
         run: test::run,
     },
     Command {

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every test a newcomer can run, in one go.
 //!
 //! First all Rust tests of the workspace, then [`crate::clients`]: the real
-//! binary, its server and Python and Node clients that know nothing of this project.
+//! binary, its server and real clients that know nothing of this project.
 
 use crate::tally::Tally;
 use crate::tree::root;

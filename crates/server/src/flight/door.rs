@@ -1146,7 +1146,7 @@ impl Door {
             return Ok(complete(self.info_of(descriptor, resolved)?));
         }
         let asker = self.ask(&visitor, &payload).await?;
-        let standing = asker.news().await;
+        let standing = asker.news(started::longest_wait(metadata)).await;
         payload.expires = self.now().saturating_add(self.ticket_seconds);
         let token = write_ticket(&self.sealer, &payload);
         let resolved = Resolved {
@@ -1156,7 +1156,11 @@ impl Door {
             app_metadata: asker.app_metadata().clone(),
         };
         match standing {
-            Standing::Ready => Ok(complete(self.info_of(descriptor, resolved)?)),
+            Standing::Ready => {
+                let info = self.info_of(descriptor, resolved)?;
+                asker.answered();
+                Ok(complete(info))
+            }
             Standing::Working(progress) => {
                 let token = FlightDescriptor::new_cmd(token.ticket);
                 // No rows can be fetched yet; the token names the query, so that it can be cancelled.
@@ -1171,6 +1175,7 @@ impl Door {
                 let idle = i64::try_from(self.started.patience().as_secs()).unwrap_or(i64::MAX);
                 polled.expiration_time.get_or_insert_default().seconds =
                     self.now().saturating_add(idle);
+                asker.answered();
                 Ok(polled)
             }
             Standing::Failed(status) => {

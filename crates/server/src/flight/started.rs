@@ -6,6 +6,15 @@
 //! query that nobody asks for is dropped after a while, and so is the oldest when too many have rows
 //! that wait: nothing is lost but time, because tokens and tickets carry the whole statement. Which
 //! query is started, for whom, and what the caller is told, is decided in `door.rs`.
+//!
+//! How long the while is depends on how the last call ended. One that was answered is coming back,
+//! and has the whole patience for it. One that was broken off, by its client or with its connection,
+//! mostly means that nobody wants the rows any more: many clients cancel a query by nothing but that.
+//! But it may also have been a proxy that lost a connection, or a deadline, and then the client asks
+//! again at once. So the query stays for [`GRACE`], in which a second try finds it as it is; a later
+//! one starts it anew, and fails in neither case. Where the very first call was broken off nobody
+//! has a token, and a second try begins with a query of its own: that one is dropped without grace,
+//! or both would run. So that a deadline alone breaks nothing off, an answer comes before it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,6 +26,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tonic::Status;
+use tonic::metadata::MetadataMap;
 
 use super::running::{Fate, Stop};
 use super::stream::{Outgoing, Stage};
@@ -31,6 +41,9 @@ const WAIT: Duration = Duration::from_secs(5);
 /// How often the progress is looked at meanwhile, and by how much it must grow to be news.
 const LOOK: Duration = Duration::from_millis(100);
 const NEWS: f64 = 0.01;
+
+/// How long a query stays whose last call was broken off.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// The most that is told of a query whose first row is not there: what follows the scans is not
 /// counted.
@@ -81,9 +94,21 @@ struct Query {
     session: Option<SessionId>,
     schema: SchemaRef,
     app_metadata: Bytes,
-    /// How many calls ask for it now.
-    askers: watch::Sender<usize>,
+    interest: watch::Sender<Interest>,
     watchman: AbortHandle,
+}
+
+/// Who wants a query.
+#[derive(Debug, Default, Clone, Copy)]
+struct Interest {
+    /// How many calls ask for it now.
+    asking: usize,
+    /// How many were answered, and have not come back yet.
+    answered: usize,
+    /// Whether anybody was answered ever, and has a token.
+    known: bool,
+    /// Whether its rows were taken over; what is left costs nothing.
+    taken: bool,
 }
 
 /// What is told of a query.
@@ -99,10 +124,11 @@ pub(crate) enum Standing {
     Lost,
 }
 
-/// Asks for a query; it is not dropped meanwhile.
+/// Asks for a query; it is not dropped meanwhile. Dropped without an answer, the call was broken off.
 #[derive(Debug)]
 pub(crate) struct Asker {
     query: Arc<Query>,
+    answered: bool,
 }
 
 impl fmt::Debug for Query {
@@ -141,7 +167,7 @@ impl Started {
             schema,
             app_metadata,
         } = start;
-        let (asking, asked) = watch::channel(1);
+        let (interest, interested) = watch::channel(Interest::default());
         let (stage, fate) = (outgoing.stage(), outgoing.fate());
         let mut all = lock(&self.all);
         if let Some(query) = all.queries.get(&id) {
@@ -152,7 +178,7 @@ impl Started {
         let watchman = tokio::spawn(keep_watch(
             Arc::downgrade(&self.all),
             id.clone(),
-            asked,
+            interested,
             stage.clone(),
             self.patience,
         ));
@@ -166,12 +192,13 @@ impl Started {
             session,
             schema,
             app_metadata,
-            askers: asking,
+            interest,
             watchman: watchman.abort_handle(),
         });
         all.next += 1;
-        all.queries.insert(id, Arc::clone(&query));
-        Asker { query }
+        let asker = Asker::of(&query);
+        all.queries.insert(id, query);
+        asker
     }
 
     /// Asks for a query that is there.
@@ -184,7 +211,9 @@ impl Started {
     pub(crate) fn take(&self, id: &Bytes) -> Option<Outgoing> {
         let all = lock(&self.all);
         let query = all.queries.get(id)?;
-        lock(&query.outgoing).take()
+        let outgoing = lock(&query.outgoing).take()?;
+        query.interest.send_modify(|interest| interest.taken = true);
+        Some(outgoing)
     }
 
     /// Drops a query.
@@ -222,6 +251,11 @@ impl Started {
     fn count(&self) -> usize {
         lock(&self.all).queries.len()
     }
+
+    #[cfg(test)]
+    fn is_there(&self, id: &Bytes) -> bool {
+        lock(&self.all).queries.contains_key(id)
+    }
 }
 
 impl All {
@@ -250,22 +284,62 @@ impl All {
     }
 }
 
+impl Interest {
+    /// How long nobody may ask for the query before it is dropped.
+    fn patience(self, longest: Duration) -> Duration {
+        if self.taken || self.answered > 0 {
+            longest
+        } else if self.known {
+            GRACE.min(longest)
+        } else {
+            Duration::ZERO
+        }
+    }
+}
+
+/// How long a call may wait for news: half of what its deadline leaves, so that the answer is there
+/// in time.
+pub(crate) fn longest_wait(metadata: &MetadataMap) -> Duration {
+    let deadline = metadata.get("grpc-timeout");
+    let deadline = deadline.and_then(|value| value.to_str().ok());
+    deadline
+        .and_then(time_span)
+        .map_or(Duration::MAX, |deadline| deadline / 2)
+}
+
+/// A span of time as the protocol writes it: up to eight digits and a unit.
+fn time_span(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let digits = (1..=8).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit());
+    let number: u64 = number.parse().ok().filter(|_| digits)?;
+    match unit {
+        "H" => Some(Duration::from_secs(number * 3_600)),
+        "M" => Some(Duration::from_secs(number * 60)),
+        "S" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_millis(number)),
+        "u" => Some(Duration::from_micros(number)),
+        "n" => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
+}
+
 /// Drops a query when nobody asked for it for so long, and others when it has rows and too many have.
 /// Ends with the query.
 async fn keep_watch(
     all: Weak<Mutex<All>>,
     id: Bytes,
-    mut askers: watch::Receiver<usize>,
+    mut interest: watch::Receiver<Interest>,
     mut stage: watch::Receiver<Stage>,
-    patience: Duration,
+    longest: Duration,
 ) {
     let mut silent = true;
     loop {
-        if !nobody_asks(&mut askers).await {
+        let Some(idle) = nobody_asks(&mut interest).await else {
             return;
-        }
+        };
         tokio::select! {
-            asked = askers.changed() => {
+            biased;
+            asked = interest.changed() => {
                 if asked.is_err() {
                     return;
                 }
@@ -275,7 +349,7 @@ async fn keep_watch(
                 let Some(all) = all.upgrade() else { return };
                 let _ended = lock(&all).drop_ready();
             }
-            () = tokio::time::sleep(patience) => {
+            () = tokio::time::sleep(idle.patience(longest)) => {
                 let Some(all) = all.upgrade() else { return };
                 let dropped = lock(&all).drop_idle(&id);
                 if dropped.is_some() {
@@ -287,9 +361,10 @@ async fn keep_watch(
     }
 }
 
-/// False when the query is gone.
-async fn nobody_asks(askers: &mut watch::Receiver<usize>) -> bool {
-    askers.wait_for(|askers| *askers == 0).await.is_ok()
+/// None when the query is gone.
+async fn nobody_asks(interest: &mut watch::Receiver<Interest>) -> Option<Interest> {
+    let idle = interest.wait_for(|interest| interest.asking == 0).await;
+    idle.ok().map(|interest| *interest)
 }
 
 /// Waits until the first rows are there, or none will come.
@@ -301,7 +376,7 @@ async fn first_rows(stage: &mut watch::Receiver<Stage>) {
 
 impl Query {
     fn is_idle(&self) -> bool {
-        *self.askers.borrow() == 0
+        self.interest.borrow().asking == 0
     }
 
     fn has_rows(&self) -> bool {
@@ -344,10 +419,20 @@ impl Drop for Query {
 
 impl Asker {
     fn of(query: &Arc<Query>) -> Self {
-        query.askers.send_modify(|askers| *askers += 1);
+        query.interest.send_modify(|interest| {
+            interest.asking += 1;
+            // Whoever comes was answered before, unless it is the first.
+            interest.answered = interest.answered.saturating_sub(1);
+        });
         Self {
             query: Arc::clone(query),
+            answered: false,
         }
+    }
+
+    /// The caller is answered, and comes back.
+    pub(crate) fn answered(mut self) {
+        self.answered = true;
     }
 
     /// The columns of the rows.
@@ -360,8 +445,8 @@ impl Asker {
         &self.query.app_metadata
     }
 
-    /// Waits for news, or for as long as an answer may wait.
-    pub(crate) async fn news(&self) -> Standing {
+    /// Waits for news, or for as long as an answer and its caller may wait.
+    pub(crate) async fn news(&self, caller: Duration) -> Standing {
         let told = *lock(&self.query.told);
         let mut stage = self.query.stage.clone();
         let grown = async {
@@ -372,7 +457,7 @@ impl Asker {
                 tokio::time::sleep(LOOK).await;
             }
         };
-        let longest = told.map_or(FIRST_WAIT, |_| WAIT);
+        let longest = told.map_or(FIRST_WAIT, |_| WAIT).min(caller);
         tokio::select! {
             () = first_rows(&mut stage) => {}
             () = grown => {}
@@ -384,8 +469,12 @@ impl Asker {
 
 impl Drop for Asker {
     fn drop(&mut self) {
-        let gone = |askers: &mut usize| *askers = askers.saturating_sub(1);
-        self.query.askers.send_modify(gone);
+        let answered = self.answered;
+        self.query.interest.send_modify(|interest| {
+            interest.asking = interest.asking.saturating_sub(1);
+            interest.answered += usize::from(answered);
+            interest.known |= answered;
+        });
     }
 }
 
@@ -468,6 +557,104 @@ mod tests {
         until(|| started.count() == 0 && all.count() == 0).await;
     }
 
+    /// What becomes of a call.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum End {
+        Answered,
+        BrokenOff,
+        Waits,
+    }
+
+    #[tokio::test]
+    async fn a_query_whose_call_is_broken_off_is_dropped_soon_unless_somebody_else_wants_it() {
+        use End::{Answered, BrokenOff, Waits};
+        // Calls that come one after another, each when the one before has ended or waits.
+        let cases: [(&[End], bool); 10] = [
+            (&[BrokenOff], false),
+            (&[Answered], true),
+            (&[Answered, BrokenOff], false),
+            (&[Answered, Answered], true),
+            // The call was tried again.
+            (&[Answered, BrokenOff, Answered], true),
+            (&[Answered, BrokenOff, Waits], true),
+            (&[Answered, Answered, BrokenOff], false),
+            // Another waits for the same.
+            (&[Waits, BrokenOff], true),
+            (&[Answered, Waits, BrokenOff], true),
+            (&[Answered, Waits, BrokenOff, BrokenOff], true),
+        ];
+        let (all, started) = (Running::default(), Started::new(LONG, 1));
+        let mut waiting = Vec::new();
+        for (case, (calls, _)) in cases.iter().enumerate() {
+            for (number, end) in calls.iter().enumerate() {
+                let asker = match number {
+                    0 => started.enter(id(case), plain(endless(), &all)),
+                    _ => started.ask(&id(case)).unwrap(),
+                };
+                match end {
+                    Answered => asker.answered(),
+                    BrokenOff => drop(asker),
+                    Waits => waiting.push(asker),
+                }
+            }
+        }
+        // This one goes when its grace is over, which began later than that of the others.
+        let last = id(cases.len());
+        started
+            .enter(last.clone(), plain(endless(), &all))
+            .answered();
+        drop(started.ask(&last).unwrap());
+        until(|| !started.is_there(&last)).await;
+        for (case, (calls, stays)) in cases.iter().enumerate() {
+            assert_eq!(started.is_there(&id(case)), *stays, "{calls:?}");
+        }
+        assert_eq!(all.count(), started.count());
+    }
+
+    #[tokio::test]
+    async fn a_query_that_is_fetched_stays_when_a_call_is_broken_off() {
+        let (all, started) = (Running::default(), Started::new(LONG, 1));
+        for number in [1, 2] {
+            let asker = started.enter(id(number), plain(endless(), &all));
+            asker.answered();
+        }
+        let taken = started.take(&id(1)).unwrap();
+        for number in [1, 2] {
+            drop(started.ask(&id(number)).unwrap());
+        }
+        until(|| !started.is_there(&id(2))).await;
+        assert!(started.is_there(&id(1)));
+        assert_eq!(all.count(), 1);
+        drop(taken);
+    }
+
+    #[test]
+    fn an_answer_waits_for_half_of_its_deadline() {
+        let cases = [
+            (Some("4S"), Duration::from_secs(2)),
+            (Some("1H"), Duration::from_secs(1_800)),
+            (Some("3M"), Duration::from_secs(90)),
+            (Some("000000500m"), Duration::MAX),
+            (Some("00500m"), Duration::from_millis(250)),
+            (Some("7u"), Duration::from_nanos(3_500)),
+            (Some("99999999n"), Duration::from_nanos(49_999_999)),
+            (Some("0S"), Duration::ZERO),
+            (Some("S"), Duration::MAX),
+            (Some("4"), Duration::MAX),
+            (Some("4s"), Duration::MAX),
+            (Some("+4S"), Duration::MAX),
+            (Some(""), Duration::MAX),
+            (None, Duration::MAX),
+        ];
+        for (header, expected) in cases {
+            let mut metadata = MetadataMap::new();
+            if let Some(header) = header {
+                metadata.insert("grpc-timeout", header.parse().unwrap());
+            }
+            assert_eq!(longest_wait(&metadata), expected, "{header:?}");
+        }
+    }
+
     #[tokio::test]
     async fn a_query_that_was_started_twice_runs_once_and_its_rows_are_taken_once() {
         let (all, started) = (Running::default(), Started::new(LONG, 1));
@@ -475,12 +662,12 @@ mod tests {
         let second = started.enter(id(1), plain(some_rows(), &all));
         assert!(Arc::ptr_eq(&first.query, &second.query));
         assert_eq!(all.count(), 1);
-        assert!(matches!(first.news().await, Standing::Ready));
+        assert!(matches!(first.news(LONG).await, Standing::Ready));
         let taken = started.take(&id(1)).unwrap();
         assert!(started.take(&id(1)).is_none());
         let messages = taken.stream().collect::<Vec<_>>().await;
         assert_eq!(messages.len(), 2, "a schema and a batch");
-        assert!(matches!(second.news().await, Standing::Ready));
+        assert!(matches!(second.news(LONG).await, Standing::Ready));
         assert!(started.take(&id(2)).is_none());
     }
 
@@ -497,15 +684,15 @@ mod tests {
             Standing::Working(come) => Some(come),
             _ => None,
         };
-        assert_eq!(told(asker.news().await), Some(0.0), "the first answer");
+        assert_eq!(told(asker.news(LONG).await), Some(0.0), "the first answer");
         for (so_far, expected) in [(0.25, 0.25), (0.5, 0.5), (1.0, ALMOST)] {
             *lock(&come) = so_far;
-            assert_eq!(told(asker.news().await), Some(expected));
+            assert_eq!(told(asker.news(LONG).await), Some(expected));
             *lock(&come) = so_far / 2.0;
             assert_eq!(told(asker.query.standing()), Some(expected));
         }
         sender.send(Ok(numbers(0..3))).unwrap();
-        assert!(matches!(asker.news().await, Standing::Ready));
+        assert!(matches!(asker.news(LONG).await, Standing::Ready));
     }
 
     #[tokio::test]
@@ -528,7 +715,7 @@ mod tests {
             let (all, started) = (Running::default(), Started::new(LONG, 1));
             let asker = started.enter(id(1), plain(rows, &all));
             let standing = loop {
-                match asker.news().await {
+                match asker.news(LONG).await {
                     Standing::Working(_) => {}
                     standing => break standing,
                 }
@@ -548,31 +735,31 @@ mod tests {
         };
         let (one, other, taken) = (enter(1, "one"), enter(2, "other"), enter(3, "other"));
         started.close(&SessionId::of(Bytes::from_static(b"one")));
-        assert_eq!(code(&one.news().await), Some(Code::Cancelled));
+        assert_eq!(code(&one.news(LONG).await), Some(Code::Cancelled));
         assert_eq!(all.count(), 2);
         drop(started.take(&id(3)).unwrap());
-        assert_eq!(code(&taken.news().await), Some(Code::Cancelled));
+        assert_eq!(code(&taken.news(LONG).await), Some(Code::Cancelled));
         started.drain();
-        assert_eq!(code(&other.news().await), Some(Code::Unavailable));
+        assert_eq!(code(&other.news(LONG).await), Some(Code::Unavailable));
         assert_eq!((started.count(), all.count()), (0, 0));
     }
 
     #[tokio::test]
     async fn of_too_many_with_rows_those_go_that_were_taken_and_then_the_oldest() {
         let (all, started) = (Running::default(), Started::new(LONG, 1));
-        let working = started.enter(id(1_000), plain(endless(), &all));
-        drop(working);
+        started.enter(id(1_000), plain(endless(), &all)).answered();
         let most = MOST_READY + 1;
         for number in 0..most {
             let asker = started.enter(id(number), plain(some_rows(), &all));
-            assert!(matches!(asker.news().await, Standing::Ready));
+            assert!(matches!(asker.news(LONG).await, Standing::Ready));
+            asker.answered();
         }
         assert_eq!(started.count(), most + 1);
         let taken = started.take(&id(5)).unwrap();
         for (number, gone) in [(most, 5), (most + 1, 0), (most + 2, 1)] {
             let asker = started.enter(id(number), plain(some_rows(), &all));
-            assert!(matches!(asker.news().await, Standing::Ready));
-            drop(asker);
+            assert!(matches!(asker.news(LONG).await, Standing::Ready));
+            asker.answered();
             until(|| started.count() == most + 1).await;
             assert!(started.ask(&id(gone)).is_none(), "{gone}");
         }

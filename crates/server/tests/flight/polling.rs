@@ -10,10 +10,15 @@ use std::time::Duration;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow_flight::sql::{CommandGetTables, CommandPreparedStatementQuery};
 use arrow_flight::{FlightDescriptor, FlightInfo, PollInfo};
+use futures::future::{BoxFuture, FutureExt};
 use futures::{TryStreamExt, stream};
 use tietopohja_policy::Role;
 use tietopohja_server::{ServeOptions, StatementRecord};
-use tonic::{Code, Request, Status};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status};
 
 use crate::answers::reused;
 use crate::protocol::{
@@ -212,6 +217,112 @@ async fn a_query_that_nobody_asks_for_is_dropped_and_its_token_and_ticket_still_
     let ended = ends(&records, "random");
     let done = ended.iter().filter(|(state, ..)| *state == "done");
     assert_eq!(done.count(), 1, "{ended:?}");
+}
+
+/// A connection through a relay, which can be cut.
+async fn relayed(server: &Server) -> (Raw, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = server.address;
+    let relay = tokio::spawn(async move {
+        let (mut near, _) = listener.accept().await.unwrap();
+        let mut far = TcpStream::connect(server).await.unwrap();
+        let _ended = copy_bidirectional(&mut near, &mut far).await;
+    });
+    let channel = Channel::from_shared(format!("http://{address}")).unwrap();
+    (Raw::new(channel.connect().await.unwrap()), relay)
+}
+
+type Call = BoxFuture<'static, Result<Response<PollInfo>, Status>>;
+
+/// A poll for which the server waits.
+async fn waiting(client: &Raw, token: FlightDescriptor) -> Call {
+    let (mut polling, mut other) = (client.clone(), client.clone());
+    let mut call = async move { polling.poll_flight_info(token).await }.boxed();
+    // Calls of one connection arrive in order, so that the poll is there when a later one is answered.
+    tokio::select! {
+        biased;
+        answer = &mut call => panic!("the poll does not wait: {answer:?}"),
+        answer = act(&mut other, "GetSessionOptions", vec![]) => drop(answer.unwrap()),
+    }
+    call
+}
+
+/// Waits for what comes within seconds, and for long enough to be sure that it never will.
+async fn soon(holds: impl Fn() -> bool) {
+    let waiting = tokio::time::timeout(Duration::from_secs(120), until(holds));
+    waiting.await.expect("it never came");
+}
+
+#[tokio::test]
+async fn a_query_whose_poll_is_broken_off_gives_its_place_back_and_can_be_polled_again() {
+    let (server, records) = watched(|options| {
+        options.poll_idle = Duration::from_secs(3_600);
+        options.gate.running = 1;
+        options.anonymous_role = Role::Admin;
+    })
+    .await;
+    let mut reader = server.guest().await;
+    let running = "SELECT count(*) AS n FROM meta.query \
+                   WHERE ended_at IS NULL AND statement LIKE 'SELECT count(*) AS n FROM generate%'";
+    let (mut client, relay) = relayed(&server).await;
+    let mut last = poll(&mut client, statement(WORK)).await.unwrap();
+    // The client drops the call.
+    drop(waiting(&client, token(&last)).await);
+    soon(|| ends(&records, "series").len() == 1).await;
+    soon(|| server.engine.memory_used() == 0).await;
+    let left = query(&mut reader, running).await.unwrap();
+    assert_eq!(left.text(), ["n", "0"]);
+    // The connection is lost while the client waits.
+    last = poll(&mut client, token(&last)).await.unwrap();
+    let call = waiting(&client, token(&last)).await;
+    relay.abort();
+    call.await.unwrap_err();
+    soon(|| ends(&records, "series").len() == 2).await;
+    let left = query(&mut reader, running).await.unwrap();
+    assert_eq!(left.text(), ["n", "0"]);
+    let again = poll(&mut raw(&server).await, token(&last)).await.unwrap();
+    token(&again);
+    let cancelled = ("cancelled", Some("CANCELLED"), 0);
+    assert_eq!(ends(&records, "series"), [cancelled; 2]);
+}
+
+#[tokio::test]
+async fn a_query_goes_on_while_another_poll_waits_for_it() {
+    let (server, records) = watched(|options| {
+        options.poll_idle = Duration::from_secs(3_600);
+        options.gate.running = 1;
+    })
+    .await;
+    let mut reader = server.guest().await;
+    let info = reader.execute(ENDLESS.to_owned(), None).await.unwrap();
+    let mut running = reader.do_get(ticket_of(&info)).await.unwrap();
+    assert!(running.try_next().await.unwrap().is_some());
+    let [mut one, other] = [raw(&server).await, raw(&server).await];
+    let shared = poll(&mut one, statement("SELECT 1 AS shared"));
+    let shared = token(&shared.await.unwrap());
+    let own = poll(&mut one, statement("SELECT 1 AS own"));
+    let own = token(&own.await.unwrap());
+    let stays = waiting(&other, shared.clone()).await;
+    drop(waiting(&one, shared).await);
+    drop(waiting(&one, own).await);
+    let cancelled = [("cancelled", Some("CANCELLED"), 0)];
+    soon(|| ends(&records, "own") == cancelled).await;
+    assert_eq!(ends(&records, "shared"), []);
+    drop(stays);
+    soon(|| ends(&records, "shared") == cancelled).await;
+    drop((running, reader));
+}
+
+#[tokio::test]
+async fn an_answer_comes_before_the_deadline_of_its_call() {
+    let server = Server::start().await;
+    let mut client = raw(&server).await;
+    let polled = poll(&mut client, statement(WORK)).await.unwrap();
+    let mut hurried = Request::new(token(&polled));
+    hurried.set_timeout(Duration::from_secs(4));
+    let answer = client.poll_flight_info(hurried).await.unwrap();
+    token(&answer.into_inner());
 }
 
 #[tokio::test]
