@@ -12,4 +12,5 @@
 mod coded;
 mod groups;
 mod landing;
+mod scans;
 mod sql_checks;
