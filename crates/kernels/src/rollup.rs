@@ -25,8 +25,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayBuilder, BinaryArray, BinaryBuilder, Int64Array};
+use arrow::array::{Array, ArrayBuilder, AsArray, BinaryArray, BinaryBuilder, Int64Array};
 use arrow::buffer::{Buffer, OffsetBuffer};
+use arrow::compute::concat;
 use datafusion_common::{Result, exec_err};
 use hashbrown::HashTable;
 
@@ -404,6 +405,53 @@ impl MemberNumbers {
         })
     }
 
+    /// The sets of several, those of the first before those of the next.
+    ///
+    /// # Errors
+    /// When sets are of different lists, or members are too many.
+    pub fn joined(parts: &[Arc<Self>]) -> Result<Self> {
+        let filled = || parts.iter().filter(|part| part.entries() > 0);
+        let names = filled().try_fold(None, |names, part| match (names, &part.names) {
+            (None, own) => Ok(Some(own.clone())),
+            (Some(MemberNames::Known(known)), MemberNames::Known(_)) => {
+                Ok(Some(MemberNames::Known(known)))
+            }
+            (
+                Some(MemberNames::OfList { list, bound }),
+                MemberNames::OfList {
+                    list: own,
+                    bound: own_bound,
+                },
+            ) if list == *own => Ok(Some(MemberNames::OfList {
+                list,
+                bound: bound.max(*own_bound),
+            })),
+            _ => different_lists(),
+        })?;
+        if let Some(MemberNames::Known(_)) = &names
+            && filled().count() > 1
+        {
+            // Each part has numbers of its own.
+            let states = parts
+                .iter()
+                .map(|part| part.states(0..u32::try_from(part.len()).unwrap_or(u32::MAX)))
+                .collect::<Result<Vec<_>>>()?;
+            let states: Vec<&dyn Array> = states.iter().map(|states| states as _).collect();
+            return Self::of(concat(&states)?.as_binary());
+        }
+        let mut sets = Lists {
+            ends: Vec::with_capacity(parts.iter().map(|part| part.len()).sum()),
+            items: Vec::with_capacity(parts.iter().map(|part| part.entries()).sum()),
+        };
+        for part in parts {
+            let before = sets.items.len();
+            sets.items.extend_from_slice(&part.sets.items);
+            sets.ends
+                .extend(part.sets.ends.iter().map(|end| end + before));
+        }
+        Ok(Self::of_numbers(sets, names.unwrap_or_default()))
+    }
+
     /// Sets of numbers, each in the order in which its members are written.
     pub(crate) fn of_numbers(sets: Lists, names: MemberNames) -> Self {
         Self { sets, names }
@@ -711,7 +759,55 @@ mod tests {
         ] {
             let sets = BinaryArray::from_iter_values([&a[..], &[], &b[..]]);
             assert!(MemberNumbers::of(&sets).is_err());
+            let alone = |state: &[u8]| {
+                let sets = BinaryArray::from_iter_values([state]);
+                Arc::new(MemberNumbers::of(&sets).unwrap())
+            };
+            assert!(MemberNumbers::joined(&[alone(&a), alone(&[]), alone(&b)]).is_err());
         }
+    }
+
+    #[test]
+    fn sets_in_parts_are_the_sets_at_once() {
+        let pseudonyms = made(60).sets;
+        let known = MemberNumbers::of(&pseudonyms).unwrap();
+        let numbers = (0..60).map(|set| {
+            let mut own: Vec<u32> = known.sets.get(set).to_vec();
+            own.sort_unstable();
+            let mut state = Vec::new();
+            put_numbers(9, &own, &mut state);
+            state
+        });
+        let numbers = BinaryArray::from_iter_values(numbers);
+        let one_is_filled = (0..60).map(|set| match set {
+            30..40 => pseudonyms.value(set),
+            _ => &[],
+        });
+        let one_is_filled = BinaryArray::from_iter_values(one_is_filled);
+        for sets in [&pseudonyms, &numbers, &one_is_filled] {
+            let whole = MemberNumbers::of(sets).unwrap();
+            for ends in [
+                &[60][..],
+                &[0, 60],
+                &[1, 1, 59, 60],
+                &[30, 40, 60],
+                &[60, 60],
+            ] {
+                let starts = std::iter::once(0).chain(ends.iter().copied());
+                let parts: Vec<_> = starts
+                    .zip(ends)
+                    .map(|(start, end)| sets.slice(start, end - start))
+                    .map(|part| Arc::new(MemberNumbers::of(&part).unwrap()))
+                    .collect();
+                let joined = MemberNumbers::joined(&parts).unwrap();
+                assert_eq!(joined.len(), 60, "{ends:?}");
+                assert_eq!(joined.entries(), whole.entries(), "{ends:?}");
+                let states = |sets: &MemberNumbers| sets.states(0..60).unwrap();
+                assert_eq!(states(&joined), states(&whole), "{ends:?}");
+                assert!(joined.names.bound() >= whole.names.bound(), "{ends:?}");
+            }
+        }
+        assert!(MemberNumbers::joined(&[]).unwrap().is_empty());
     }
 
     #[test]

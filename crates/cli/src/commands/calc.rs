@@ -239,11 +239,7 @@ pub(crate) fn report_text(report: &CalcReport) -> Result<String, Failure> {
             passed(scan),
             scan.components.len(),
             scan.seconds,
-            if scan.gave_way.is_some() {
-                ", given up for queries of their own"
-            } else {
-                ""
-            }
+            how(scan)
         ));
     }
     text.push_str(&format!(
@@ -254,6 +250,15 @@ pub(crate) fn report_text(report: &CalcReport) -> Result<String, Failure> {
         report.seconds
     ));
     Ok(text)
+}
+
+/// What a pass met on its way.
+fn how(scan: &ScanReport) -> String {
+    match (&scan.gave_way, scan.parts) {
+        (Some(_), _) => ", given up for queries of their own".to_owned(),
+        (None, 0 | 1) => String::new(),
+        (None, parts) => format!(", in {parts} parts to fit in memory"),
+    }
 }
 
 struct Watcher(ProgressBar);

@@ -29,7 +29,7 @@ use tietopohja_lake::{Slice, StoredSlice, TableSlices};
 
 use super::facts::{Fact, Key, Wanted};
 use super::fingerprint;
-use super::scan::{PreparedCells, SharedScan};
+use super::scan::PreparedCells;
 use crate::catalog::Resolver;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
@@ -169,6 +169,20 @@ fn keep_of(slices: &BTreeMap<Key, Wanted>, marks: &BTreeMap<String, String>) -> 
     is_less.then_some(keep)
 }
 
+/// Slices with their rows in two parts with about as many rows, none of them empty.
+fn halved(slices: &[(Key, u64)]) -> Option<[Slices; 2]> {
+    let all: u64 = slices.iter().map(|(_, rows)| rows).sum();
+    let mut before = 0u64;
+    let middle = slices.iter().take_while(|(_, rows)| {
+        before += rows;
+        before.saturating_mul(2) <= all
+    });
+    let middle = middle.count().clamp(1, slices.len().checked_sub(1)?.max(1));
+    let (first, second) = slices.split_at_checked(middle)?;
+    let keys = |part: &[(Key, u64)]| part.iter().map(|(key, _)| *key).collect();
+    (!second.is_empty()).then(|| [keys(first), keys(second)])
+}
+
 impl Kept {
     /// Nothing is kept, and nothing is recorded of what is computed.
     pub(crate) fn nothing() -> Self {
@@ -191,13 +205,32 @@ impl Kept {
         Some(SlicesRead { read, of })
     }
 
-    /// The session in which a pass sees what it must read and no more.
+    /// Some slices of a relation, or all of them, in two halves of about as many rows; `None` when it
+    /// is not stored or there is but one.
+    pub(super) fn halves_of(&self, relation: &str, slices: Option<&Slices>) -> Option<[Slices; 2]> {
+        let fact = self.facts.get(relation)?;
+        let of = fact.slices.iter();
+        let of = of.filter(|(key, _)| slices.is_none_or(|slices| slices.contains(key)));
+        halved(
+            &of.map(|(key, slice)| (*key, slice.rows))
+                .collect::<Vec<_>>(),
+        )
+    }
+
+    /// Whether every one of these deliveries is of one of the slices.
+    pub(super) fn are_of(&self, deliveries: &StringArray, slices: &Slices) -> bool {
+        let own = |slice: Option<&Key>| slice.is_some_and(|key| slices.contains(key));
+        self.of_slices(deliveries, own).iter().all(|own| *own)
+    }
+
+    /// The session in which a pass over these slices of a relation, or all of it, sees them alone.
     pub(crate) fn session_of(
         &self,
         resolver: &Arc<Resolver>,
-        scan: &SharedScan,
+        relation: &str,
+        slices: Option<&Slices>,
     ) -> Result<Arc<Resolver>> {
-        match (&scan.slices, self.facts.get(&scan.table)) {
+        match (slices, self.facts.get(relation)) {
             (None, _) => Ok(Arc::clone(resolver)),
             (Some(slices), Some(fact)) => fact.only(resolver, slices),
             (Some(_), None) => Err(EngineError::internal("a pass over slices of nothing")),
@@ -254,7 +287,10 @@ impl Kept {
         let deliveries =
             deliveries.ok_or_else(|| EngineError::internal("cells without delivery"))?;
         let deliveries = to_type(deliveries, &DataType::Utf8)?;
-        let deliveries: &StringArray = deliveries.as_string::<i32>();
+        Ok(self.of_slices(deliveries.as_string::<i32>(), ask))
+    }
+
+    fn of_slices(&self, deliveries: &StringArray, ask: impl Fn(Option<&Key>) -> bool) -> Vec<bool> {
         let mut last: Option<(Option<&str>, bool)> = None;
         let answers = deliveries.iter().map(|delivery| match last {
             Some((known, answer)) if known == delivery => answer,
@@ -264,7 +300,7 @@ impl Kept {
                 answer
             }
         });
-        Ok(answers.collect())
+        answers.collect()
     }
 
     /// Takes the cells of a batch that are kept.
@@ -551,6 +587,32 @@ mod tests {
                 read
             });
             assert_eq!(read.as_deref(), wanted, "{slices:?}");
+        }
+    }
+
+    #[test]
+    fn slices_are_halved_by_their_rows() {
+        // Rows of each year; years of the first half, if there are two.
+        let cases: [(&[u64], Option<usize>); 8] = [
+            (&[], None),
+            (&[5], None),
+            (&[5, 5], Some(1)),
+            (&[9, 1, 1], Some(1)),
+            (&[1, 1, 9], Some(2)),
+            (&[1, 1, 1, 1, 1], Some(2)),
+            (&[0, 0], Some(1)),
+            (&[0, 7], Some(1)),
+        ];
+        for (rows, first) in cases {
+            let slices: Vec<(Key, u64)> = (2_020..)
+                .zip(rows)
+                .map(|(year, rows)| ((7, year), *rows))
+                .collect();
+            let halves = halved(&slices);
+            let found = halves.as_ref().map(|[first, _]| first.len());
+            assert_eq!(found, first, "{rows:?}");
+            let all = halves.into_iter().flatten().flatten();
+            assert!(first.is_none() || all.eq(slices.iter().map(|(key, _)| *key)));
         }
     }
 

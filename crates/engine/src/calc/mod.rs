@@ -6,8 +6,9 @@
 //! indicators of a run see every table at one version.
 //!
 //! Components are merged to values by the kernels, and only the formula is a query ([`rollup`]).
-//! What components of several indicators can be taken from one pass over a relation is ([`scan`]);
-//! those over spells meet the delivered months there ([`spells`]).
+//! What components of several indicators can be taken from one pass over a relation is ([`scan`]), in
+//! parts where it does not fit in memory ([`parts`]); those over spells meet the delivered months there
+//! ([`spells`]).
 //! Relations that are kept in coded form for that are brought up to date before ([`facts`]), persons in
 //! them have numbers ([`persons`]), and cells of what has not changed of them since are kept ([`kept`]).
 //!
@@ -17,6 +18,7 @@ mod coded;
 mod facts;
 mod fingerprint;
 mod kept;
+mod parts;
 mod persons;
 mod rollup;
 mod rows;

@@ -5,8 +5,9 @@
 //! indicators are grouped by relation, those over spells apart from the others. Each group reads its
 //! relation once, every expression is evaluated once however many definitions use it, and [`Cells`]
 //! does all groupings in that pass. The result is the same, to the bit, as that of the components' own
-//! queries, which remain the definition of what a component is: a scan that fails or does not fit in
-//! memory gives way to them, so that sharing can make a calculation faster and never wrong.
+//! queries, which remain the definition of what a component is: a scan that fails, or does not fit in
+//! memory even in parts ([`parts`](super::parts)), gives way to them, so that sharing can make a
+//! calculation faster and never wrong.
 //!
 //! What may not live here: what an indicator means (`indicators`), the arithmetic (`kernels`).
 
@@ -70,6 +71,9 @@ pub struct ScanReport {
     pub groupings: usize,
     /// How much of the relation it reads, where that is stored; cells of the rest are kept.
     pub slices: Option<SlicesRead>,
+    /// In how many parts it was made: several when memory was refused, none when it was only planned
+    /// or nothing had to be read.
+    pub parts: usize,
     /// How long it took; zero when it was only planned.
     pub seconds: f64,
     /// Why the components were computed one by one after all.
@@ -95,7 +99,7 @@ pub(crate) struct SharedScan {
     columns: Vec<(Source, CellColumn)>,
     keys: Vec<Vec<usize>>,
     groups: Vec<GroupSpec>,
-    parts: Vec<Part>,
+    components: Vec<Part>,
 }
 
 /// What a column of the pass is made from.
@@ -107,14 +111,12 @@ enum Source {
     Month(OfMonth),
 }
 
-/// Where a component finds its columns in the pass.
+/// A component, and where it finds its columns in the pass.
 #[derive(Debug)]
 struct Part {
     indicator: String,
     component: String,
-    area_base: &'static str,
-    breakdowns: Vec<String>,
-    has_delivery: bool,
+    row: RowPart,
     group: usize,
     number: Number,
     histogram: Option<usize>,
@@ -123,6 +125,9 @@ struct Part {
     /// key.
     latest: Option<usize>,
 }
+
+/// Where the key of a grouping has the delivery, if it has one; breakdowns follow.
+pub(super) const DELIVERY: usize = 2;
 
 /// What becomes of `n`.
 #[derive(Debug, Clone, Copy)]
@@ -170,7 +175,7 @@ impl SharedScan {
             columns: Vec::new(),
             keys: Vec::new(),
             groups: Vec::new(),
-            parts: Vec::new(),
+            components: Vec::new(),
         }
     }
 
@@ -259,16 +264,10 @@ impl SharedScan {
             NumberOf::Sum(amount) => Number::Sum(found_or_added(&mut spec.sums, amount)),
             NumberOf::Nothing => Number::Nothing,
         };
-        self.parts.push(Part {
+        self.components.push(Part {
             indicator: indicator.to_owned(),
             component: component.to_owned(),
-            area_base: row.area_base,
-            breakdowns: row
-                .breakdowns
-                .iter()
-                .map(|(name, _)| name.clone())
-                .collect(),
-            has_delivery: row.delivery.is_some(),
+            row: row.clone(),
             group,
             number,
             histogram: histogram.map(|days| found_or_added(&mut spec.histograms, days)),
@@ -332,7 +331,7 @@ impl SharedScan {
     /// is that of their text.
     fn numbers(&self, from: &[Origin], columns: &Schema) -> Result<BTreeSet<usize>> {
         let mut numbers = BTreeSet::new();
-        for latest in self.parts.iter().filter_map(|part| part.latest) {
+        for latest in self.components.iter().filter_map(|part| part.latest) {
             let Some(Origin::Query(place)) = from.get(latest) else {
                 continue;
             };
@@ -371,7 +370,7 @@ impl SharedScan {
     /// The pass in words.
     pub(crate) fn report(&self, kept: &Kept) -> ScanReport {
         let components = self
-            .parts
+            .components
             .iter()
             .map(|part| format!("{}/{}", part.indicator, part.component));
         let inputs = self.spells.as_ref().map_or(0, |spells| spells.inputs.len());
@@ -382,25 +381,27 @@ impl SharedScan {
             expressions: self.columns.len() + inputs,
             groupings: self.groups.len(),
             slices: kept.slices_of(&self.table, self.slices.as_ref()),
+            parts: 0,
             seconds: 0.0,
             gave_way: None,
         }
     }
 
-    /// Component rows from the finished cells.
-    async fn rows(
-        &self,
-        (cells, numbers): (Cells, BTreeSet<usize>),
-        breakdowns: &[String],
-        lanes: usize,
-    ) -> Result<Prepared> {
-        let groups = finished(cells, self.groups.len(), lanes).await?;
+    /// Whether each cell is of one slice of the relation: it keeps its delivery, and no other row
+    /// decides whether its rows count.
+    pub(super) fn is_by_slice(&self) -> bool {
+        let mut rows = self.components.iter().map(|part| &part.row);
+        rows.all(|row| row.delivery.is_some() && row.latest.is_none())
+    }
+
+    /// Component rows from the cells of all groupings.
+    fn rows(&self, pass: &Pass, breakdowns: &[String]) -> Result<Prepared> {
         let mut prepared = Prepared::new();
-        for part in &self.parts {
-            let mut group = groups.get(part.group).ok_or_else(lost)?;
+        for part in &self.components {
+            let mut group = pass.groups.get(part.group).ok_or_else(lost)?;
             let newest;
             if let Some(latest) = part.latest {
-                newest = newest_of(group, numbers.contains(&latest))?;
+                newest = newest_of(group, pass.numbers.contains(&latest))?;
                 group = &newest;
             }
             let sets = part.set.map(|set| group.sets.get(set).ok_or_else(lost));
@@ -412,6 +413,15 @@ impl SharedScan {
         }
         Ok(prepared)
     }
+}
+
+/// What a pass found.
+#[derive(Debug)]
+pub(super) struct Pass {
+    /// The cells of each grouping.
+    pub(super) groups: Vec<GroupRows>,
+    /// Which columns of the greatest value are whole numbers.
+    pub(super) numbers: BTreeSet<usize>,
 }
 
 /// Where a column of a scan comes from.
@@ -547,13 +557,17 @@ impl Part {
             ("area", key(0)?),
             (
                 "area_base",
-                Arc::new(StringArray::from(vec![self.area_base; rows])),
+                Arc::new(StringArray::from(vec![self.row.area_base; rows])),
             ),
             ("period_start", key(1)?),
         ];
-        let first_breakdown = if self.has_delivery { 3 } else { 2 };
+        let first_breakdown = match self.row.delivery {
+            Some(_) => DELIVERY + 1,
+            None => DELIVERY,
+        };
         for name in breakdowns {
-            let own = self.breakdowns.iter().position(|own| own == name);
+            let mut own = self.row.breakdowns.iter();
+            let own = own.position(|(own, _)| own == name);
             columns.push((
                 name,
                 match own {
@@ -565,10 +579,9 @@ impl Part {
         columns.push(("age", new_null_array(&DataType::Int32, rows)));
         columns.push((
             "delivery_id",
-            if self.has_delivery {
-                key(2)?
-            } else {
-                new_null_array(&DataType::Utf8, rows)
+            match self.row.delivery {
+                Some(_) => key(DELIVERY)?,
+                None => new_null_array(&DataType::Utf8, rows),
             },
         ));
         columns.push(("n", number));
@@ -605,24 +618,35 @@ impl Engine {
         if scan.slices.as_ref().is_some_and(Slices::is_empty) {
             return (Prepared::new(), report);
         }
-        let ended = match kept.session_of(resolver, scan) {
-            Ok(session) => Box::pin(self.cells_of(&session, scan)).await,
-            Err(error) => Err(error),
-        };
-        let lanes = self.options.target_partitions;
-        let ended = match ended {
-            Ok(cells) => scan.rows(cells, breakdowns, lanes).await,
-            Err(error) => Err(error),
-        };
+        let ended = self.in_parts(resolver, scan, kept).await;
+        let ended = ended.and_then(|(pass, parts)| Ok((scan.rows(&pass, breakdowns)?, parts)));
         report.seconds = started.elapsed().as_secs_f64();
         match ended {
-            Ok(prepared) => (prepared, report),
+            Ok((prepared, parts)) => {
+                report.parts = parts;
+                (prepared, report)
+            }
             Err(error) => {
                 tracing::debug!(table = scan.table, %error, "a shared scan gave way");
                 report.gave_way = Some(error.to_string());
                 (Prepared::new(), report)
             }
         }
+    }
+
+    /// One pass over these slices of the relation, or all of it.
+    pub(super) async fn pass(
+        &self,
+        resolver: &Arc<Resolver>,
+        scan: &SharedScan,
+        kept: &Kept,
+        slices: Option<&Slices>,
+    ) -> Result<Pass> {
+        let session = kept.session_of(resolver, &scan.table, slices)?;
+        let (cells, numbers) = Box::pin(self.cells_of(&session, scan)).await?;
+        let lanes = self.options.target_partitions;
+        let groups = finished(cells, scan.groups.len(), lanes).await?;
+        Ok(Pass { groups, numbers })
     }
 
     /// The columns of a relation; none when there is no such relation.
@@ -669,7 +693,6 @@ impl Engine {
         let physical = state.create_physical_plan(&plan).await?;
         let numbers = scan.numbers(&from, &physical.schema())?;
         let context = state.task_ctx();
-        // Dropping the set stops the parts that still run.
         let mut tasks = JoinSet::new();
         for partition in 0..physical.output_partitioning().partition_count() {
             let stream = physical.execute(partition, Arc::clone(&context))?;
@@ -683,9 +706,18 @@ impl Engine {
         }
         let mut parts = Vec::new();
         while let Some(joined) = tasks.join_next().await {
-            let (partition, part) = joined
-                .map_err(|error| EngineError::internal_because("a part of a scan died", error))?;
-            parts.push((partition, part?));
+            let died = |error| EngineError::internal_because("a part of a scan died", error);
+            let ended = joined
+                .map_err(died)
+                .and_then(|(partition, part)| Ok((partition, part?)));
+            match ended {
+                Ok(part) => parts.push(part),
+                Err(error) => {
+                    // What the others hold is given back before anybody tries with less.
+                    tasks.shutdown().await;
+                    return Err(error);
+                }
+            }
         }
         parts.sort_by_key(|(partition, _)| *partition);
         let mut whole = Cells::new(scan.spec(&from))?;

@@ -25,7 +25,7 @@ pub(crate) type Month = (i16, i8);
 pub(crate) const MONTHS: [Month; 2] = [(2024, 2), (2025, 3)];
 
 /// An indicator on a relation that no shipped indicator reads.
-const VISITS: &str = r#"schema = "tietopohja-indicator/1"
+pub(crate) const VISITS: &str = r#"schema = "tietopohja-indicator/1"
 id = "test.visits"
 version = "1.0.0"
 kind = "sum"
@@ -57,7 +57,7 @@ profile = "person_count"
 "#;
 
 /// The same relation as spells of one day, whose organiser comes as codes.
-fn visit_spells() -> String {
+pub(crate) fn visit_spells() -> String {
     VISITS
         .replace("test.visits", "test.visit_spells")
         .replace("kind = \"sum\"", "kind = \"stock\"")

@@ -14,6 +14,7 @@ mod fixture;
 mod kept;
 mod kernels;
 mod limits;
+mod parts;
 mod reference;
 mod roles;
 mod spells;

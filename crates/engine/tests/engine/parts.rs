@@ -1,0 +1,132 @@
+//! A pass that does not fit in memory is made in parts, and gives what it gives at once, to the bit.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BinaryArray, RecordBatch};
+use arrow::compute::concat_batches;
+use arrow::datatypes::DataType;
+use tietopohja_engine::{CalcReport, CalcRequest, Engine, NoProgress, Role};
+
+use crate::facts::{MONTHS, VISITS, rows, visit_spells};
+use crate::fixture::{Warehouse, day, session};
+
+const COUNTIES: [i32; 2] = [7, 8];
+/// Visits of a delivery, each of another person.
+const VISITS_LANDED: usize = 160_000;
+/// Conditions that no two indicators share, so that each has a grouping of its own.
+const OTHERS: [&str; 7] = [
+    "sex = 'female'",
+    "sex = 'male'",
+    "municipality_code = '109'",
+    "municipality_code = '061'",
+    "sex IS NOT NULL",
+    "municipality_code IS NOT NULL",
+    "visit_no IS NOT NULL",
+];
+
+/// How many visits there are, by their numbers.
+const NUMBERS: &str = "test.visit_numbers";
+
+const CELLS: &str = "SELECT * FROM component.cell \
+    ORDER BY indicator, component, area, period_start, delivery_id";
+
+/// Visits where nobody comes twice, so that sets of persons are most of what a pass holds.
+fn visits(county: i32, place: usize) -> RecordBatch {
+    let plain = rows("homecare_visit", county, MONTHS[place], VISITS_LANDED);
+    let schema = plain.schema();
+    let first = (county as usize * 10 + place) * VISITS_LANDED;
+    let columns = schema.fields().iter().zip(plain.columns());
+    let columns = columns.map(|(field, column)| {
+        let column: ArrayRef = match field.data_type() {
+            DataType::Binary => {
+                let persons = (first..first + VISITS_LANDED).map(|n| n as u128 + 1);
+                let persons = persons.map(|person| Some(person.to_be_bytes().to_vec()));
+                Arc::new(persons.collect::<BinaryArray>())
+            }
+            _ => Arc::clone(column),
+        };
+        (field.name().clone(), column, true)
+    });
+    RecordBatch::try_from_iter_with_nullable(columns).unwrap()
+}
+
+async fn landed() -> Warehouse {
+    let warehouse = Warehouse::product();
+    let write = |id: &str, text: &str| {
+        warehouse.write(&format!("definitions/indicators/{id}.toml"), text);
+    };
+    write("test.visits", VISITS);
+    write("test.visit_spells", &visit_spells());
+    for (number, condition) in OTHERS.iter().enumerate() {
+        let id = format!("test.others_{number}");
+        let text = VISITS.replace("test.visits", &id);
+        let text = text.replace("\"realised\"", &format!("\"{condition}\""));
+        write(&id, &text);
+    }
+    // Things have no numbers in a list: they are most of what a pass holds.
+    let numbers = VISITS
+        .replace("test.visits", NUMBERS)
+        .replace("kind = \"sum\"", "kind = \"stock\"")
+        .replace("agg = \"count\"", "agg = \"distinct\"\nkey = \"visit_no\"");
+    write(NUMBERS, &numbers);
+    warehouse.load_reference().await;
+    for county in COUNTIES {
+        for (place, (year, month)) in MONTHS.into_iter().enumerate() {
+            let covers = (day(year, month, 1), day(year, month + 1, 1) - 1);
+            let period = i32::from(year) * 100 + i32::from(month);
+            let rows = visits(county, place);
+            warehouse
+                .land("homecare_visit", county, period, covers, rows)
+                .await;
+        }
+    }
+    warehouse
+}
+
+/// Everything is computed with this memory.
+async fn calc(warehouse: &Warehouse, memory_mib: usize) -> (CalcReport, RecordBatch) {
+    let options = warehouse.product_options().target_partitions(2);
+    let engine = Engine::open(options.memory_bytes(memory_mib << 20))
+        .await
+        .unwrap();
+    let mut ids: Vec<String> = ["test.visits", "test.visit_spells", NUMBERS]
+        .map(str::to_owned)
+        .into();
+    ids.extend((0..OTHERS.len()).map(|number| format!("test.others_{number}")));
+    let request = CalcRequest {
+        ids,
+        full: true,
+        ..CalcRequest::default()
+    };
+    let report = engine.calc(&request, &NoProgress).await.unwrap();
+    assert_eq!(report.failed(), 0, "{memory_mib} MiB: {report:#?}");
+    // Whoever looks at them has memory enough.
+    let reader = warehouse.product_engine().await;
+    let admin = session(&reader, Role::Admin).await;
+    let cells = admin.collect(CELLS).await.unwrap();
+    let schema = cells[0].schema();
+    (report, concat_batches(&schema, &cells).unwrap())
+}
+
+#[tokio::test]
+async fn a_pass_in_parts_gives_what_it_gives_at_once() {
+    let warehouse = landed().await;
+    let (report, wanted) = calc(&warehouse, 512).await;
+    assert!(
+        report.scans.iter().all(|scan| scan.parts == 1),
+        "{report:#?}"
+    );
+    assert!(wanted.num_rows() > 40, "{wanted:?}");
+    // There are four slices, and more parts than those cannot be.
+    for (memory_mib, least, most) in [(256, 1, 1), (32, 2, 4), (20, 3, 4)] {
+        let (report, cells) = calc(&warehouse, memory_mib).await;
+        assert_eq!(report.scans.len(), 2, "{report:#?}");
+        for scan in &report.scans {
+            assert_eq!(scan.gave_way, None, "{memory_mib} MiB: {scan:#?}");
+            let least = if scan.spells { 1 } else { least };
+            let fits = (least..=most).contains(&scan.parts);
+            assert!(fits, "{memory_mib} MiB: {scan:#?}");
+        }
+        assert!(cells == wanted, "{memory_mib} MiB");
+    }
+}
