@@ -247,7 +247,8 @@ impl Cell for PersonSet {
     }
 }
 
-fn different_lists<T>() -> Result<T> {
+/// Numbers of one list say nothing in another.
+pub(crate) fn different_lists<T>() -> Result<T> {
     exec_err!("sets of persons of different lists cannot be united")
 }
 

@@ -32,7 +32,7 @@ use datafusion_common::{Result, exec_err};
 use hashbrown::HashTable;
 
 use crate::day_histogram::DayHistogram;
-use crate::person_set::{State, put_numbers};
+use crate::person_set::{State, different_lists, put_numbers};
 
 /// Bytes of a member of a set.
 const WIDTH: usize = 16;
@@ -531,10 +531,6 @@ fn entries_of(sets: &BinaryArray) -> usize {
     let counts = sets.iter().flatten();
     let counts = counts.map(|set| State::of(set).map_or(0, |state| state.count()));
     counts.sum()
-}
-
-fn different_lists<T>() -> Result<T> {
-    exec_err!("sets of persons of different lists cannot be united")
 }
 
 #[cfg(test)]

@@ -35,41 +35,33 @@ impl Engine {
         scan: &SharedScan,
         kept: &Kept,
     ) -> Result<(Pass, usize)> {
-        let refused = match self.pass(resolver, scan, kept, scan.slices.as_ref()).await {
-            Ok(pass) => return Ok((pass, 1)),
-            Err(refused @ EngineError::Resource { .. }) => refused,
-            Err(error) => return Err(error),
+        let halves_of = |slices: &Option<Slices>| match scan.is_by_slice() {
+            true => kept.halves_of(&scan.table, slices.as_ref()),
+            false => None,
         };
-        if !scan.is_by_slice() {
-            return Err(refused);
-        }
-        let halves_of = |slices: Option<&Slices>| kept.halves_of(&scan.table, slices);
-        let Some([first, second]) = halves_of(scan.slices.as_ref()) else {
-            return Err(refused);
-        };
-        // The next part is the last of these.
-        let mut waiting = vec![second, first];
+        // The slices of parts that are still to be made, or all; the next part is the last of these.
+        let mut waiting = vec![scan.slices.clone()];
         let mut passes: Vec<Pass> = Vec::new();
         while let Some(slices) = waiting.pop() {
-            match self.pass(resolver, scan, kept, Some(&slices)).await {
+            match self.pass(resolver, scan, kept, slices.as_ref()).await {
+                Ok(pass) if slices == scan.slices => return Ok((pass, 1)),
                 Ok(pass) => {
-                    check(&pass, kept, &slices)?;
+                    check(&pass, kept, slices.as_ref())?;
                     passes.push(pass);
                 }
                 Err(refused @ EngineError::Resource { .. }) => {
-                    let Some([first, second]) = halves_of(Some(&slices)) else {
+                    if halves_of(&slices).is_none() {
                         return Err(refused);
-                    };
+                    }
                     // The others are as large.
-                    let halved =
-                        waiting
-                            .into_iter()
-                            .flat_map(|slices| match halves_of(Some(&slices)) {
-                                Some([first, second]) => vec![second, first],
-                                None => vec![slices],
-                            });
+                    waiting.push(slices);
+                    let halved = waiting
+                        .into_iter()
+                        .flat_map(|slices| match halves_of(&slices) {
+                            Some([first, second]) => vec![Some(second), Some(first)],
+                            None => vec![slices],
+                        });
                     waiting = halved.collect();
-                    waiting.extend([second, first]);
                 }
                 Err(error) => return Err(error),
             }
@@ -80,17 +72,17 @@ impl Engine {
 }
 
 /// A cell with a delivery of another slice may be another part's too.
-fn check(pass: &Pass, kept: &Kept, slices: &Slices) -> Result<()> {
-    for group in &pass.groups {
-        let deliveries = group.keys.get(DELIVERY);
-        let deliveries = deliveries.and_then(|key| key.as_string_opt::<i32>());
-        if !deliveries.is_some_and(|deliveries| kept.are_of(deliveries, slices)) {
-            return Err(EngineError::internal(
-                "a row is not of the slice that its delivery is of",
-            ));
-        }
+fn check(pass: &Pass, kept: &Kept, slices: Option<&Slices>) -> Result<()> {
+    let are_own = |group: &GroupRows| {
+        let deliveries = group.keys.get(DELIVERY)?.as_string_opt::<i32>()?;
+        Some(kept.are_of(deliveries, slices?))
+    };
+    match pass.groups.iter().all(|group| are_own(group) == Some(true)) {
+        true => Ok(()),
+        false => Err(EngineError::internal(
+            "a row is not of the slice that its delivery is of",
+        )),
     }
-    Ok(())
 }
 
 /// The cells of several passes of one kind, grouping by grouping; what is joined is let go.

@@ -116,7 +116,9 @@ enum Source {
 struct Part {
     indicator: String,
     component: String,
-    row: RowPart,
+    area_base: &'static str,
+    breakdowns: Vec<String>,
+    has_delivery: bool,
     group: usize,
     number: Number,
     histogram: Option<usize>,
@@ -267,7 +269,13 @@ impl SharedScan {
         self.components.push(Part {
             indicator: indicator.to_owned(),
             component: component.to_owned(),
-            row: row.clone(),
+            area_base: row.area_base,
+            breakdowns: row
+                .breakdowns
+                .iter()
+                .map(|(name, _)| name.clone())
+                .collect(),
+            has_delivery: row.delivery.is_some(),
             group,
             number,
             histogram: histogram.map(|days| found_or_added(&mut spec.histograms, days)),
@@ -390,8 +398,8 @@ impl SharedScan {
     /// Whether each cell is of one slice of the relation: it keeps its delivery, and no other row
     /// decides whether its rows count.
     pub(super) fn is_by_slice(&self) -> bool {
-        let mut rows = self.components.iter().map(|part| &part.row);
-        rows.all(|row| row.delivery.is_some() && row.latest.is_none())
+        let mut components = self.components.iter();
+        components.all(|part| part.has_delivery && part.latest.is_none())
     }
 
     /// Component rows from the cells of all groupings.
@@ -557,17 +565,13 @@ impl Part {
             ("area", key(0)?),
             (
                 "area_base",
-                Arc::new(StringArray::from(vec![self.row.area_base; rows])),
+                Arc::new(StringArray::from(vec![self.area_base; rows])),
             ),
             ("period_start", key(1)?),
         ];
-        let first_breakdown = match self.row.delivery {
-            Some(_) => DELIVERY + 1,
-            None => DELIVERY,
-        };
+        let first_breakdown = DELIVERY + usize::from(self.has_delivery);
         for name in breakdowns {
-            let mut own = self.row.breakdowns.iter();
-            let own = own.position(|(own, _)| own == name);
+            let own = self.breakdowns.iter().position(|own| own == name);
             columns.push((
                 name,
                 match own {
@@ -579,9 +583,10 @@ impl Part {
         columns.push(("age", new_null_array(&DataType::Int32, rows)));
         columns.push((
             "delivery_id",
-            match self.row.delivery {
-                Some(_) => key(DELIVERY)?,
-                None => new_null_array(&DataType::Utf8, rows),
+            if self.has_delivery {
+                key(DELIVERY)?
+            } else {
+                new_null_array(&DataType::Utf8, rows)
             },
         ));
         columns.push(("n", number));
@@ -693,6 +698,7 @@ impl Engine {
         let physical = state.create_physical_plan(&plan).await?;
         let numbers = scan.numbers(&from, &physical.schema())?;
         let context = state.task_ctx();
+        // Dropping the set stops the parts that still run.
         let mut tasks = JoinSet::new();
         for partition in 0..physical.output_partitioning().partition_count() {
             let stream = physical.execute(partition, Arc::clone(&context))?;
