@@ -339,7 +339,7 @@ impl Lake {
     }
 
     /// Encodes and stores rows; the files are invisible until a commit names them.
-    async fn store_rows(
+    pub(crate) async fn store_rows(
         &self,
         name: &TableName,
         state: &TableState,
@@ -399,11 +399,8 @@ impl Lake {
     ) -> Result<Attempt, LakeError> {
         let now = self.now_millis();
         let mut actions: Vec<Action> = adds.iter().cloned().map(Action::Add).collect();
-        actions.extend(
-            state
-                .files_of(slices)
-                .map(|file| Action::Remove(file.removed_at(now))),
-        );
+        let removed = state.files_of(slices);
+        actions.extend(removed.map(|file| Action::Remove(file.removed_at(now))));
         let partition_by = state.partition_columns().to_vec();
         let predicates: Option<Vec<String>> = slices
             .iter()
@@ -421,6 +418,19 @@ impl Lake {
                 .filter(|terms| !terms.is_empty())
                 .map(|terms| terms.join(" OR ")),
         };
+        self.attempt(name, state, actions, operation, info).await
+    }
+
+    /// One attempt on one state, with these files in and out.
+    pub(crate) async fn attempt(
+        &self,
+        name: &TableName,
+        state: &TableState,
+        actions: Vec<Action>,
+        operation: DeltaOperation,
+        info: &CommitInfo,
+    ) -> Result<Attempt, LakeError> {
+        let now = self.now_millis();
         let transactions = info
             .transaction
             .iter()

@@ -9,6 +9,7 @@ mod coded;
 mod commit;
 mod error;
 pub mod failpoint;
+mod fold;
 mod group;
 mod landing;
 mod ledger;

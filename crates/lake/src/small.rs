@@ -24,7 +24,7 @@ const MANY_FILES: usize = 16;
 /// Files are small when they have no more bytes on average.
 const SMALL_BYTES: u64 = 32 << 10;
 /// Nor more than this together, for they are held in memory.
-const ALL_BYTES: u64 = 4 << 20;
+const ALL_BYTES: u64 = 16 << 20;
 /// Nor more rows than this, for few bytes may stand for many.
 const ALL_ROWS: usize = 1 << 18;
 /// Rows that make a batch: files of a row each are put together, larger ones stay apart.

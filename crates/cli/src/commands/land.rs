@@ -136,10 +136,9 @@ pub(crate) async fn land_all(
             .maintain(&TableName::new("reject", &table)?)
             .await?;
     }
-    warehouse
-        .lake
-        .maintain(&TableName::new("meta", "delivery")?)
-        .await?;
+    let ledger = TableName::new("meta", "delivery")?;
+    warehouse.lake.fold(&ledger).await?;
+    warehouse.lake.maintain(&ledger).await?;
     Ok(results)
 }
 

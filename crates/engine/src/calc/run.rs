@@ -794,6 +794,8 @@ impl Engine {
         let lake = &self.options.lake;
         let made = lake.append(&record, vec![rows], group.info()).await;
         made.map_err(|error| not_written(&record, error))?;
+        let folded = lake.fold(&record).await;
+        folded.map_err(|error| not_written(&record, error))?;
         let kept = lake.maintain(&record).await;
         kept.map_err(|error| not_written(&record, error))
     }

@@ -271,6 +271,41 @@ async fn a_commit_whose_answer_is_lost_is_not_made_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_whose_files_were_put_together_knows_every_revision() {
+    let place = Place::new();
+    let other = delivery_of(9, 202402);
+    for number in 1..=20 {
+        let lake = place.lake();
+        assert_eq!(land(&lake, number, 1).await.expect("it lands"), "landed");
+        if number == 20 {
+            let landed = land_as(&lake, &other, number, 1).await;
+            assert_eq!(landed.expect("it lands"), "landed");
+        }
+    }
+    // One that has seen all of it before, and one that begins to look.
+    let (before, ledger) = (
+        place.lake(),
+        TableName::new("meta", "delivery").expect("a name"),
+    );
+    let known = before.ledger_rows(&delivery()).await.expect("a ledger");
+    assert_eq!(place.lake().fold(&ledger).await.expect("it is folded"), 20);
+    for lake in [&before, &place.lake()] {
+        assert_eq!(
+            lake.ledger_rows(&delivery()).await.expect("a ledger"),
+            known
+        );
+        assert_eq!(lake.ledger_rows(&other).await.expect("a ledger").len(), 1);
+        assert_eq!(
+            land(lake, 20, 1).await.expect("it is looked for"),
+            "already"
+        );
+    }
+    assert_eq!(land(&before, 21, 1).await.expect("it lands"), "landed");
+    let revisions = before.ledger_rows(&delivery()).await.expect("a ledger");
+    assert!(revisions.iter().map(|row| row.revision).eq(1..=21));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_landing_meets_another_that_is_just_writing_its_receipt() {
     let place = Place::new();
     let files = || Arc::new(LocalFileSystem::new()) as Arc<dyn ObjectStore>;

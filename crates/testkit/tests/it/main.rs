@@ -10,6 +10,7 @@
 )]
 
 mod coded;
+mod folding;
 mod groups;
 mod landing;
 mod scans;
