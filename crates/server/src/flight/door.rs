@@ -65,7 +65,9 @@ use super::ticket::{Bindings, read_command, read_handle, read_ticket, write_hand
 use super::together::{Leave, Together};
 use super::wire::{Profile, Wire};
 use super::{RoleLimits, ServeError, ServeOptions, catalogue, peer, sql_info, sql_type};
-use crate::auth::{Admission, AuthError, Authenticator, Credentials, Holder, Ids, SessionId};
+use crate::auth::{
+    Admission, AuthError, Authenticator, Caller, Credentials, Holder, Ids, SessionId,
+};
 use crate::gate::Gate;
 use crate::http::{Figures, Observed};
 use crate::identity::{Gate as UserGate, Provider};
@@ -346,14 +348,28 @@ impl Door {
         }
     }
 
-    /// Who is calling, with the settings that hold for the call.
-    async fn visitor(&self, metadata: &MetadataMap) -> Result<Visitor, Status> {
+    /// Whether the headers of a call prove who is calling.
+    ///
+    /// # Errors
+    /// [`tonic::Code::Unauthenticated`] and its like when they do not.
+    pub(super) async fn knows(&self, metadata: &MetadataMap) -> Result<(), Status> {
+        if !self.auth.has_users() {
+            return Ok(());
+        }
+        self.caller(metadata).await.map(|_known| ())
+    }
+
+    async fn caller(&self, metadata: &MetadataMap) -> Result<Caller, Status> {
         let token = binary_token(metadata);
         let credentials = credentials(metadata, token.as_deref());
-        let caller = self
-            .auth
-            .identify(credentials, peer::of(metadata), self.now())
-            .await?;
+        let peer = peer::of(metadata);
+        let caller = self.auth.identify(credentials, peer, self.now()).await?;
+        Ok(caller)
+    }
+
+    /// Who is calling, with the settings that hold for the call.
+    async fn visitor(&self, metadata: &MetadataMap) -> Result<Visitor, Status> {
+        let caller = self.caller(metadata).await?;
         let cookie = Cookie::of(metadata, &caller.principal, &self.sealer);
         // The bearer names the session; only without one does the cookie.
         let cookie = cookie.filter(|cookie| {

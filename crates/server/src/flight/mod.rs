@@ -3,8 +3,8 @@
 //! `door` answers the calls of the protocol; `wire` and `stream` decide what rows look like outside;
 //! `answers` keeps plans and results for the next who asks the same; `ticket` and `parameters` carry statements between calls, `session` and `cookie` settings, and
 //! `incoming` reads what clients upload; `catalogue`, `sql_type` and `sql_info` tell tools what there
-//! is; `running` stops what must stop, `started` keeps the queries that are polled, and `peer` tells where a
-//! request came from. Nothing is kept between calls that a client could lose: handles and tickets carry
+//! is; `running` stops what must stop, `started` keeps the queries that are polled, `peer` tells where a
+//! request came from, and `guard` turns strangers away. Nothing is kept between calls that a client could lose: handles and tickets carry
 //! their own state under a seal.
 //!
 //! To answer another command of the protocol, add it to the `match` in `door.rs` that resolves
@@ -14,6 +14,7 @@ mod answers;
 mod catalogue;
 mod cookie;
 mod door;
+mod guard;
 mod incoming;
 mod like;
 pub(crate) mod message;
@@ -37,7 +38,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow_flight::flight_service_server::FlightServiceServer;
 use tietopohja_domain::Clock;
 use tietopohja_engine::Engine;
 use tietopohja_policy::{InvalidPrincipal, Principal, Role};
@@ -56,6 +56,7 @@ use crate::journal::{Audit, StatementRecord};
 use crate::otlp::{NoCollector, Traces};
 use crate::tls::{Tls, TlsError, TlsFiles};
 use door::Door;
+use guard::Guarded;
 
 /// The largest message that a client may send: one batch of an upload, mostly.
 const MOST_RECEIVED: usize = 64 * 1024 * 1024;
@@ -376,8 +377,7 @@ where
             .await;
     }
     let (drain, draining) = oneshot::channel::<()>();
-    let service =
-        FlightServiceServer::from_arc(Arc::clone(&door)).max_decoding_message_size(MOST_RECEIVED);
+    let service = Guarded::new(&door, MOST_RECEIVED);
     let service = InterceptedService::new(service, peer::note);
     let mut serving = pin!(
         Server::builder()

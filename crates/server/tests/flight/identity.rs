@@ -1,14 +1,18 @@
 //! Who gets in, and what each role sees.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::{BasicAuth, HandshakeRequest};
+use bytes::Bytes;
 use futures::{StreamExt, stream};
 use prost::Message;
 use tietopohja_policy::Role;
 use tietopohja_server::identity::{Users, UsersError};
+use tonic::body::Body;
+use tonic::codegen::{Body as _, Service as _, http};
 use tonic::{Code, Request, Status};
 
 use crate::warehouse::{Client, Server, query};
@@ -122,6 +126,65 @@ async fn each_way_to_say_who_one_is_gets_in_or_does_not() {
         .unwrap_err();
     assert_eq!(error.code(), Code::Unauthenticated);
     assert!(error.message().contains("sign in"), "{error}");
+}
+
+/// The status of a call whose message is announced as 48 MiB and never comes.
+async fn status_before_the_message(house: &House, call: &str, header: Option<&str>) -> String {
+    let head = Bytes::from([&[0][..], &(48u32 << 20).to_be_bytes()].concat());
+    let body = stream::iter([Ok::<_, Infallible>(head)]).chain(stream::pending());
+    let body = Body::new(axum::body::Body::from_stream(body));
+    let mut request = http::Request::post(format!("/arrow.flight.protocol.FlightService/{call}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers");
+    if let Some(header) = header {
+        request = request.header("authorization", header);
+    }
+    let mut channel = house.server.channel().await;
+    std::future::poll_fn(|context| channel.poll_ready(context))
+        .await
+        .unwrap();
+    let answer = channel.call(request.body(body).unwrap()).await.unwrap();
+    let (head, mut body) = answer.into_parts();
+    let status = |headers: &http::HeaderMap| {
+        let status = headers.get("grpc-status")?.to_str().unwrap();
+        Some(status.to_owned())
+    };
+    if let Some(status) = status(&head.headers) {
+        return status;
+    }
+    while let Some(frame) =
+        std::future::poll_fn(|context| std::pin::Pin::new(&mut body).poll_frame(context)).await
+    {
+        if let Some(trailers) = frame.unwrap().trailers_ref() {
+            return status(trailers).unwrap();
+        }
+    }
+    panic!("no status")
+}
+
+#[tokio::test]
+async fn a_stranger_is_turned_away_before_the_message_is_read() {
+    let house = House::open().await;
+    let wrong = basic("aino", "wrong");
+    for call in [
+        "GetFlightInfo",
+        "DoAction",
+        "DoGet",
+        "DoPut",
+        "PollFlightInfo",
+    ] {
+        for header in [None, Some("Bearer tietopohja1-00"), Some(wrong.as_str())] {
+            let status = status_before_the_message(&house, call, header);
+            let status = tokio::time::timeout(Duration::from_secs(60), status).await;
+            assert_eq!(status.unwrap(), "16", "{call} {header:?}");
+            house.server.clock.forward(1_000);
+        }
+    }
+    // Who signs in has little to say; the length alone is too much.
+    let status = status_before_the_message(&house, "Handshake", None);
+    let status = tokio::time::timeout(Duration::from_secs(60), status).await;
+    assert_ne!(status.unwrap(), "0");
+    assert!(house.signed_in("aino", PASSWORD).await.is_ok());
 }
 
 #[tokio::test]
