@@ -51,7 +51,7 @@ pub(crate) fn component_rows(
     let mut order = vec!["area_base", "area", "period_start"];
     order.extend(breakdowns.iter().map(String::as_str));
     order.extend(["age", "delivery_id"]);
-    let order = order_of(&batch, &order)?;
+    let (order, _) = order_of(&batch, &order)?;
     let rows = in_order(&batch, order.as_ref())?;
     let Some(sets) = sets else {
         return Ok(rows);
@@ -130,13 +130,14 @@ pub(crate) fn value_rows(
         });
     };
     let key = value_key(breakdowns);
-    let source = sorted(&source, &key)?;
-    if repeats(&source, &key)? {
+    let (order, repeats) = order_of(&source, &key)?;
+    if repeats {
         return Err(EngineError::internal(format!(
             "{} gives a row twice",
             what()
         )));
     }
+    let source = in_order(&source, order.as_ref())?;
     let rows = source.num_rows();
     let hidden = hidden_cells(&source, profile, what)?;
     let outputs = to_type(
@@ -313,11 +314,6 @@ fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
         .map_err(|error| EngineError::internal_because("rows do not fit their table", error))
 }
 
-/// The rows ordered by columns, nulls last.
-pub(crate) fn sorted(batch: &RecordBatch, by: &[&str]) -> Result<RecordBatch> {
-    in_order(batch, order_of(batch, by)?.as_ref())
-}
-
 /// The rows in this order; as they are without one.
 fn in_order(batch: &RecordBatch, order: Option<&UInt32Array>) -> Result<RecordBatch> {
     let Some(order) = order else {
@@ -329,8 +325,9 @@ fn in_order(batch: &RecordBatch, order: Option<&UInt32Array>) -> Result<RecordBa
     RecordBatch::try_new(batch.schema(), columns.collect::<Result<_>>()?).map_err(failed)
 }
 
-/// Rows by columns, nulls last; `None` when they are in that order.
-fn order_of(batch: &RecordBatch, by: &[&str]) -> Result<Option<UInt32Array>> {
+/// Rows by columns, nulls last, `None` when they are in that order; and whether two of them agree in all
+/// of these columns.
+fn order_of(batch: &RecordBatch, by: &[&str]) -> Result<(Option<UInt32Array>, bool)> {
     let failed = |error| EngineError::internal_because("ordering rows", error);
     let columns: Vec<ArrayRef> = by
         .iter()
@@ -339,7 +336,7 @@ fn order_of(batch: &RecordBatch, by: &[&str]) -> Result<Option<UInt32Array>> {
         .filter(|column| column.null_count() < column.len())
         .collect();
     if columns.is_empty() || batch.num_rows() < 2 {
-        return Ok(None);
+        return Ok((None, batch.num_rows() > 1));
     }
     let last = SortOptions {
         descending: false,
@@ -351,31 +348,17 @@ fn order_of(batch: &RecordBatch, by: &[&str]) -> Result<Option<UInt32Array>> {
     let converter = RowConverter::new(fields.collect()).map_err(failed)?;
     let rows = converter.convert_columns(&columns).map_err(failed)?;
     if rows.iter().is_sorted() {
-        return Ok(None);
+        return Ok((None, repeat(rows.iter())));
     }
     let mut order: Vec<(u32, Row<'_>)> = (0u32..).zip(rows.iter()).collect();
     order.sort_by(|(_, a), (_, b)| a.cmp(b));
+    let repeats = repeat(order.iter().map(|(_, row)| *row));
     let order = order.into_iter().map(|(row, _)| row);
-    Ok(Some(UInt32Array::from_iter_values(order)))
+    Ok((Some(UInt32Array::from_iter_values(order)), repeats))
 }
 
-/// Do two neighbours of ordered rows agree in all these columns?
-fn repeats(batch: &RecordBatch, key: &[&str]) -> Result<bool> {
-    let failed = |error| EngineError::internal_because("comparing rows", error);
-    let columns: Vec<ArrayRef> = key
-        .iter()
-        .filter_map(|name| batch.column_by_name(name).cloned())
-        .collect();
-    let fields = columns
-        .iter()
-        .map(|column| SortField::new(column.data_type().clone()))
-        .collect();
-    let converter = RowConverter::new(fields).map_err(failed)?;
-    let rows = converter.convert_columns(&columns).map_err(failed)?;
-    let again = rows
-        .iter()
-        .skip(1)
-        .zip(rows.iter())
-        .any(|(row, before)| row == before);
-    Ok(again)
+/// Are two neighbours the same?
+fn repeat<'a>(mut rows: impl Iterator<Item = Row<'a>>) -> bool {
+    let mut before = None;
+    rows.any(|row| before.replace(row) == Some(row))
 }
