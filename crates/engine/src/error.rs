@@ -170,6 +170,9 @@ impl EngineError {
             DataFusionError::Execution(_) => Self::user(ROW_FAILED),
             DataFusionError::ParquetError(error) => Self::lake(CANNOT_READ, error),
             DataFusionError::ObjectStore(error) => Self::lake(CANNOT_READ, error),
+            DataFusionError::IoError(error) if is_spill_limit(&error) => {
+                Self::exhausted(&error.to_string())
+            }
             DataFusionError::IoError(error) => {
                 Self::lake("reading or writing a file failed", error)
             }
@@ -219,6 +222,9 @@ impl EngineError {
         match error {
             ArrowError::ExternalError(source) => Self::from_external(source),
             ArrowError::MemoryError(detail) => Self::exhausted(&detail),
+            ArrowError::IoError(_, error) if is_spill_limit(&error) => {
+                Self::exhausted(&error.to_string())
+            }
             ArrowError::CastError(_) | ArrowError::ParseError(_) => Self::user(
                 "a value could not be converted to the asked type; use `TRY_CAST`, which gives null \
                  instead",
@@ -255,6 +261,9 @@ impl EngineError {
                     Self::from_arrow(ArrowError::ArithmeticOverflow(String::new()))
                 }
                 ArrowError::MemoryError(detail) => Self::exhausted(detail),
+                ArrowError::IoError(_, error) if is_spill_limit(error) => {
+                    Self::exhausted(&error.to_string())
+                }
                 _ => Self::user(ROW_FAILED),
             },
             DataFusionError::External(source) => {
@@ -359,9 +368,19 @@ const PREFIXES: [&str; 9] = [
     "type_coercion caused by",
 ];
 
+/// The limit of spill space is met by a write that fails, and told only by the name of its setting.
+fn is_spill_limit(error: &std::io::Error) -> bool {
+    error
+        .to_string()
+        .contains("runtime.max_temp_directory_size")
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::sync::Arc;
+
+    use datafusion::execution::disk_manager::DiskManagerBuilder;
 
     use super::*;
 
@@ -453,5 +472,24 @@ mod tests {
         assert!(matches!(broken, EngineError::Internal { .. }));
         let disk = EngineError::from(DataFusionError::IoError(std::io::Error::other("x")));
         assert!(matches!(disk, EngineError::Lake { .. }));
+    }
+
+    #[test]
+    fn the_limit_of_spill_space_is_told_from_a_broken_disk() {
+        let disk = DiskManagerBuilder::default().with_max_temp_directory_size(1);
+        let file = Arc::new(disk.build().unwrap()).create_tmp_file("test");
+        let mut writer = file.unwrap().open_writer().unwrap();
+        let full = || writer.write_all(b"more than one byte").unwrap_err();
+        let told = std::iter::repeat_with(full).take(3).collect::<Vec<_>>();
+        let arrow = |error| DataFusionError::from(ArrowError::IoError(String::new(), error));
+        for (number, error) in told.into_iter().enumerate() {
+            let error = match number {
+                0 => DataFusionError::IoError(error),
+                1 => arrow(error),
+                _ => DataFusionError::Shared(Arc::new(arrow(error))),
+            };
+            let sorted = EngineError::from(error);
+            assert!(matches!(sorted, EngineError::Resource { .. }), "{sorted:?}");
+        }
     }
 }

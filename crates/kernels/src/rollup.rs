@@ -23,11 +23,11 @@
 //!
 //! What may not live here: what an area or a period is. To add a state: a method beside these.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayBuilder, AsArray, BinaryArray, BinaryBuilder, Int64Array};
+use arrow::array::{Array, ArrayBuilder, BinaryArray, BinaryBuilder, Int64Array};
 use arrow::buffer::{Buffer, OffsetBuffer};
-use arrow::compute::concat;
 use datafusion_common::{Result, exec_err};
 use hashbrown::HashTable;
 
@@ -346,50 +346,63 @@ impl MemberNumbers {
     /// # Errors
     /// When a state is not a set, sets are of different lists, or members are too many.
     pub fn of(sets: &BinaryArray) -> Result<Self> {
-        let mut numbered = Lists {
-            ends: Vec::with_capacity(sets.len()),
-            items: Vec::with_capacity(entries_of(sets)),
-        };
+        Self::of_parts([Ok(sets)])
+    }
+
+    /// The same of sets that come in parts, those of the first before those of the next.
+    ///
+    /// # Errors
+    /// As [`MemberNumbers::of`], and when a part is an error.
+    pub fn of_parts<Sets: Borrow<BinaryArray>>(
+        parts: impl IntoIterator<Item = Result<Sets>>,
+    ) -> Result<Self> {
+        let mut numbered = Lists::default();
         // The numbers of members by their last bytes, which are as good as random.
         let mut table: HashTable<u32> = HashTable::new();
         let mut members: Vec<u128> = Vec::new();
         let mut of_list: Option<u64> = None;
         let mut highest = 0;
-        for set in sets {
-            let own = match State::of(set.unwrap_or_default())? {
-                State::Pseudonyms(own) => own,
-                State::Numbers(numbers) => {
-                    if *of_list.get_or_insert(numbers.list) != numbers.list {
-                        return different_lists();
-                    }
-                    numbers.each(|number| {
-                        highest = number.max(highest);
-                        numbered.items.push(number);
-                    })?;
-                    &[]
-                }
-            };
-            for member in own {
-                let member = u128::from_be_bytes(*member);
-                let is = |number: &u32| members.get(*number as usize) == Some(&member);
-                let number = match table.find(member as u64, is) {
-                    Some(number) => *number,
-                    None => {
-                        let Ok(number) = u32::try_from(members.len()) else {
-                            return exec_err!("a roll-up has too many distinct members");
-                        };
-                        members.push(member);
-                        table.insert_unique(member as u64, number, |number| {
-                            members
-                                .get(*number as usize)
-                                .map_or(0, |member| *member as u64)
-                        });
-                        number
+        for sets in parts {
+            let sets = sets?;
+            let sets = sets.borrow();
+            numbered.ends.reserve_exact(sets.len());
+            numbered.items.reserve_exact(entries_of(sets));
+            for set in sets {
+                let own = match State::of(set.unwrap_or_default())? {
+                    State::Pseudonyms(own) => own,
+                    State::Numbers(numbers) => {
+                        if *of_list.get_or_insert(numbers.list) != numbers.list {
+                            return different_lists();
+                        }
+                        numbers.each(|number| {
+                            highest = number.max(highest);
+                            numbered.items.push(number);
+                        })?;
+                        &[]
                     }
                 };
-                numbered.items.push(number);
+                for member in own {
+                    let member = u128::from_be_bytes(*member);
+                    let is = |number: &u32| members.get(*number as usize) == Some(&member);
+                    let number = match table.find(member as u64, is) {
+                        Some(number) => *number,
+                        None => {
+                            let Ok(number) = u32::try_from(members.len()) else {
+                                return exec_err!("a roll-up has too many distinct members");
+                            };
+                            members.push(member);
+                            table.insert_unique(member as u64, number, |number| {
+                                members
+                                    .get(*number as usize)
+                                    .map_or(0, |member| *member as u64)
+                            });
+                            number
+                        }
+                    };
+                    numbered.items.push(number);
+                }
+                numbered.ends.push(numbered.items.len());
             }
-            numbered.ends.push(numbered.items.len());
         }
         let names = match of_list {
             None => MemberNames::Known(Arc::new(members)),
@@ -403,53 +416,6 @@ impl MemberNumbers {
             sets: numbered,
             names,
         })
-    }
-
-    /// The sets of several, those of the first before those of the next.
-    ///
-    /// # Errors
-    /// When sets are of different lists, or members are too many.
-    pub fn joined(parts: &[Arc<Self>]) -> Result<Self> {
-        let filled = || parts.iter().filter(|part| part.entries() > 0);
-        let names = filled().try_fold(None, |names, part| match (names, &part.names) {
-            (None, own) => Ok(Some(own.clone())),
-            (Some(MemberNames::Known(known)), MemberNames::Known(_)) => {
-                Ok(Some(MemberNames::Known(known)))
-            }
-            (
-                Some(MemberNames::OfList { list, bound }),
-                MemberNames::OfList {
-                    list: own,
-                    bound: own_bound,
-                },
-            ) if list == *own => Ok(Some(MemberNames::OfList {
-                list,
-                bound: bound.max(*own_bound),
-            })),
-            _ => different_lists(),
-        })?;
-        if let Some(MemberNames::Known(_)) = &names
-            && filled().count() > 1
-        {
-            // Each part has numbers of its own.
-            let states = parts
-                .iter()
-                .map(|part| part.states(0..u32::try_from(part.len()).unwrap_or(u32::MAX)))
-                .collect::<Result<Vec<_>>>()?;
-            let states: Vec<&dyn Array> = states.iter().map(|states| states as _).collect();
-            return Self::of(concat(&states)?.as_binary());
-        }
-        let mut sets = Lists {
-            ends: Vec::with_capacity(parts.iter().map(|part| part.len()).sum()),
-            items: Vec::with_capacity(parts.iter().map(|part| part.entries()).sum()),
-        };
-        for part in parts {
-            let before = sets.items.len();
-            sets.items.extend_from_slice(&part.sets.items);
-            sets.ends
-                .extend(part.sets.ends.iter().map(|end| end + before));
-        }
-        Ok(Self::of_numbers(sets, names.unwrap_or_default()))
     }
 
     /// Sets of numbers, each in the order in which its members are written.
@@ -514,6 +480,16 @@ impl MemberNumbers {
         };
         let offsets = OffsetBuffer::new(ends.into());
         Ok(BinaryArray::new(offsets, Buffer::from_vec(bytes), None))
+    }
+
+    /// Bytes that the sets take. Names of members that several share are counted with each, but not
+    /// more of them than it has entries.
+    pub fn size(&self) -> usize {
+        let names = match &self.names {
+            MemberNames::Known(members) => members.len().min(self.entries()) * WIDTH,
+            MemberNames::OfList { .. } => 0,
+        };
+        self.sets.ends.capacity() * size_of::<usize>() + self.sets.items.capacity() * 4 + names
     }
 
     /// Bytes that taking these sets apart may take at most.
@@ -755,11 +731,8 @@ mod tests {
         ] {
             let sets = BinaryArray::from_iter_values([&a[..], &[], &b[..]]);
             assert!(MemberNumbers::of(&sets).is_err());
-            let alone = |state: &[u8]| {
-                let sets = BinaryArray::from_iter_values([state]);
-                Arc::new(MemberNumbers::of(&sets).unwrap())
-            };
-            assert!(MemberNumbers::joined(&[alone(&a), alone(&[]), alone(&b)]).is_err());
+            let parts = (0..3).map(|set| Ok(sets.slice(set, 1)));
+            assert!(MemberNumbers::of_parts(parts).is_err());
         }
     }
 
@@ -790,20 +763,20 @@ mod tests {
                 &[60, 60],
             ] {
                 let starts = std::iter::once(0).chain(ends.iter().copied());
-                let parts: Vec<_> = starts
+                let parts = starts
                     .zip(ends)
-                    .map(|(start, end)| sets.slice(start, end - start))
-                    .map(|part| Arc::new(MemberNumbers::of(&part).unwrap()))
-                    .collect();
-                let joined = MemberNumbers::joined(&parts).unwrap();
-                assert_eq!(joined.len(), 60, "{ends:?}");
-                assert_eq!(joined.entries(), whole.entries(), "{ends:?}");
+                    .map(|(start, end)| Ok(sets.slice(start, end - start)));
+                let found = MemberNumbers::of_parts(parts).unwrap();
+                assert_eq!(found.sets, whole.sets, "{ends:?}");
                 let states = |sets: &MemberNumbers| sets.states(0..60).unwrap();
-                assert_eq!(states(&joined), states(&whole), "{ends:?}");
-                assert!(joined.names.bound() >= whole.names.bound(), "{ends:?}");
+                assert_eq!(states(&found), states(&whole), "{ends:?}");
+                assert_eq!(found.names.bound(), whole.names.bound(), "{ends:?}");
             }
         }
-        assert!(MemberNumbers::joined(&[]).unwrap().is_empty());
+        let none: [Result<BinaryArray>; 0] = [];
+        assert!(MemberNumbers::of_parts(none).unwrap().is_empty());
+        let broken = exec_err!("a part cannot be read");
+        assert!(MemberNumbers::of_parts([Ok(pseudonyms), broken]).is_err());
     }
 
     #[test]

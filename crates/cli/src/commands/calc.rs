@@ -254,11 +254,18 @@ pub(crate) fn report_text(report: &CalcReport) -> Result<String, Failure> {
 
 /// What a pass met on its way.
 fn how(scan: &ScanReport) -> String {
-    match (&scan.gave_way, scan.parts) {
-        (Some(_), _) => ", given up for queries of their own".to_owned(),
-        (None, 0 | 1) => String::new(),
-        (None, parts) => format!(", in {parts} parts to fit in memory"),
+    if scan.gave_way.is_some() {
+        return ", given up for queries of their own".to_owned();
     }
+    let mut text = String::new();
+    if scan.parts > 1 {
+        text.push_str(&format!(", in {} parts to fit in memory", scan.parts));
+    }
+    if scan.spilled_bytes > 0 {
+        let mib = scan.spilled_bytes.div_ceil(1 << 20);
+        text.push_str(&format!(", {mib} MiB of what it found waited on disk"));
+    }
+    text
 }
 
 struct Watcher(ProgressBar);

@@ -29,7 +29,7 @@ use tietopohja_lake::{Slice, StoredSlice, TableSlices};
 
 use super::facts::{Fact, Key, Wanted};
 use super::fingerprint;
-use super::scan::PreparedCells;
+use super::found::PreparedCells;
 use crate::catalog::Resolver;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};

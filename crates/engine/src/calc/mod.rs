@@ -8,7 +8,7 @@
 //! Components are merged to values by the kernels, and only the formula is a query ([`rollup`]).
 //! What components of several indicators can be taken from one pass over a relation is ([`scan`]), in
 //! parts where it does not fit in memory ([`parts`]); those over spells meet the delivered months there
-//! ([`spells`]).
+//! ([`spells`]). What was found waits in memory or on disk until its indicator is computed ([`found`]).
 //! Relations that are kept in coded form for that are brought up to date before ([`facts`]), persons in
 //! them have numbers ([`persons`]), and cells of what has not changed of them since are kept ([`kept`]).
 //!
@@ -17,6 +17,7 @@
 mod coded;
 mod facts;
 mod fingerprint;
+mod found;
 mod kept;
 mod parts;
 mod persons;

@@ -30,7 +30,7 @@ use tietopohja_kernels::{CellKeys, CellTargets, Lists, MemberNumbers};
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 
-use super::scan::PreparedCells;
+use super::found::PreparedCells;
 use crate::catalog::Resolver;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};

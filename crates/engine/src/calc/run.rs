@@ -19,10 +19,11 @@ use tietopohja_lake::{CommitInfo, Slice, SliceRows, StoredSlice};
 
 use super::facts::Fact;
 use super::fingerprint::Inputs;
+use super::found::{Found, Prepared, PreparedCells};
 use super::kept::{Kept, KeptCells, Record};
 use super::rollup::Shared;
 use super::rows::{Stamp, component_rows, stamp_of, value_rows};
-use super::scan::{AloneReport, Prepared, PreparedCells, ScanReport, scans_of};
+use super::scan::{AloneReport, ScanReport, scans_of};
 use super::{
     CalcProgress, CalcReport, CalcRequest, IndicatorOutcome, IndicatorResult, PlannedStep,
     StaleReason, of_definition,
@@ -30,6 +31,7 @@ use super::{
 use crate::catalog::Resolver;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
+use crate::memory::QueryMemory;
 use crate::model::{RelationName, reads_of};
 use crate::plain::{conform, plain_schema};
 use crate::reference::definition_files;
@@ -51,6 +53,10 @@ const READ_BY_ALL: [(&str, &str); 8] = [
     ("reference", "population"),
     ("reference", "population_total"),
 ];
+
+/// What scans have found takes one of so many parts of the memory; the others are for the next scan
+/// and for what is computed of it.
+const FOUND_SHARE: usize = 4;
 
 /// The cells of components.
 const COMPONENTS: (&str, &str) = ("component", "cell");
@@ -88,6 +94,8 @@ struct Run {
     stamp: Stamp,
     /// What values of several indicators are made with.
     shared: Shared,
+    /// Memory for what scans have found.
+    found: QueryMemory,
 }
 
 /// An indicator with its queries, and the digest of what they depend on.
@@ -114,8 +122,8 @@ struct Job {
     version: String,
     compiled: Compiled,
     fingerprint: Option<String>,
-    /// Component rows that a shared scan has found, by component.
-    prepared: BTreeMap<String, PreparedCells>,
+    /// What a shared scan has found, by component.
+    prepared: BTreeMap<String, Found>,
     /// What is kept of earlier runs.
     kept: Arc<Kept>,
     /// Whether values come from the value query too.
@@ -155,6 +163,31 @@ impl Job {
             value_rows: 0,
             suppressed: 0,
             seconds: 0.0,
+        }
+    }
+}
+
+/// The end of a job, however its task ended.
+fn ended_of<E>(ended: std::result::Result<Ended, E>, job: &Job) -> Ended
+where
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    ended.unwrap_or_else(|error| {
+        let died = "the computation of an indicator died";
+        Ended::failed(
+            job.unfinished(),
+            &EngineError::internal_because(died, error),
+        )
+    })
+}
+
+impl Ended {
+    fn failed(mut result: IndicatorResult, error: &EngineError) -> Self {
+        result.fail(error);
+        Self {
+            result,
+            computed: None,
+            refused: matches!(error, EngineError::Resource { .. }),
         }
     }
 }
@@ -227,8 +260,14 @@ struct Computed {
     suppressed: u64,
 }
 
-/// The computation of an indicator when it has ended, with what it gave unless it failed.
-type Ended = (IndicatorResult, Option<(Calculation, Computed)>);
+/// The computation of an indicator when it has ended.
+struct Ended {
+    result: IndicatorResult,
+    /// What it gave, unless it failed.
+    computed: Option<(Calculation, Computed)>,
+    /// Whether it failed for want of memory, which others may have had.
+    refused: bool,
+}
 
 /// Rows that wait to become visible.
 #[derive(Default)]
@@ -398,11 +437,20 @@ impl Engine {
                 total,
             };
             let of_batch = self.finish_batch(lane, batch, prepared, first);
-            let (ended, prepared) = tokio::join!(
+            let ((mut ended, refused), prepared) = tokio::join!(
                 Box::pin(of_batch),
                 Box::pin(self.prepare(&run, &next, &kept, request, progress))
             );
-            for (result, computed) in ended {
+            for job in refused {
+                // Nothing is computed beside it now.
+                let last = ended_of(self.spawn(&run, &job).await, &job);
+                progress.finished(&last.result);
+                ended.push(last);
+            }
+            for Ended {
+                result, computed, ..
+            } in ended
+            {
                 if let Some((calculation, computed)) = computed {
                     pending.components.push(computed.components);
                     pending.restricted.push(computed.restricted);
@@ -447,7 +495,7 @@ impl Engine {
         &self,
         run: &Run,
         batch: &[Todo<'_>],
-        kept: &Kept,
+        kept: &Arc<Kept>,
         request: &CalcRequest,
         progress: &dyn CalcProgress,
     ) -> (Prepared, Vec<ScanReport>) {
@@ -458,40 +506,40 @@ impl Engine {
     }
 
     /// Computes the indicators of a batch, numbered from `first`. Planning a query is the work of one
-    /// core, so several are computed at a time.
+    /// core, so several are computed at a time. Those that were refused memory come back undone.
     async fn finish_batch(
         self: &Arc<Self>,
         lane: Lane<'_>,
         batch: Vec<Todo<'_>>,
         mut prepared: Prepared,
         first: usize,
-    ) -> Vec<Ended> {
+    ) -> (Vec<Ended>, Vec<Arc<Job>>) {
         let lanes = self.options.target_partitions.max(1);
         let mut waiting = (first..).zip(batch);
         let mut running = VecDeque::new();
         let mut all = Vec::new();
+        let mut refused = Vec::new();
         loop {
             while running.len() < lanes
                 && let Some((number, todo)) = waiting.next()
             {
                 let id = todo.indicator.id();
                 lane.progress.started(id, number, lane.total);
-                let job = Job::of(todo, &mut prepared, lane.kept, lane.by_query);
-                running.push_back((job.unfinished(), self.spawn(lane.run, job)));
+                let job = Arc::new(Job::of(todo, &mut prepared, lane.kept, lane.by_query));
+                running.push_back((self.spawn(lane.run, &job), job));
             }
-            let Some((mut unfinished, first)) = running.pop_front() else {
+            let Some((first, job)) = running.pop_front() else {
                 break;
             };
-            let ended = first.await.unwrap_or_else(|error| {
-                let died = "the computation of an indicator died";
-                let error = EngineError::internal_because(died, error);
-                unfinished.fail(&error);
-                (unfinished, None)
-            });
-            lane.progress.finished(&ended.0);
+            let ended = ended_of(first.await, &job);
+            if ended.refused {
+                refused.push(job);
+                continue;
+            }
+            lane.progress.finished(&ended.result);
             all.push(ended);
         }
-        all
+        (all, refused)
     }
 
     async fn begin(self: &Arc<Self>) -> Result<Run> {
@@ -522,6 +570,10 @@ impl Engine {
             before,
             stamp: stamp_of(self.now()),
             shared: Shared::default(),
+            found: QueryMemory::of(
+                self.warehouse.template.runtime_env(),
+                self.memory_bytes() / FOUND_SHARE,
+            ),
         })
     }
 
@@ -551,7 +603,7 @@ impl Engine {
         &self,
         run: &Run,
         batch: &[Todo<'_>],
-        kept: &Kept,
+        kept: &Arc<Kept>,
         progress: &dyn CalcProgress,
     ) -> (Prepared, Vec<ScanReport>) {
         let batch = batch.iter().map(|todo| (todo.indicator, &todo.compiled));
@@ -560,22 +612,24 @@ impl Engine {
         let mut reports = Vec::new();
         for scan in scans {
             progress.scanning(&scan.table);
-            let (rows, report) = self
-                .run_scan(&run.resolver, &scan, kept, run.catalogue.breakdowns())
+            let breakdowns = run.catalogue.breakdowns();
+            let (found, report) = self
+                .run_scan(&run.resolver, scan, kept, breakdowns, &run.found)
                 .await;
-            prepared.extend(rows);
+            prepared.extend(found);
             reports.push(report);
         }
         (prepared, reports)
     }
 
-    fn spawn(self: &Arc<Self>, run: &Arc<Run>, job: Job) -> SpawnedTask<Ended> {
-        let work: BoxFuture<'static, Ended> = Box::pin(Arc::clone(self).one(Arc::clone(run), job));
+    fn spawn(self: &Arc<Self>, run: &Arc<Run>, job: &Arc<Job>) -> SpawnedTask<Ended> {
+        let one = Arc::clone(self).one(Arc::clone(run), Arc::clone(job));
+        let work: BoxFuture<'static, Ended> = Box::pin(one);
         SpawnedTask::spawn(work)
     }
 
     /// Computes one indicator; what goes wrong is told in the result.
-    async fn one(self: Arc<Self>, run: Arc<Run>, job: Job) -> Ended {
+    async fn one(self: Arc<Self>, run: Arc<Run>, job: Arc<Job>) -> Ended {
         let started = Instant::now();
         let mut result = job.unfinished();
         let ended = Box::pin(self.one_of(&run, &job)).await;
@@ -588,12 +642,13 @@ impl Engine {
                 result.suppressed = computed.suppressed;
                 let record = computed.record.clone();
                 let calculation = Calculation::of(&run, &job, fingerprint, &result, record);
-                (result, Some((calculation, computed)))
+                Ended {
+                    result,
+                    computed: Some((calculation, computed)),
+                    refused: false,
+                }
             }
-            Err(error) => {
-                result.fail(&error);
-                (result, None)
-            }
+            Err(error) => Ended::failed(result, &error),
         }
     }
 
@@ -633,9 +688,18 @@ impl Engine {
         let mut components = Vec::new();
         let mut cells = BTreeMap::new();
         let mut kept_rows = 0;
+        // Let go when the indicator is done.
+        let mut memory = Vec::new();
+        let pool = &self.warehouse.template.runtime_env().memory_pool;
         for component in &job.compiled.components {
             let name = &component.name;
-            let mut prepared = job.prepared.get(name);
+            let mut found = None;
+            if let Some(own) = job.prepared.get(name) {
+                let (cells, held) = own.read(pool).await?;
+                memory.push(held);
+                found = Some(cells);
+            }
+            let mut prepared = found.as_ref();
             let mut joined = None;
             if job.kept.read_for(&job.id, name).is_some() {
                 // What a pass found of changed slices is not the component.

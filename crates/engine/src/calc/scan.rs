@@ -9,7 +9,8 @@
 //! memory even in parts ([`parts`](super::parts)), gives way to them, so that sharing can make a
 //! calculation faster and never wrong.
 //!
-//! What may not live here: what an indicator means (`indicators`), the arithmetic (`kernels`).
+//! What may not live here: what an indicator means (`indicators`), the arithmetic (`kernels`), where
+//! cells wait until their indicator is computed (`found.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -28,33 +29,22 @@ use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use serde::Serialize;
 use tietopohja_indicators::{Alone, Compiled, Indicator, RowMeasure, RowPart, RowPeriod, UNKNOWN};
-use tietopohja_kernels::{
-    CellColumn, CellSpec, Cells, FinishedCells, GroupRows, GroupSpec, MemberNumbers,
-};
+use tietopohja_kernels::{CellColumn, CellSpec, Cells, FinishedCells, GroupRows, GroupSpec};
 use tokio::task::{JoinSet, spawn_blocking};
 
 use super::coded::Coded;
+use super::found::{ComponentKey, Finds, Found, Prepared, PreparedCells};
 use super::kept::{Kept, Slices, SlicesRead};
+use super::parts::check;
 use super::persons::{ListId, numbers_of};
 use super::spells::{Expansion, OfMonth, SpellKey, SpellScan, delivered_months};
 use crate::catalog::Resolver;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
+use crate::memory::QueryMemory;
 use crate::model::{RECURSION_LIMIT, RelationName};
 use crate::plain::to_type;
 use crate::statement;
-
-/// Component rows by indicator and component, before constants and order.
-pub(crate) type Prepared = BTreeMap<(String, String), PreparedCells>;
-
-/// The cells of a component.
-#[derive(Debug, Clone)]
-pub(crate) struct PreparedCells {
-    /// Their rows; `persons` is null where the sets are beside.
-    pub(crate) rows: RecordBatch,
-    /// The set of each row, as numbers: a quarter of the bytes, and ready to be counted.
-    pub(crate) sets: Option<Arc<MemberNumbers>>,
-}
 
 /// One pass over a relation, for [`crate::Engine::plan_scans`] and the report of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -74,6 +64,8 @@ pub struct ScanReport {
     /// In how many parts it was made: several when memory was refused, none when it was only planned
     /// or nothing had to be read.
     pub parts: usize,
+    /// Bytes of what it found that waited in a temporary file, because memory was short.
+    pub spilled_bytes: u64,
     /// How long it took; zero when it was only planned.
     pub seconds: f64,
     /// Why the components were computed one by one after all.
@@ -390,6 +382,7 @@ impl SharedScan {
             groupings: self.groups.len(),
             slices: kept.slices_of(&self.table, self.slices.as_ref()),
             parts: 0,
+            spilled_bytes: 0,
             seconds: 0.0,
             gave_way: None,
         }
@@ -402,34 +395,58 @@ impl SharedScan {
         components.all(|part| part.has_delivery && part.latest.is_none())
     }
 
-    /// Component rows from the cells of all groupings.
-    fn rows(&self, pass: &Pass, breakdowns: &[String]) -> Result<Prepared> {
-        let mut prepared = Prepared::new();
-        for part in &self.components {
-            let mut group = pass.groups.get(part.group).ok_or_else(lost)?;
-            let newest;
-            if let Some(latest) = part.latest {
-                newest = newest_of(group, pass.numbers.contains(&latest))?;
-                group = &newest;
-            }
-            let sets = part.set.map(|set| group.sets.get(set).ok_or_else(lost));
+    /// The cells of a grouping's components.
+    fn components_of(
+        &self,
+        group: usize,
+        rows: &GroupRows,
+        pass: &Pass,
+    ) -> Result<Vec<(ComponentKey, PreparedCells)>> {
+        let own = self.components.iter().filter(|part| part.group == group);
+        let own = own.map(|part| {
+            let newest = match part.latest {
+                Some(latest) => Some(newest_of(rows, pass.numbers.contains(&latest))?),
+                None => None,
+            };
+            let rows = newest.as_ref().unwrap_or(rows);
+            let sets = part.set.map(|set| rows.sets.get(set).ok_or_else(lost));
             let cells = PreparedCells {
-                rows: part.batch(group, breakdowns)?,
+                rows: part.batch(rows, &pass.of.breakdowns)?,
                 sets: sets.transpose()?.cloned(),
             };
-            prepared.insert((part.indicator.clone(), part.component.clone()), cells);
-        }
-        Ok(prepared)
+            Ok(((part.indicator.clone(), part.component.clone()), cells))
+        });
+        own.collect()
     }
 }
 
-/// What a pass found.
-#[derive(Debug)]
-pub(super) struct Pass {
-    /// The cells of each grouping.
-    pub(super) groups: Vec<GroupRows>,
+/// What the passes of a scan have in common.
+pub(super) struct ScanRun {
+    pub(super) scan: SharedScan,
+    pub(super) kept: Arc<Kept>,
+    pub(super) finds: Finds,
+    breakdowns: Vec<String>,
+}
+
+/// A pass whose rows have been read.
+struct Pass {
+    of: Arc<ScanRun>,
     /// Which columns of the greatest value are whole numbers.
-    pub(super) numbers: BTreeSet<usize>,
+    numbers: BTreeSet<usize>,
+    /// The slices that it read, where it is one of several parts.
+    part: Option<Slices>,
+}
+
+impl Pass {
+    /// Puts aside what was found of a grouping's components.
+    fn put(&self, group: usize, rows: &GroupRows) -> Result<Vec<(ComponentKey, Found)>> {
+        if let Some(slices) = &self.part {
+            check(rows, &self.of.kept, slices)?;
+        }
+        let cells = self.of.scan.components_of(group, rows, self)?;
+        // Other parts need the memory.
+        self.of.finds.put(cells, self.part.is_none())
+    }
 }
 
 /// Where a column of a scan comes from.
@@ -445,28 +462,36 @@ enum Origin {
     Month(OfMonth),
 }
 
-/// The rows of every group, several groups at a time.
-async fn finished(cells: Cells, groups: usize, lanes: usize) -> Result<Vec<GroupRows>> {
+/// What was found of every component, several groupings at a time; `memory` is that of the cells.
+async fn finished(
+    cells: Cells,
+    memory: Option<MemoryReservation>,
+    pass: Pass,
+    lanes: usize,
+) -> Result<Prepared> {
     let died = |error| EngineError::internal_because("a part of a scan died", error);
     let cells: Result<FinishedCells> =
         spawn_blocking(|| Ok(cells.finish()?)).await.map_err(died)?;
-    let cells = Arc::new(cells?);
+    let groups = pass.of.scan.groups.len();
     let lanes = lanes.clamp(1, groups.max(1));
+    let shared = Arc::new((cells?, memory, pass));
     let mut tasks = JoinSet::new();
     for lane in 0..lanes {
-        let cells = Arc::clone(&cells);
+        let shared = Arc::clone(&shared);
         tasks.spawn_blocking(move || {
+            let (cells, _, pass) = &*shared;
             (lane..groups)
                 .step_by(lanes)
-                .map(|group| Ok((group, cells.rows(group)?)))
+                .map(|group| pass.put(group, &cells.rows(group)?))
                 .collect::<Result<Vec<_>>>()
         });
     }
-    let mut rows = BTreeMap::new();
+    drop(shared);
+    let mut prepared = Prepared::new();
     while let Some(joined) = tasks.join_next().await {
-        rows.extend(joined.map_err(died)??);
+        prepared.extend(joined.map_err(died)??.into_iter().flatten());
     }
-    Ok(rows.into_values().collect())
+    Ok(prepared)
 }
 
 /// The cells with the greatest value of the key's last column, of each area and year.
@@ -610,48 +635,57 @@ impl Part {
 }
 
 impl Engine {
-    /// Runs a pass. An error leaves the components to their own queries.
+    /// Runs a scan. An error leaves the components to their own queries; what is found is held in
+    /// `memory`.
     pub(crate) async fn run_scan(
         &self,
         resolver: &Arc<Resolver>,
-        scan: &SharedScan,
-        kept: &Kept,
+        scan: SharedScan,
+        kept: &Arc<Kept>,
         breakdowns: &[String],
+        memory: &QueryMemory,
     ) -> (Prepared, ScanReport) {
         let started = Instant::now();
         let mut report = scan.report(kept);
         if scan.slices.as_ref().is_some_and(Slices::is_empty) {
             return (Prepared::new(), report);
         }
-        let ended = self.in_parts(resolver, scan, kept).await;
-        let ended = ended.and_then(|(pass, parts)| Ok((scan.rows(&pass, breakdowns)?, parts)));
+        let run = Arc::new(ScanRun {
+            scan,
+            kept: Arc::clone(kept),
+            finds: Finds::new(memory.runtime()),
+            breakdowns: breakdowns.to_vec(),
+        });
+        let ended = self.in_parts(resolver, &run).await;
         report.seconds = started.elapsed().as_secs_f64();
+        report.spilled_bytes = run.finds.written();
         match ended {
             Ok((prepared, parts)) => {
                 report.parts = parts;
                 (prepared, report)
             }
             Err(error) => {
-                tracing::debug!(table = scan.table, %error, "a shared scan gave way");
+                tracing::debug!(table = report.table, %error, "a shared scan gave way");
                 report.gave_way = Some(error.to_string());
                 (Prepared::new(), report)
             }
         }
     }
 
-    /// One pass over these slices of the relation, or all of it.
+    /// One pass over all slices that a scan reads, or over those of one of its parts.
     pub(super) async fn pass(
         &self,
         resolver: &Arc<Resolver>,
-        scan: &SharedScan,
-        kept: &Kept,
-        slices: Option<&Slices>,
-    ) -> Result<Pass> {
-        let session = kept.session_of(resolver, &scan.table, slices)?;
-        let (cells, numbers) = Box::pin(self.cells_of(&session, scan)).await?;
-        let lanes = self.options.target_partitions;
-        let groups = finished(cells, scan.groups.len(), lanes).await?;
-        Ok(Pass { groups, numbers })
+        run: &Arc<ScanRun>,
+        part: Option<Slices>,
+    ) -> Result<Prepared> {
+        let scan = &run.scan;
+        let slices = part.as_ref().or(scan.slices.as_ref());
+        let session = run.kept.session_of(resolver, &scan.table, slices)?;
+        let (cells, numbers, memory) = Box::pin(self.cells_of(&session, scan)).await?;
+        let of = Arc::clone(run);
+        let pass = Pass { of, numbers, part };
+        finished(cells, memory, pass, self.options.target_partitions).await
     }
 
     /// The columns of a relation; none when there is no such relation.
@@ -672,12 +706,13 @@ impl Engine {
         })
     }
 
-    /// The cells of a pass, and which columns of the greatest value are whole numbers.
+    /// The cells of a pass, which columns of the greatest value are whole numbers, and the memory that
+    /// the cells stand in.
     async fn cells_of(
         &self,
         resolver: &Arc<Resolver>,
         scan: &SharedScan,
-    ) -> Result<(Cells, BTreeSet<usize>)> {
+    ) -> Result<(Cells, BTreeSet<usize>, Option<MemoryReservation>)> {
         let mut state = resolver.coded_state();
         state.mark_start_execution();
         let columns = self.columns_of(resolver, scan.table.clone()).await?;
@@ -741,7 +776,7 @@ impl Engine {
                 }
             }
         }
-        Ok((whole, numbers))
+        Ok((whole, numbers, held))
     }
 }
 
