@@ -8,7 +8,7 @@
 //! reads them. A relation that cannot be stored for any reason is read as the view it is; the report
 //! says so. What may not live here: how slices are stored (the lake), what a scan does with codes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -160,7 +160,7 @@ impl Fact {
 }
 
 /// Slices that are computed by one query, each with its mark.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Group {
     slices: BTreeMap<Key, String>,
     rows: u64,
@@ -501,21 +501,32 @@ impl Engine {
             job.persons = Some(self.number_persons(list, met).await?);
         }
         let job = Arc::new(job);
-        let mut groups = groups.into_iter();
+        let mut waiting = VecDeque::from(groups);
+        let mut lanes = self.target_partitions().max(1);
         let mut running = JoinSet::new();
         let mut stored = CodedSlices::default();
         loop {
-            while running.len() < self.target_partitions()
-                && let Some(group) = groups.next()
+            while running.len() < lanes
+                && let Some(group) = waiting.pop_front()
             {
-                let (engine, job) = (Arc::clone(self), Arc::clone(&job));
-                running.spawn(async move { engine.store_group(&job, group).await });
+                let (engine, job, is_alone) = (Arc::clone(self), Arc::clone(&job), lanes == 1);
+                running.spawn(async move {
+                    let ended = engine.store_group(&job, group.clone()).await;
+                    (group, is_alone, ended)
+                });
             }
-            match running.join_next().await {
-                None => break,
-                Some(joined) => stored.extend(joined.map_err(|error| {
-                    EngineError::internal_because("a part of storing died", error)
-                })??),
+            let Some(joined) = running.join_next().await else {
+                break;
+            };
+            let died = |error| EngineError::internal_because("a part of storing died", error);
+            match joined.map_err(died)? {
+                (_, _, Ok(slices)) => stored.extend(slices),
+                // Sorts that spill want more memory together than there is; each has it alone.
+                (group, false, Err(EngineError::Resource { .. })) => {
+                    lanes = 1;
+                    waiting.push_front(group);
+                }
+                (_, _, Err(error)) => return Err(error),
             }
         }
         for key in gone {

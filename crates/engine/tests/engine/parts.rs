@@ -187,3 +187,16 @@ async fn without_room_on_disk_a_pass_in_parts_gives_way() {
     }
     assert!(found.values == whole.values);
 }
+
+#[tokio::test]
+async fn relations_are_stored_with_little_memory_too() {
+    // The numbers of 640 000 persons alone take more than 48 MiB.
+    for memory_mib in [96, 64] {
+        let Calculated { report, .. } = calc(&landed().await, memory_mib, 20 << 10).await;
+        let stored = report.facts.iter().filter(|fact| fact.stored == 4);
+        assert!(stored.count() > 0, "{memory_mib} MiB: {:#?}", report.facts);
+        for fact in &report.facts {
+            assert_eq!(fact.gave_way, None, "{memory_mib} MiB: {fact:#?}");
+        }
+    }
+}
