@@ -8,7 +8,8 @@
 //!
 //! The server is a process of its own, so that its memory and handles can be told from the client's.
 //! The yardstick of streams is a bare arrow-flight server that sends the same batches from memory: no
-//! SQL, no Parquet, no identity. Without `--bench` everything runs once over little, to see that it
+//! SQL, no Parquet, no identity. A second one reads the same Parquet files before it sends: what is left
+//! between it and the warehouse is the warehouse. Without `--bench` everything runs once over little, to see that it
 //! runs.
 
 #![expect(
@@ -18,9 +19,10 @@
     reason = "a bench may stop at the first surprise, and prints its figures"
 )]
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,6 +43,7 @@ use arrow_flight::{
     HandshakeRequest, HandshakeResponse, PollInfo, PutResult, SchemaResult, Ticket,
 };
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tietopohja_domain::{Clock, Timestamp};
 use tietopohja_engine::{Engine, EngineOptions};
 use tietopohja_lake::{CommitInfo, Lake, TableName};
@@ -176,8 +179,54 @@ async fn serve_here(root: &Path) {
     .unwrap();
 }
 
-/// Sends the same batches to whoever asks.
-struct Bare(Vec<RecordBatch>);
+/// Sends the same rows to whoever asks.
+enum Bare {
+    Batches(Vec<RecordBatch>),
+    Files(Vec<PathBuf>),
+}
+
+/// The rows of Parquet files, read by two threads.
+fn rows_of_files(files: &[PathBuf]) -> impl stream::Stream<Item = RecordBatch> + use<> {
+    const THREADS: usize = 2;
+    let (sender, receiver) = tokio::sync::mpsc::channel(2 * THREADS);
+    for thread in 0..THREADS {
+        let (files, sender) = (files.to_vec(), sender.clone());
+        tokio::task::spawn_blocking(move || {
+            for file in files {
+                let builder =
+                    ParquetRecordBatchReaderBuilder::try_new(File::open(file).unwrap()).unwrap();
+                let groups = (0..builder.metadata().num_row_groups()).skip(thread);
+                let reader = builder
+                    .with_row_groups(groups.step_by(THREADS).collect())
+                    .with_batch_size(BATCH)
+                    .build();
+                for batch in reader.unwrap() {
+                    if sender.blocking_send(batch.unwrap()).is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+    }
+    stream::unfold(receiver, |mut receiver| async move {
+        Some((receiver.recv().await?, receiver))
+    })
+}
+
+/// The Parquet files of a folder and the folders in it.
+fn files_in(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.extension() {
+            _ if path.is_dir() => files.extend(files_in(&path)),
+            Some(kind) if kind == "parquet" => files.push(path),
+            _ => {}
+        }
+    }
+    files.sort();
+    files
+}
 
 type Sent<T> = BoxStream<'static, Result<T, Status>>;
 
@@ -192,8 +241,11 @@ impl FlightService for Bare {
     type DoExchangeStream = Sent<FlightData>;
 
     async fn do_get(&self, _: Request<Ticket>) -> Result<Response<Sent<FlightData>>, Status> {
-        let batches = stream::iter(self.0.clone().into_iter().map(Ok));
-        let messages = FlightDataEncoderBuilder::new().build(batches);
+        let batches = match self {
+            Bare::Batches(batches) => stream::iter(batches.clone()).boxed(),
+            Bare::Files(files) => rows_of_files(files).boxed(),
+        };
+        let messages = FlightDataEncoderBuilder::new().build(batches.map(Ok));
         Ok(Response::new(messages.map_err(Status::from).boxed()))
     }
 
@@ -258,12 +310,12 @@ impl FlightService for Bare {
     }
 }
 
-async fn bare_here(rows: usize) {
+async fn bare_here(bare: Bare) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("{}", listener.local_addr().unwrap());
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     Server::builder()
-        .add_service(FlightServiceServer::new(Bare(wide(rows))))
+        .add_service(FlightServiceServer::new(bare))
         .serve_with_incoming(incoming)
         .await
         .unwrap();
@@ -356,21 +408,28 @@ async fn ask(client: &mut Client, sql: &str) -> usize {
     batches.iter().map(RecordBatch::num_rows).sum()
 }
 
-async fn streams(server: &Other, rows: usize) {
+/// Seconds until all rows of a bare server have come.
+async fn seconds_of_bare(server: &Other, rows: usize) -> f64 {
+    let mut client = FlightServiceClient::new(server.channel().await);
+    let started = Instant::now();
+    let messages = client.do_get(Ticket::default()).await.unwrap().into_inner();
+    let messages = messages.map_err(|status| status.into());
+    let batches = arrow_flight::decode::FlightRecordBatchStream::new_from_flight_data(messages);
+    assert_eq!(drain(batches).await.0, rows);
+    started.elapsed().as_secs_f64()
+}
+
+async fn streams(server: &Other, root: &str, rows: usize) {
     let bare = Other::start(&["--bare", &rows.to_string()]);
+    let files = Other::start(&["--bare-files", root]);
     let runs = if measuring() { 5 } else { 1 };
-    let (mut best, mut yardstick) = (f64::MAX, f64::MAX);
+    let (mut best, mut yardstick, mut of_files) = (f64::MAX, f64::MAX, f64::MAX);
     let mut bytes = 0;
     let idle = server.mib("VmRSS");
     server.forget_peak();
     for _ in 0..runs {
-        let mut raw = FlightServiceClient::new(bare.channel().await);
-        let started = Instant::now();
-        let messages = raw.do_get(Ticket::default()).await.unwrap().into_inner();
-        let messages = messages.map_err(|status| status.into());
-        let batches = arrow_flight::decode::FlightRecordBatchStream::new_from_flight_data(messages);
-        assert_eq!(drain(batches).await.0, rows);
-        yardstick = yardstick.min(started.elapsed().as_secs_f64());
+        yardstick = yardstick.min(seconds_of_bare(&bare, rows).await);
+        of_files = of_files.min(seconds_of_bare(&files, rows).await);
 
         let mut client = server.client().await;
         let started = Instant::now();
@@ -386,12 +445,18 @@ async fn streams(server: &Other, rows: usize) {
     }
     let mb = bytes as f64 / 1e6;
     println!("\nstream: {rows} rows x 6 columns, {mb:.0} MB");
+    for (what, seconds) in [
+        ("bare arrow-flight", yardstick),
+        ("bare, of the files", of_files),
+        ("published.wide", best),
+    ] {
+        println!("  {what:<20} {seconds:8.3} s {:8.0} MB/s", mb / seconds);
+    }
     println!(
-        "  bare arrow-flight    {yardstick:8.3} s {:8.0} MB/s",
-        mb / yardstick
+        "  ratio                {:8.2}, of the files {:.2}",
+        yardstick / best,
+        of_files / best
     );
-    println!("  published.wide       {best:8.3} s {:8.0} MB/s", mb / best);
-    println!("  ratio                {:8.2}", yardstick / best);
     println!(
         "  server memory        {idle:8.0} MiB idle, {:.0} MiB more at its peak",
         server.mib("VmHWM") - idle
@@ -585,7 +650,11 @@ fn main() {
         return runtime.block_on(serve_here(Path::new(&root)));
     }
     if let Some(rows) = argument("--bare") {
-        return runtime.block_on(bare_here(rows.parse().unwrap()));
+        return runtime.block_on(bare_here(Bare::Batches(wide(rows.parse().unwrap()))));
+    }
+    if let Some(root) = argument("--bare-files") {
+        let files = files_in(&Path::new(&root).join("lake/published/wide"));
+        return runtime.block_on(bare_here(Bare::Files(files)));
     }
     let folder = tempfile::tempdir().unwrap();
     let rows = if measuring() { ROWS } else { 200_000 };
@@ -595,9 +664,9 @@ fn main() {
         match argument("--soak") {
             Some(seconds) => soak(&server, seconds.parse().unwrap(), 200).await,
             None => {
-                streams(&server, rows).await;
-                latencies(&server, "of which results are kept").await;
                 let root = folder.path().to_str().unwrap();
+                streams(&server, root, rows).await;
+                latencies(&server, "of which results are kept").await;
                 let computing = Other::start(&["--serve-computing", root]);
                 latencies(&computing, "each computed").await;
                 prepared(&computing).await;
