@@ -49,7 +49,7 @@ pub(crate) struct Numbers<'a> {
 }
 
 impl<'a> State<'a> {
-    /// What the bytes are; the numbers themselves are looked at by [`Numbers::put_into`].
+    /// What the bytes are; the numbers themselves are looked at by [`Numbers::checked`].
     pub(crate) fn of(bytes: &'a [u8]) -> Result<Self> {
         let (members, rest) = bytes.as_chunks::<WIDTH>();
         if rest.is_empty() {
@@ -95,42 +95,87 @@ pub fn list_of_sets(sets: &BinaryArray) -> Result<Option<Option<u64>>> {
     }
 }
 
-impl Numbers<'_> {
-    /// Gives every number, in order.
-    pub(crate) fn each(&self, mut with: impl FnMut(u32)) -> Result<()> {
-        let mut gaps = self.gaps;
-        let mut next = Some(0u32);
-        for _ in 0..self.count {
-            let gap = varint::take(&mut gaps).and_then(|gap| u32::try_from(gap).ok());
-            let number = next.zip(gap);
-            let number = number.and_then(|(next, gap)| next.checked_add(gap));
-            let Some(number) = number else {
-                return broken();
-            };
-            with(number);
-            next = number.checked_add(1);
-        }
-        match gaps {
-            [] | [0] => Ok(()),
+impl<'a> Numbers<'a> {
+    /// The numbers, in order, once it is known that there are as many as the set says.
+    ///
+    /// # Errors
+    /// When there are not.
+    pub(crate) fn checked(&self) -> Result<impl Iterator<Item = u32> + use<'a>> {
+        let mut gaps = self.gaps();
+        let found = gaps.by_ref().take(self.count).count();
+        match gaps.rest {
+            [] | [0] if found == self.count => Ok(self.members()),
             _ => broken(),
+        }
+    }
+
+    /// The numbers of a set that was checked.
+    pub(crate) fn members(&self) -> impl Iterator<Item = u32> + use<'a> {
+        self.gaps().take(self.count)
+    }
+
+    /// The numbers as they are written; others may seem to follow.
+    pub(crate) fn gaps(&self) -> Gaps<'a> {
+        Gaps::new(self.gaps)
+    }
+}
+
+/// Ascending numbers, each as how many lie between it and the one before. Ends where a number would be
+/// beyond 32 bits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Gaps<'a> {
+    rest: &'a [u8],
+    /// The next number is this at least; there is none when it would be beyond 32 bits.
+    next: Option<u32>,
+}
+
+impl<'a> Gaps<'a> {
+    pub(crate) fn new(gaps: &'a [u8]) -> Self {
+        Self {
+            rest: gaps,
+            next: Some(0),
         }
     }
 }
 
+impl Iterator for Gaps<'_> {
+    type Item = u32;
+
+    #[inline]
+    fn next(&mut self) -> Option<u32> {
+        let gap = varint::take_small(&mut self.rest)?;
+        let number = self.next?.checked_add(gap)?;
+        self.next = number.checked_add(1);
+        Some(number)
+    }
+}
+
+/// Writes a number as the gap before it.
+pub(crate) fn put_gap(gap: u32, out: &mut Vec<u8>) {
+    varint::put_small(out, gap);
+}
+
 /// Writes a set of numbers of a list. They are in order, each once.
 pub(crate) fn put_numbers(list: u64, numbers: &[u32], out: &mut Vec<u8>) {
-    if numbers.is_empty() {
+    let mut next = 0u32;
+    put_set(list, numbers.len(), out, |out| {
+        for number in numbers {
+            put_gap(number.saturating_sub(next), out);
+            next = number.saturating_add(1);
+        }
+    });
+}
+
+/// Writes a set of so many numbers of a list, whose gaps are written by `put`.
+pub(crate) fn put_set(list: u64, count: usize, out: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>)) {
+    if count == 0 {
         return;
     }
     let start = out.len();
     out.push(NUMBERED);
     out.extend_from_slice(&list.to_le_bytes());
-    varint::put(out, numbers.len() as u128);
-    let mut next = 0u32;
-    for number in numbers {
-        varint::put(out, u128::from(number.saturating_sub(next)));
-        next = number.saturating_add(1);
-    }
+    varint::put(out, count as u128);
+    put(out);
     if (out.len() - start).is_multiple_of(WIDTH) {
         out.push(0);
     }
@@ -215,11 +260,13 @@ impl Cell for PersonSet {
             }
             State::Numbers(numbers) => {
                 self.is_of(Some(numbers.list))?;
+                let members = numbers.checked()?.map(u128::from);
                 if !self.members.is_empty() {
-                    return numbers.each(|number| self.insert(u128::from(number)));
+                    members.for_each(|member| self.insert(member));
+                    return Ok(());
                 }
                 self.members.reserve(numbers.count);
-                numbers.each(|number| self.members.push(u128::from(number)))?;
+                self.members.extend(members);
                 self.sorted = self.members.len();
                 Ok(())
             }
@@ -294,13 +341,9 @@ impl Frame<PersonSet> for PersonFrame {
                 State::Pseudonyms(members) => members.iter().try_for_each(|member| {
                     self.pass_member(None, u128::from_be_bytes(*member), way)
                 }),
-                State::Numbers(numbers) => {
-                    let mut members = Vec::with_capacity(numbers.count);
-                    numbers.each(|number| members.push(u128::from(number)))?;
-                    members
-                        .into_iter()
-                        .try_for_each(|member| self.pass_member(Some(numbers.list), member, way))
-                }
+                State::Numbers(numbers) => numbers.checked()?.try_for_each(|number| {
+                    self.pass_member(Some(numbers.list), u128::from(number), way)
+                }),
             },
         }
     }
@@ -401,12 +444,12 @@ mod tests {
                 let State::Numbers(found) = State::of(&state).unwrap() else {
                     panic!("a set of numbers is taken for another");
                 };
-                let mut back = Vec::new();
-                found.each(|number| back.push(number)).unwrap();
+                let back: Vec<u32> = found.checked().unwrap().collect();
                 assert_eq!(
                     (found.list, found.count, back.as_slice()),
                     (7, length, numbers)
                 );
+                assert!(found.members().eq(back));
                 assert_eq!(count(&[Value::Bytes(&state)]).unwrap(), Some(length as i64));
             }
         }

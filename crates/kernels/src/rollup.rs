@@ -11,19 +11,23 @@
 //!   a value without cells is 0.
 //! - *Distinct*: members that are not numbers are numbered once ([`MemberNumbers`]); a value takes one mark for
 //!   each member of each of its cells, and counts the marks that are new. A value of one cell is the
-//!   size of its set. No set is united, so nothing is kept for each value but its count.
+//!   size of its set. No set is united, so nothing is kept for each value but its count. Sets of numbers
+//!   stay as they are stored, and are counted range by range: the members of all sets that lie in a range
+//!   are taken out, and what each range gives is added.
 //! - *Histogram*: counts of days added; a value of one cell is that cell's own; without cells null.
 //! - *Time*: c cells, v values that a cell counts in, m members in a set: sums O(c·v), sets and
 //!   histograms O(c·v·m).
-//! - *Memory*: 16 bytes a value for sums; 8 a value, 4 a cell and value (at most 64 MiB at a time), 4
-//!   a member of a set, 4 a number that there may be, about 24 a distinct member that is no number, for
-//!   distinct counts.
+//! - *Memory*: 16 bytes a value for sums. For distinct counts 8 a value and 4 a cell and value (at most 64
+//!   MiB at a time); of sets of numbers their stored form, 32 a cell, and for about four million members at
+//!   a time 4 a member and 4 a number that there may be; of others 4 a member of a set, and about 28 a
+//!   distinct member.
 //! - *Laws*: the order of cells does not matter, and cells may be merged with others of their place
 //!   and members before.
 //!
 //! What may not live here: what an area or a period is. To add a state: a method beside these.
 
 use std::borrow::Borrow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayBuilder, BinaryArray, BinaryBuilder, Int64Array};
@@ -32,12 +36,14 @@ use datafusion_common::{Result, exec_err};
 use hashbrown::HashTable;
 
 use crate::day_histogram::DayHistogram;
-use crate::person_set::{State, different_lists, put_numbers};
+use crate::person_set::{Gaps, Numbers, State, different_lists, put_numbers, put_set};
 
 /// Bytes of a member of a set.
 const WIDTH: usize = 16;
 /// Cells by value that are laid out at a time.
 const LAID_OUT: usize = 16 << 20;
+/// Members of sets that are taken out of their stored form at a time.
+const TAKEN_OUT: usize = 4 << 20;
 
 /// Lists of numbers, one after the other.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -51,18 +57,6 @@ impl Lists {
     pub fn push(&mut self, items: impl IntoIterator<Item = u32>) {
         self.items.extend(items);
         self.ends.push(self.items.len());
-    }
-
-    /// Lists of these lengths, one after the other in `items`.
-    pub(crate) fn of(lengths: impl Iterator<Item = usize>, items: Vec<u32>) -> Self {
-        let ends = lengths.scan(0, |end, length| {
-            *end += length;
-            Some(*end)
-        });
-        Self {
-            ends: ends.collect(),
-            items,
-        }
     }
 
     /// The list of a number; empty when there is none.
@@ -227,21 +221,44 @@ impl CellTargets {
     /// # Errors
     /// When there are not as many sets as cells.
     pub fn distinct(&self, cells: CellKeys<'_>, sets: &MemberNumbers) -> Result<Int64Array> {
-        same_length(cells, sets.sets.len())?;
+        same_length(cells, sets.len())?;
         let mut found = vec![0i64; self.values()];
-        let mut marks = vec![0u32; sets.names.bound()];
+        match &sets.0 {
+            Sets::Named { sets, members } => {
+                self.count(cells, sets, members.len(), &mut found)?;
+            }
+            Sets::Numbers(sets) => {
+                let mut ranges = sets.ranges(TAKEN_OUT);
+                let width = usize::try_from(ranges.width).unwrap_or(usize::MAX);
+                while let Some(own) = ranges.next() {
+                    self.count(cells, own, width, &mut found)?;
+                }
+            }
+        }
+        Ok(Int64Array::from(found))
+    }
+
+    /// Adds the number of distinct members, which are below `bound`, to each value.
+    fn count(
+        &self,
+        cells: CellKeys<'_>,
+        sets: &Lists,
+        bound: usize,
+        found: &mut [i64],
+    ) -> Result<()> {
+        let mut marks = vec![0u32; bound];
         let mut mark = 0u32;
         self.by_value(
             cells,
-            |cell| !sets.sets.get(cell as u32).is_empty(),
+            |cell| !sets.get(cell as u32).is_empty(),
             |value, cells| {
                 let count = match cells {
-                    [one] => sets.sets.get(*one).len(),
+                    [one] => sets.get(*one).len(),
                     several => {
                         mark += 1;
                         let mut new = 0;
                         for cell in several {
-                            for member in sets.sets.get(*cell) {
+                            for member in sets.get(*cell) {
                                 if let Some(last) = marks.get_mut(*member as usize) {
                                     new += usize::from(*last != mark);
                                     *last = mark;
@@ -252,12 +269,11 @@ impl CellTargets {
                     }
                 };
                 if let Some(found) = found.get_mut(value) {
-                    *found = i64::try_from(count).unwrap_or(i64::MAX);
+                    *found = found.saturating_add(i64::try_from(count).unwrap_or(i64::MAX));
                 }
                 Ok(())
             },
-        )?;
-        Ok(Int64Array::from(found))
+        )
     }
 
     /// The histogram of each value, null without cells.
@@ -304,38 +320,204 @@ fn same_length(cells: CellKeys<'_>, states: usize) -> Result<()> {
 
 /// Sets whose members are small numbers, the same in all of them.
 #[derive(Debug, Default)]
-pub struct MemberNumbers {
-    sets: Lists,
-    names: MemberNames,
-}
+pub struct MemberNumbers(Sets);
 
-/// What the numbers of members stand for.
-#[derive(Debug, Clone)]
-pub(crate) enum MemberNames {
-    /// The members themselves, by number.
-    Known(Arc<Vec<u128>>),
-    /// Members of a list that is kept elsewhere.
-    OfList {
-        /// The id of the list.
-        list: u64,
-        /// No number is as large as this.
-        bound: usize,
+#[derive(Debug)]
+enum Sets {
+    /// Members have numbers only here.
+    Named {
+        sets: Lists,
+        /// By number.
+        members: Arc<Vec<u128>>,
     },
+    /// Members are numbers of a list that is kept elsewhere.
+    Numbers(StoredSets),
 }
 
-impl Default for MemberNames {
+/// Sets of numbers as they are stored, one after the other.
+#[derive(Debug)]
+struct StoredSets {
+    ends: Vec<usize>,
+    states: Buffer,
+    /// Members of all sets.
+    entries: usize,
+    /// No number is as large as this.
+    bound: u64,
+}
+
+impl Default for Sets {
     fn default() -> Self {
-        MemberNames::Known(Arc::default())
+        Sets::Named {
+            sets: Lists::default(),
+            members: Arc::default(),
+        }
     }
 }
 
-impl MemberNames {
-    /// No number is as large as this.
-    pub(crate) fn bound(&self) -> usize {
-        match self {
-            MemberNames::Known(members) => members.len(),
-            MemberNames::OfList { bound, .. } => *bound,
+/// Sets of numbers of one list, being put together.
+#[derive(Debug)]
+pub(crate) struct NumberSets {
+    list: u64,
+    ends: Vec<usize>,
+    states: Vec<u8>,
+    entries: usize,
+    bound: u64,
+}
+
+impl NumberSets {
+    pub(crate) fn of_list(list: u64) -> Self {
+        Self {
+            list,
+            ends: Vec::new(),
+            states: Vec::new(),
+            entries: 0,
+            bound: 0,
         }
+    }
+
+    /// Adds a set of numbers in order, each once.
+    pub(crate) fn push(&mut self, numbers: &[u32]) {
+        put_numbers(self.list, numbers, &mut self.states);
+        self.pushed(numbers.len(), numbers.last().copied());
+    }
+
+    /// Adds a set of so many numbers up to `last`, by the gaps between them.
+    pub(crate) fn push_gaps(&mut self, count: u32, gaps: &[u8], last: Option<u32>) {
+        put_set(self.list, count as usize, &mut self.states, |out| {
+            out.extend_from_slice(gaps);
+        });
+        self.pushed(count as usize, last);
+    }
+
+    fn pushed(&mut self, count: usize, last: Option<u32>) {
+        self.ends.push(self.states.len());
+        self.entries += count;
+        let bound = last.map_or(0, |last| u64::from(last) + 1);
+        self.bound = self.bound.max(bound);
+    }
+
+    /// Room for so many bytes more, and some to spare where there are many.
+    fn reserve(&mut self, bytes: usize) {
+        if self.states.capacity() - self.states.len() < bytes {
+            self.states.reserve_exact(bytes.max(self.states.len() / 4));
+        }
+    }
+}
+
+impl From<NumberSets> for MemberNumbers {
+    fn from(mut sets: NumberSets) -> Self {
+        sets.ends.shrink_to_fit();
+        sets.states.shrink_to_fit();
+        Self(Sets::Numbers(StoredSets {
+            ends: sets.ends,
+            states: Buffer::from_vec(sets.states),
+            entries: sets.entries,
+            bound: sets.bound,
+        }))
+    }
+}
+
+impl StoredSets {
+    fn get(&self, set: usize) -> &[u8] {
+        let end = self.ends.get(set).copied().unwrap_or_default();
+        self.states.get(self.start(set)..end).unwrap_or_default()
+    }
+
+    fn start(&self, set: usize) -> usize {
+        let before = set.checked_sub(1).and_then(|before| self.ends.get(before));
+        before.copied().unwrap_or_default()
+    }
+
+    /// The sets range by range of their numbers, in each about so many members, or fewer.
+    fn ranges(&self, members: usize) -> Ranges<'_> {
+        let sets = (0..self.ends.len()).map(|set| match State::of(self.get(set)) {
+            Ok(State::Numbers(numbers)) => Cursor::of(&numbers),
+            _ => Cursor::default(),
+        });
+        let sets: Vec<Cursor<'_>> = sets.collect();
+        let lowest = sets.iter().filter_map(Cursor::peek).min();
+        let lowest = lowest.map_or(0, u64::from);
+        let ranges = self.entries.div_ceil(members.max(1)).max(1);
+        let width = self.bound.saturating_sub(lowest).div_ceil(ranges as u64);
+        Ranges {
+            sets,
+            start: lowest,
+            bound: self.bound,
+            width: width.max(1),
+            taken: Lists::default(),
+        }
+    }
+}
+
+/// How far a set has been read.
+#[derive(Debug, Clone, Copy)]
+struct Cursor<'a> {
+    gaps: Gaps<'a>,
+    left: u32,
+}
+
+impl Default for Cursor<'_> {
+    fn default() -> Self {
+        Self {
+            gaps: Gaps::new(&[]),
+            left: 0,
+        }
+    }
+}
+
+impl<'a> Cursor<'a> {
+    fn of(numbers: &Numbers<'a>) -> Self {
+        Self {
+            gaps: numbers.gaps(),
+            left: u32::try_from(numbers.count).unwrap_or(u32::MAX),
+        }
+    }
+
+    fn peek(&self) -> Option<u32> {
+        let mut gaps = self.gaps;
+        gaps.next().filter(|_| self.left > 0)
+    }
+
+    /// The next number, if it is below `end`.
+    fn next_below(&mut self, end: u64) -> Option<u32> {
+        let mut gaps = self.gaps;
+        let number = gaps
+            .next()
+            .filter(|number| self.left > 0 && u64::from(*number) < end)?;
+        (self.gaps, self.left) = (gaps, self.left - 1);
+        Some(number)
+    }
+}
+
+/// Sets of numbers, range by range.
+struct Ranges<'a> {
+    sets: Vec<Cursor<'a>>,
+    /// Where the next range begins.
+    start: u64,
+    bound: u64,
+    width: u64,
+    taken: Lists,
+}
+
+impl Ranges<'_> {
+    /// What the sets have in the next range, each number less the first of the range.
+    fn next(&mut self) -> Option<&Lists> {
+        if self.start >= self.bound {
+            return None;
+        }
+        let end = self.start + self.width;
+        self.taken.ends.clear();
+        self.taken.items.clear();
+        for set in &mut self.sets {
+            while let Some(number) = set.next_below(end) {
+                self.taken
+                    .items
+                    .push((u64::from(number) - self.start) as u32);
+            }
+            self.taken.ends.push(self.taken.items.len());
+        }
+        self.start = end;
+        Some(&self.taken)
     }
 }
 
@@ -353,34 +535,48 @@ impl MemberNumbers {
     ///
     /// # Errors
     /// As [`MemberNumbers::of`], and when a part is an error.
-    pub fn of_parts<Sets: Borrow<BinaryArray>>(
-        parts: impl IntoIterator<Item = Result<Sets>>,
+    pub fn of_parts<Part: Borrow<BinaryArray>>(
+        parts: impl IntoIterator<Item = Result<Part>>,
     ) -> Result<Self> {
-        let mut numbered = Lists::default();
+        let mut named = Lists::default();
         // The numbers of members by their last bytes, which are as good as random.
         let mut table: HashTable<u32> = HashTable::new();
         let mut members: Vec<u128> = Vec::new();
-        let mut of_list: Option<u64> = None;
-        let mut highest = 0;
+        // Only one of the two has members.
+        let mut stored: Option<NumberSets> = None;
+        let mut before = 0;
         for sets in parts {
             let sets = sets?;
             let sets = sets.borrow();
-            numbered.ends.reserve_exact(sets.len());
-            numbered.items.reserve_exact(entries_of(sets));
-            for set in sets {
-                let own = match State::of(set.unwrap_or_default())? {
+            if let Some(stored) = &mut stored {
+                stored.reserve(sets.iter().flatten().map(<[u8]>::len).sum());
+            }
+            for bytes in sets {
+                let bytes = bytes.unwrap_or_default();
+                let own = match State::of(bytes)? {
                     State::Pseudonyms(own) => own,
                     State::Numbers(numbers) => {
-                        if *of_list.get_or_insert(numbers.list) != numbers.list {
+                        let stored = stored.get_or_insert_with(|| NumberSets {
+                            ends: vec![0; before],
+                            ..NumberSets::of_list(numbers.list)
+                        });
+                        if stored.list != numbers.list || !members.is_empty() {
                             return different_lists();
                         }
-                        numbers.each(|number| {
-                            highest = number.max(highest);
-                            numbered.items.push(number);
-                        })?;
-                        &[]
+                        stored.states.extend_from_slice(bytes);
+                        let last = numbers.checked()?.last();
+                        stored.pushed(numbers.count, last);
+                        continue;
                     }
                 };
+                if let Some(stored) = &mut stored {
+                    if !own.is_empty() {
+                        return different_lists();
+                    }
+                    stored.pushed(0, None);
+                    continue;
+                }
+                before += 1;
                 for member in own {
                     let member = u128::from_be_bytes(*member);
                     let is = |number: &u32| members.get(*number as usize) == Some(&member);
@@ -399,50 +595,70 @@ impl MemberNumbers {
                             number
                         }
                     };
-                    numbered.items.push(number);
+                    named.items.push(number);
                 }
-                numbered.ends.push(numbered.items.len());
+                named.ends.push(named.items.len());
             }
         }
-        let names = match of_list {
-            None => MemberNames::Known(Arc::new(members)),
-            Some(_) if !members.is_empty() => return different_lists(),
-            Some(list) => MemberNames::OfList {
-                list,
-                bound: highest as usize + 1,
-            },
-        };
-        Ok(Self {
-            sets: numbered,
-            names,
+        Ok(match stored {
+            Some(stored) => Self::from(stored),
+            None => Self::named(named, Arc::new(members)),
         })
     }
 
-    /// Sets of numbers, each in the order in which its members are written.
-    pub(crate) fn of_numbers(sets: Lists, names: MemberNames) -> Self {
-        Self { sets, names }
+    /// Sets of members that have numbers only here, each in the order in which its members are written.
+    pub(crate) fn named(sets: Lists, members: Arc<Vec<u128>>) -> Self {
+        Self(Sets::Named { sets, members })
     }
 
     /// How many sets there are.
     pub fn len(&self) -> usize {
-        self.sets.len()
+        match &self.0 {
+            Sets::Named { sets, .. } => sets.len(),
+            Sets::Numbers(sets) => sets.ends.len(),
+        }
     }
 
     /// Members of all sets, each as often as it is in one.
     pub fn entries(&self) -> usize {
-        self.sets.items.len()
+        match &self.0 {
+            Sets::Named { sets, .. } => sets.items.len(),
+            Sets::Numbers(sets) => sets.entries,
+        }
     }
 
     /// Whether there are no sets.
     pub fn is_empty(&self) -> bool {
-        self.sets.is_empty()
+        self.len() == 0
     }
 
     /// Some of the sets, by number.
-    pub fn chosen(&self, sets: impl Iterator<Item = u32>) -> Self {
-        let mut chosen = Lists::default();
-        sets.for_each(|set| chosen.push(self.sets.get(set).iter().copied()));
-        Self::of_numbers(chosen, self.names.clone())
+    pub fn chosen(&self, chosen: impl Iterator<Item = u32>) -> Self {
+        Self(match &self.0 {
+            Sets::Named { sets, members } => {
+                let mut own = Lists::default();
+                chosen.for_each(|set| own.push(sets.get(set).iter().copied()));
+                Sets::Named {
+                    sets: own,
+                    members: Arc::clone(members),
+                }
+            }
+            Sets::Numbers(sets) => {
+                let (mut ends, mut states, mut entries) = (Vec::new(), Vec::new(), 0);
+                for set in chosen {
+                    let own = sets.get(set as usize);
+                    entries += State::of(own).map_or(0, |own| own.count());
+                    states.extend_from_slice(own);
+                    ends.push(states.len());
+                }
+                Sets::Numbers(StoredSets {
+                    ends,
+                    states: Buffer::from_vec(states),
+                    entries,
+                    bound: sets.bound,
+                })
+            }
+        })
     }
 
     /// The sets as `person_set` gives them, in this order of their numbers. Members of a list that is
@@ -451,13 +667,13 @@ impl MemberNumbers {
     /// # Errors
     /// When they do not fit one column (2 GiB).
     pub fn states(&self, order: impl Iterator<Item = u32> + Clone) -> Result<BinaryArray> {
-        let lists = order.map(|set| self.sets.get(set));
-        let total: usize = lists.clone().map(<[u32]>::len).sum();
         let mut bytes: Vec<u8> = Vec::new();
         let mut ends: Vec<usize> = vec![0];
-        match &self.names {
-            MemberNames::Known(members) => {
-                bytes.reserve(total * WIDTH);
+        match &self.0 {
+            Sets::Named { sets, members } => {
+                let lists = order.map(|set| sets.get(set));
+                let total: usize = lists.clone().map(<[u32]>::len).sum();
+                bytes.reserve_exact(total * WIDTH);
                 for list in lists {
                     for member in list {
                         let member = members.get(*member as usize).copied();
@@ -466,47 +682,70 @@ impl MemberNumbers {
                     ends.push(bytes.len());
                 }
             }
-            MemberNames::OfList { list: of, .. } => {
-                bytes.reserve(total * 2);
-                for list in lists {
-                    put_numbers(*of, list, &mut bytes);
+            Sets::Numbers(sets) => {
+                let states = order.map(|set| sets.get(set as usize));
+                bytes.reserve_exact(states.clone().map(<[u8]>::len).sum());
+                for state in states {
+                    bytes.extend_from_slice(state);
                     ends.push(bytes.len());
                 }
             }
         }
-        let ends = ends.into_iter().map(i32::try_from);
-        let Ok(ends) = ends.collect::<Result<Vec<i32>, _>>() else {
-            return exec_err!("the sets of one component are beyond 2 GiB");
+        states_of(ends, Buffer::from_vec(bytes))
+    }
+
+    /// The sets from one number to another, as [`MemberNumbers::states`] gives them. Members of a list
+    /// that is kept elsewhere are not copied.
+    ///
+    /// # Errors
+    /// As [`MemberNumbers::states`].
+    pub fn states_in(&self, range: Range<u32>) -> Result<BinaryArray> {
+        let Sets::Numbers(sets) = &self.0 else {
+            return self.states(range);
         };
-        let offsets = OffsetBuffer::new(ends.into());
-        Ok(BinaryArray::new(offsets, Buffer::from_vec(bytes), None))
+        let (first, end) = (range.start as usize, range.end as usize);
+        let own = sets.ends.get(first..end).unwrap_or_default();
+        let start = sets.start(first);
+        let length = own.last().map_or(0, |end| end - start);
+        let ends = own.iter().map(|end| end - start);
+        let ends = std::iter::once(0).chain(ends).collect();
+        states_of(ends, sets.states.slice_with_length(start, length))
     }
 
     /// Bytes that the sets take. Names of members that several share are counted with each, but not
     /// more of them than it has entries.
     pub fn size(&self) -> usize {
-        let names = match &self.names {
-            MemberNames::Known(members) => members.len().min(self.entries()) * WIDTH,
-            MemberNames::OfList { .. } => 0,
-        };
-        self.sets.ends.capacity() * size_of::<usize>() + self.sets.items.capacity() * 4 + names
+        match &self.0 {
+            Sets::Named { sets, members } => {
+                let names = members.len().min(self.entries()) * WIDTH;
+                sets.ends.capacity() * size_of::<usize>() + sets.items.capacity() * 4 + names
+            }
+            Sets::Numbers(sets) => {
+                sets.ends.capacity() * size_of::<usize>() + sets.states.capacity()
+            }
+        }
     }
 
     /// Bytes that taking these sets apart may take at most.
     pub fn heap_bytes(sets: &BinaryArray) -> usize {
-        let pseudonyms = match sets.iter().flatten().find(|set| !set.is_empty()) {
-            Some(set) if set.len().is_multiple_of(WIDTH) => sets.value_data().len() / WIDTH,
-            _ => 0,
-        };
-        entries_of(sets) * 4 + pseudonyms.saturating_mul(28)
+        let own = sets.iter().flatten();
+        let bytes = own.map(|set| match State::of(set) {
+            // A number, the member, and its place in a table.
+            Ok(State::Pseudonyms(own)) => own.len() * (4 + 28),
+            _ => set.len(),
+        });
+        bytes.sum::<usize>() + sets.len() * size_of::<usize>()
     }
 }
 
-/// Members of all sets, each as often as it is in one; of what is no set, none.
-fn entries_of(sets: &BinaryArray) -> usize {
-    let counts = sets.iter().flatten();
-    let counts = counts.map(|set| State::of(set).map_or(0, |state| state.count()));
-    counts.sum()
+/// States one after the other; `ends` begins with a zero.
+fn states_of(ends: Vec<usize>, states: Buffer) -> Result<BinaryArray> {
+    let ends = ends.into_iter().map(i32::try_from);
+    let Ok(ends) = ends.collect::<Result<Vec<i32>, _>>() else {
+        return exec_err!("the sets of one component are beyond 2 GiB");
+    };
+    let offsets = OffsetBuffer::new(ends.into());
+    Ok(BinaryArray::new(offsets, states, None))
 }
 
 #[cfg(test)]
@@ -687,6 +926,21 @@ mod tests {
         assert_eq!(some.states(0..3).unwrap(), same);
     }
 
+    /// The sets of pseudonyms as sets of numbers, which `spread` gives.
+    fn of_list(pseudonyms: &BinaryArray, spread: impl Fn(u32) -> u32) -> MemberNumbers {
+        let known = MemberNumbers::of(pseudonyms).unwrap();
+        let Sets::Named { sets, .. } = &known.0 else {
+            panic!("pseudonyms are taken for numbers");
+        };
+        let mut numbers = NumberSets::of_list(9);
+        for set in 0..sets.len() {
+            let mut own: Vec<u32> = sets.get(set as u32).iter().map(|n| spread(*n)).collect();
+            own.sort_unstable();
+            numbers.push(&own);
+        }
+        numbers.into()
+    }
+
     #[test]
     fn sets_of_a_list_count_as_those_of_its_members() {
         let (targets, made) = (targets(), made(120));
@@ -695,25 +949,79 @@ mod tests {
             members: &made.members,
         };
         let known = MemberNumbers::of(&made.sets).unwrap();
-        let mut sorted = Lists::default();
-        for set in 0..120 {
-            let mut numbers: Vec<u32> = known.sets.get(set).iter().map(|n| n * 3 + 5).collect();
-            numbers.sort_unstable();
-            sorted.push(numbers);
-        }
-        let names = MemberNames::OfList {
-            list: 9,
-            bound: 3 * known.names.bound() + 5,
-        };
-        let of_list = MemberNumbers::of_numbers(sorted, names);
-        let states = of_list.states(0..120).unwrap();
-        let back = MemberNumbers::of(&states).unwrap();
-        assert_eq!(back.sets, of_list.sets);
-        assert_eq!(back.states(0..120).unwrap(), states);
-        assert!(MemberNumbers::heap_bytes(&states) == of_list.entries() * 4);
         let counted = targets.distinct(keys, &known).unwrap();
-        assert_eq!(targets.distinct(keys, &of_list).unwrap(), counted);
-        assert_eq!(targets.distinct(keys, &back).unwrap(), counted);
+        for spread in [
+            |n| n * 3 + 5,
+            |n| u32::MAX - n * 7,
+            |n| if n % 2 == 0 { n } else { u32::MAX - n },
+        ] {
+            let of_list = of_list(&made.sets, spread);
+            let states = of_list.states(0..120).unwrap();
+            let back = MemberNumbers::of(&states).unwrap();
+            assert_eq!(back.states(0..120).unwrap(), states);
+            assert_eq!(back.entries(), known.entries());
+            assert!(back.size() <= MemberNumbers::heap_bytes(&states));
+            assert_eq!(targets.distinct(keys, &of_list).unwrap(), counted);
+            assert_eq!(targets.distinct(keys, &back).unwrap(), counted);
+        }
+    }
+
+    #[test]
+    fn ranges_have_every_member_once() {
+        let sets = of_list(&made(120).sets, |n| n * 1_000 + 300);
+        let Sets::Numbers(stored) = &sets.0 else {
+            panic!("numbers are taken for pseudonyms");
+        };
+        let mut whole = stored.ranges(usize::MAX);
+        let (start, whole) = (whole.start as u32, whole.next().unwrap().clone());
+        assert_eq!(whole.items.len(), sets.entries());
+        for members in [0, 1, 10, 100] {
+            let mut ranges = stored.ranges(members);
+            let mut found: Vec<Vec<u32>> = vec![Vec::new(); 120];
+            let mut count = 0;
+            loop {
+                let first = ranges.start as u32;
+                let width = ranges.width;
+                let Some(own) = ranges.next() else {
+                    break;
+                };
+                count += 1;
+                assert_eq!(own.len(), 120);
+                assert!(own.items.iter().all(|number| u64::from(*number) < width));
+                for (set, found) in (0u32..).zip(&mut found) {
+                    found.extend(own.get(set).iter().map(|number| number + first));
+                }
+            }
+            assert!(count >= sets.entries() / members.max(1), "{count} ranges");
+            for (set, found) in (0u32..).zip(&found) {
+                let expected = whole.get(set).iter().map(|number| number + start);
+                assert!(found.iter().copied().eq(expected), "{members}");
+            }
+        }
+        assert!(stored.ranges(0).next().is_some());
+        let none = NumberSets::of_list(9);
+        assert!(matches!(
+            &MemberNumbers::from(none).0,
+            Sets::Numbers(none) if none.ranges(5).next().is_none()
+        ));
+    }
+
+    #[test]
+    fn stretches_of_sets_are_the_sets() {
+        let pseudonyms = made(60).sets;
+        let known = MemberNumbers::of(&pseudonyms).unwrap();
+        for sets in [known, of_list(&pseudonyms, |n| n)] {
+            for range in [0..60, 0..0, 7..31, 59..60, 60..60] {
+                assert_eq!(
+                    sets.states_in(range.clone()).unwrap(),
+                    sets.states(range).unwrap()
+                );
+            }
+            let chosen = sets.chosen([3, 59, 0, 3].into_iter());
+            let same = sets.states([3, 59, 0, 3].into_iter()).unwrap();
+            assert_eq!(chosen.states(0..4).unwrap(), same);
+            assert_eq!(chosen.states_in(0..4).unwrap(), same);
+        }
     }
 
     #[test]
@@ -739,21 +1047,18 @@ mod tests {
     #[test]
     fn sets_in_parts_are_the_sets_at_once() {
         let pseudonyms = made(60).sets;
-        let known = MemberNumbers::of(&pseudonyms).unwrap();
-        let numbers = (0..60).map(|set| {
-            let mut own: Vec<u32> = known.sets.get(set).to_vec();
-            own.sort_unstable();
-            let mut state = Vec::new();
-            put_numbers(9, &own, &mut state);
-            state
-        });
-        let numbers = BinaryArray::from_iter_values(numbers);
+        let numbers = of_list(&pseudonyms, |n| n).states(0..60).unwrap();
         let one_is_filled = (0..60).map(|set| match set {
             30..40 => pseudonyms.value(set),
             _ => &[],
         });
         let one_is_filled = BinaryArray::from_iter_values(one_is_filled);
-        for sets in [&pseudonyms, &numbers, &one_is_filled] {
+        let first_are_empty = (0..60).map(|set| match set {
+            0..10 => &[],
+            _ => numbers.value(set),
+        });
+        let first_are_empty = BinaryArray::from_iter_values(first_are_empty);
+        for sets in [&pseudonyms, &numbers, &one_is_filled, &first_are_empty] {
             let whole = MemberNumbers::of(sets).unwrap();
             for ends in [
                 &[60][..],
@@ -767,10 +1072,14 @@ mod tests {
                     .zip(ends)
                     .map(|(start, end)| Ok(sets.slice(start, end - start)));
                 let found = MemberNumbers::of_parts(parts).unwrap();
-                assert_eq!(found.sets, whole.sets, "{ends:?}");
+                assert_eq!(found.entries(), whole.entries(), "{ends:?}");
                 let states = |sets: &MemberNumbers| sets.states(0..60).unwrap();
                 assert_eq!(states(&found), states(&whole), "{ends:?}");
-                assert_eq!(found.names.bound(), whole.names.bound(), "{ends:?}");
+                let bound = |sets: &MemberNumbers| match &sets.0 {
+                    Sets::Named { members, .. } => members.len() as u64,
+                    Sets::Numbers(sets) => sets.bound,
+                };
+                assert_eq!(bound(&found), bound(&whole), "{ends:?}");
             }
         }
         let none: [Result<BinaryArray>; 0] = [];

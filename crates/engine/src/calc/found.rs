@@ -44,7 +44,7 @@ const SETS_AT_A_TIME: usize = 4_096;
 pub(crate) struct PreparedCells {
     /// Their rows; `persons` is null where the sets are beside.
     pub(crate) rows: RecordBatch,
-    /// The set of each row, as numbers: a quarter of the bytes, and ready to be counted.
+    /// The set of each row, ready to be counted.
     pub(crate) sets: Option<Arc<MemberNumbers>>,
 }
 
@@ -252,7 +252,7 @@ fn sets_of(parts: &[&Stretch], memory: &MemoryReservation) -> Result<MemberNumbe
         let states = states.and_then(|states| states.as_binary_opt::<i32>());
         let states = states.ok_or_else(|| EngineError::internal("sets have no column"))?;
         reading.try_resize(states.get_buffer_memory_size())?;
-        memory.try_grow(MemberNumbers::heap_bytes(states) + states.len() * size_of::<usize>())?;
+        memory.try_grow(MemberNumbers::heap_bytes(states))?;
         Ok(states.clone())
     };
     let batches = parts.iter().flat_map(|part| part.batches());
@@ -266,7 +266,7 @@ fn batches_of_sets(sets: &MemberNumbers) -> impl Iterator<Item = Result<RecordBa
     let starts = (0..sets.len()).step_by(SETS_AT_A_TIME);
     starts.map(move |start| {
         let end = sets.len().min(start + SETS_AT_A_TIME);
-        let states: ArrayRef = Arc::new(sets.states(number(start)..number(end))?);
+        let states: ArrayRef = Arc::new(sets.states_in(number(start)..number(end))?);
         RecordBatch::try_new(schema_of_sets(), vec![states])
             .map_err(|error| EngineError::internal_because("sets of a component", error))
     })

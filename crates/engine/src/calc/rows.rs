@@ -58,7 +58,7 @@ pub(crate) fn component_rows(
     };
     let states = match &order {
         Some(order) => sets.states(order.values().iter().copied()),
-        None => sets.states(0..u32::try_from(rows.num_rows()).unwrap_or(u32::MAX)),
+        None => sets.states_in(0..u32::try_from(rows.num_rows()).unwrap_or(u32::MAX)),
     };
     let states = Arc::new(states?) as ArrayRef;
     let columns = schema.fields().iter().zip(rows.columns());

@@ -9,9 +9,10 @@ use datafusion_common::{Result, exec_err};
 
 use crate::rollup::MemberNumbers;
 
-use super::groups::{Group, MemberOrder, Places, sets_of};
+use super::groups::{Group, Places};
 use super::index::CellIndex;
 use super::keys::{Codes, MOST_FILTERS, NOBODY};
+use super::sets::{CellSets, Members};
 use super::{CellSpec, Cells, GroupSpec, at, mapped, put_slot, slot, take_slot};
 
 /// When fine cells are rolled up before the end, and when they are given up.
@@ -52,8 +53,8 @@ pub(super) struct RolledUp {
     masks: Vec<u128>,
     places: Vec<Places>,
     wanted: Vec<u128>,
-    /// Rank and fine cell, rank after rank, of each set of the fine cells.
-    pairs: Vec<Vec<u64>>,
+    /// The sets of the fine cells.
+    sets: Vec<CellSets>,
 }
 
 fn found_or_added(list: &mut Vec<usize>, item: usize) -> usize {
@@ -172,7 +173,7 @@ impl Fine {
 
     /// Takes in the cells of another part; false, and none is taken, when there are more combinations
     /// than can be counted.
-    pub(super) fn merge(&mut self, other: &Fine, code_maps: &[Vec<u32>]) -> Result<bool> {
+    pub(super) fn merge(&mut self, other: &mut Fine, code_maps: &[Vec<u32>]) -> Result<bool> {
         let columns = self.columns.iter().enumerate();
         let columns: Vec<Vec<u32>> = columns
             .map(|(place, column)| {
@@ -190,7 +191,7 @@ impl Fine {
         }
         self.rows += other.rows;
         self.group
-            .merge(&self.spec, &other.group, &self.cells, code_maps)?;
+            .merge(&self.spec, &mut other.group, &self.cells, code_maps)?;
         Ok(true)
     }
 
@@ -206,26 +207,29 @@ impl RolledUp {
         cells: &Cells,
         group: usize,
         place: usize,
-        order: &MemberOrder,
+        members: &Members,
         present: &[u32],
     ) -> Result<MemberNumbers> {
         let of_group = self.places.get(group).and_then(|own| own.sets.get(place));
-        let (Some(pairs), Some(wanted), Some(spec)) = (
-            of_group.and_then(|place| self.pairs.get(*place)),
+        let (Some(sets), Some(wanted), Some(spec)) = (
+            of_group.and_then(|place| self.sets.get(*place)),
             self.wanted.get(group),
             cells.spec.groups.get(group),
         ) else {
             return exec_err!("a set has no members");
         };
-        let own = cells.cells_of(spec).iter().zip(&self.masks);
-        let own: Vec<u32> = own
-            .map(|(cell, mask)| match mask & wanted == *wanted {
-                true => *cell,
-                false => NOBODY,
-            })
-            .collect();
-        Ok(sets_of(order, pairs, &own, present))
+        let own = counting(cells.cells_of(spec), &self.masks, *wanted);
+        Ok(members.sets(sets, own, present))
     }
+}
+
+/// The cell of each fine one, or [`NOBODY`] where its rows do not pass the filters that are wanted.
+fn counting(cells: &[u32], masks: &[u128], wanted: u128) -> impl Iterator<Item = u32> + Clone {
+    let cells = cells.iter().zip(masks);
+    cells.map(move |(cell, mask)| match mask & wanted == wanted {
+        true => *cell,
+        false => NOBODY,
+    })
 }
 
 impl Cells {
@@ -260,9 +264,10 @@ impl Cells {
 
     /// Adds the fine cells, if there are any, to all groups, and gives them away.
     fn roll_up(&mut self) -> Result<Option<Fine>> {
-        let Some(fine) = self.fine.take() else {
+        let Some(mut fine) = self.fine.take() else {
             return Ok(None);
         };
+        fine.group.sets.iter_mut().for_each(CellSets::settle);
         let masks = self.unpack(&fine);
         self.absorb(&fine, &masks)?;
         for (place, spec) in self.spec.groups.iter().enumerate() {
@@ -273,35 +278,28 @@ impl Cells {
                 fine.places.get(place),
                 fine.wanted.get(place),
             ) {
-                group.absorb_sets(&fine.group, places, cells, |fine| {
-                    at(&masks, fine) & wanted == *wanted
-                });
+                group.absorb_sets(&fine.group, places, counting(cells, &masks, *wanted));
             }
         }
         Ok(Some(fine))
     }
 
     /// Completes the groups. Sets stay in the fine cells, unless some have left them already.
-    pub(super) fn finish_fine(&mut self, orders: &[MemberOrder]) -> Result<Option<RolledUp>> {
+    pub(super) fn finish_fine(&mut self) -> Result<Option<RolledUp>> {
         let mut sets = self.groups.iter().flat_map(|group| &group.sets);
-        if sets.any(|set| !set.pairs.is_empty()) {
+        if sets.any(|set| !set.is_empty()) {
             self.leave_fine()?;
             return Ok(None);
         }
-        let Some(fine) = self.fine.take() else {
+        let Some(mut fine) = self.fine.take() else {
             return Ok(None);
         };
+        fine.group.sets.iter_mut().for_each(CellSets::settle);
         let masks = self.unpack(&fine);
         self.absorb(&fine, &masks)?;
-        let sets = fine.spec.sets.iter().zip(fine.group.sets);
-        // Each set is gone when its pairs are in order.
-        let pairs = sets.map(|(column, set)| {
-            let order = orders.get(*column);
-            order.map_or_else(Vec::new, |order| set.by_rank(order))
-        });
         Ok(Some(RolledUp {
             masks,
-            pairs: pairs.collect(),
+            sets: fine.group.sets,
             places: fine.places,
             wanted: fine.wanted,
         }))

@@ -127,7 +127,7 @@ pub(super) enum Codes {
     Text(TextCodes),
     Day(DayCodes),
     Member(MemberCodes),
-    Number(NumberCodes),
+    Number(u64),
     /// Which filters a row passes.
     Mask(MaskCodes),
     /// Filters and amounts are used as they are.
@@ -152,7 +152,7 @@ impl Codes {
                 ..DayCodes::default()
             }),
             CellColumn::Member => Codes::Member(MemberCodes::default()),
-            CellColumn::Number(list) => Codes::Number(NumberCodes { list, bound: 0 }),
+            CellColumn::Number(list) => Codes::Number(list),
             CellColumn::Filter | CellColumn::Whole => Codes::Plain,
         }
     }
@@ -182,9 +182,9 @@ impl Codes {
                 let members = column.as_binary_opt::<i32>().ok_or_else(wrong_type)?;
                 codes.codes(members, &mut out)?;
             }
-            Codes::Number(codes) => {
+            Codes::Number(_) => {
                 let numbers = column.as_primitive_opt::<Int32Type>();
-                codes.codes(numbers.ok_or_else(wrong_type)?, &mut out)?;
+                number_codes(numbers.ok_or_else(wrong_type)?, &mut out)?;
             }
         }
         Ok(out)
@@ -207,11 +207,8 @@ impl Codes {
                 .iter()
                 .map(|member| own.code(*member))
                 .collect()),
-            (Codes::Number(own), Codes::Number(other)) if own.list == other.list => {
-                own.bound = own.bound.max(other.bound);
-                // They are the same numbers everywhere.
-                Ok(Vec::new())
-            }
+            // They are the same numbers everywhere.
+            (Codes::Number(own), Codes::Number(other)) if own == other => Ok(Vec::new()),
             (Codes::Mask(own), Codes::Mask(other)) => {
                 Ok(other.values.iter().map(|mask| own.code(*mask)).collect())
             }
@@ -598,34 +595,24 @@ impl MemberCodes {
 }
 
 /// Members that come as numbers of a list: the number is the code.
-#[derive(Debug)]
-pub(super) struct NumberCodes {
-    pub(super) list: u64,
-    /// No number so far is as large as this.
-    pub(super) bound: usize,
-}
-
-impl NumberCodes {
-    fn codes(&mut self, numbers: &Int32Array, out: &mut Vec<u32>) -> Result<()> {
-        // Below zero is above half of the numbers without a sign; what a null hides may be anything.
-        let mut highest = 0;
-        match numbers.nulls().filter(|nulls| nulls.null_count() > 0) {
-            None => out.extend(numbers.values().iter().map(|number| {
-                highest = highest.max(*number as u32);
-                *number as u32
-            })),
-            Some(nulls) => out.extend(numbers.values().iter().zip(nulls).map(|(number, valid)| {
-                let number = if valid { *number as u32 } else { return NOBODY };
-                highest = highest.max(number);
-                number
-            })),
-        }
-        if highest > i32::MAX as u32 {
-            return exec_err!("a member of a set has a number below zero");
-        }
-        self.bound = self.bound.max(highest as usize + 1);
-        Ok(())
+fn number_codes(numbers: &Int32Array, out: &mut Vec<u32>) -> Result<()> {
+    // Below zero is above half of the numbers without a sign; what a null hides may be anything.
+    let mut highest = 0;
+    match numbers.nulls().filter(|nulls| nulls.null_count() > 0) {
+        None => out.extend(numbers.values().iter().map(|number| {
+            highest = highest.max(*number as u32);
+            *number as u32
+        })),
+        Some(nulls) => out.extend(numbers.values().iter().zip(nulls).map(|(number, valid)| {
+            let number = if valid { *number as u32 } else { return NOBODY };
+            highest = highest.max(number);
+            number
+        })),
     }
+    if highest > i32::MAX as u32 {
+        return exec_err!("a member of a set has a number below zero");
+    }
+    Ok(())
 }
 
 /// All bits of a member, mixed.

@@ -21,8 +21,8 @@
 //!   coded column, one look at the table of cells (`index.rs`), and one place in memory for its number
 //!   and all its sums (`tally.rs`). A set sorts its distinct pairs of cell and member once, and each
 //!   group looks at every pair once.
-//! - *Memory*: proportional to cells and to distinct pairs of cell and member, not to rows; see
-//!   [`Cells::heap_bytes`].
+//! - *Memory*: proportional to cells and to distinct pairs of cell and member, not to rows: two to three
+//!   bytes a pair where members come in order (`sets.rs`); see [`Cells::heap_bytes`].
 //! - *Merge*: the other part's codes are translated, then everything is added. Any split of the rows
 //!   and any order of merging gives the same result; the order of the rows of a result is not part of
 //!   it.
@@ -35,6 +35,7 @@ mod fine;
 mod groups;
 mod index;
 mod keys;
+mod sets;
 mod tally;
 
 use std::sync::Arc;
@@ -45,10 +46,11 @@ use arrow::datatypes::DataType;
 use datafusion_common::{Result, exec_err};
 
 use self::fine::{Fine, RolledUp};
-use self::groups::{Group, MemberOrder, encoded, sets_of};
+use self::groups::{Group, encoded};
 pub(crate) use self::keys::member_hash;
 pub use self::keys::passing;
 use self::keys::{Codes, PairIndex};
+use self::sets::{CellSets, Members};
 use crate::rollup::MemberNumbers;
 
 /// Bytes of a member of a set.
@@ -163,8 +165,8 @@ struct Node {
 #[derive(Debug)]
 pub struct FinishedCells {
     cells: Cells,
-    /// The order of the members of each column of members.
-    orders: Vec<MemberOrder>,
+    /// What the codes of each column of members stand for.
+    members: Vec<Members>,
     /// Sets that are still in finer cells.
     rolled_up: Option<RolledUp>,
 }
@@ -288,7 +290,7 @@ impl Cells {
         for (own, others) in self.codes.iter_mut().zip(&other.codes) {
             code_maps.push(own.absorb(others)?);
         }
-        let merged = match (&mut self.fine, &other.fine) {
+        let merged = match (&mut self.fine, &mut other.fine) {
             (Some(own), Some(others)) => own.merge(others, &code_maps)?,
             _ => true,
         };
@@ -314,8 +316,8 @@ impl Cells {
         for (place, spec) in self.spec.groups.iter().enumerate() {
             let node = self.key_nodes.get(spec.key).copied().unwrap_or_default();
             let cells = slot(&cell_maps, node);
-            if let (Some(own), Some(others)) = (self.groups.get_mut(place), other.groups.get(place))
-            {
+            let others = other.groups.get_mut(place);
+            if let (Some(own), Some(others)) = (self.groups.get_mut(place), others) {
                 own.merge(spec, others, cells, &code_maps)?;
             }
         }
@@ -336,16 +338,18 @@ impl Cells {
     /// # Errors
     /// As [`Cells::update`].
     pub fn finish(mut self) -> Result<FinishedCells> {
-        let orders = self.codes.iter().map(|codes| match codes {
-            Codes::Member(members) => MemberOrder::of(members),
-            Codes::Number(numbers) => MemberOrder::of_list(numbers.list, numbers.bound),
-            _ => MemberOrder::default(),
+        let members = self.codes.iter().map(|codes| match codes {
+            Codes::Member(members) => Members::named(members),
+            Codes::Number(list) => Members::OfList(*list),
+            _ => Members::Nothing,
         });
-        let orders: Vec<MemberOrder> = orders.collect();
-        let rolled_up = self.finish_fine(&orders)?;
+        let members = members.collect();
+        let rolled_up = self.finish_fine()?;
+        let sets = self.groups.iter_mut().flat_map(|group| &mut group.sets);
+        sets.for_each(CellSets::settle);
         Ok(FinishedCells {
             cells: self,
-            orders,
+            members,
             rolled_up,
         })
     }
@@ -373,15 +377,12 @@ impl FinishedCells {
         let histograms = state.histograms.iter();
         let mut sets = Vec::with_capacity(spec.sets.len());
         for (place, column) in spec.sets.iter().enumerate() {
-            let Some(order) = self.orders.get(*column) else {
+            let Some(members) = self.members.get(*column) else {
                 return exec_err!("a set has no members");
             };
             sets.push(Arc::new(match (&self.rolled_up, state.sets.get(place)) {
-                (Some(finer), _) => finer.sets(cells, group, place, order, &present)?,
-                (None, Some(set)) => {
-                    let own: Vec<u32> = (0..tally.cells()).collect();
-                    sets_of(order, &set.by_rank(order), &own, &present)
-                }
+                (Some(finer), _) => finer.sets(cells, group, place, members, &present)?,
+                (None, Some(sets)) => members.sets(sets, 0..tally.cells(), &present),
                 (None, None) => return exec_err!("a set has no members"),
             }));
         }

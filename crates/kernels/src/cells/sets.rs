@@ -1,0 +1,525 @@
+//! Sets of members, one for each cell, while rows come and when they are complete.
+//!
+//! A set is kept as it is written in the end: its members in order, each as the difference from the one
+//! before, in one to three bytes. Facts are stored by month and person, so that the members of a cell
+//! nearly always come in order and are put behind the others. One that does not waits in a list, and
+//! lists are worked in when they have grown, so that a row costs the same in any order.
+//!
+//! What may not live here: what a cell is (`keys.rs`, `index.rs`).
+
+use std::sync::Arc;
+
+use super::keys::{MemberCodes, NOBODY};
+use super::{at, mapped};
+use crate::person_set::{Gaps, put_gap};
+use crate::rollup::{Lists, MemberNumbers, NumberSets};
+
+/// Members that came late are worked in when there are this many, and a quarter of the others.
+const LATE: usize = 1 << 16;
+
+/// The set of each cell.
+#[derive(Debug, Default)]
+pub(super) struct CellSets {
+    /// By cell.
+    runs: Vec<Run>,
+    /// Members that came behind greater ones: cell in the upper half, member in the lower.
+    late: Vec<u64>,
+    /// Members of all runs.
+    entries: usize,
+    /// Bytes that the members of all runs have room in.
+    bytes: usize,
+}
+
+/// Members in order.
+#[derive(Debug, Clone, Default)]
+struct Run {
+    gaps: Vec<u8>,
+    count: u32,
+    /// One more than the last member.
+    next: u32,
+}
+
+impl Run {
+    /// Adds a member that is greater than all others.
+    fn push(&mut self, member: u32) {
+        put_gap(member.saturating_sub(self.next), &mut self.gaps);
+        self.next = member.saturating_add(1);
+        self.count += 1;
+    }
+
+    fn members(&self) -> Gaps<'_> {
+        Gaps::new(&self.gaps)
+    }
+
+    /// With other members, which are in order.
+    fn united(&self, others: &[u32]) -> Self {
+        let mut united = Run::default();
+        united.gaps.reserve(self.gaps.len() + others.len() * 2);
+        let mut others = others.iter().copied().peekable();
+        for member in self.members() {
+            while let Some(before) = others.next_if(|other| *other < member) {
+                united.push(before);
+            }
+            others.next_if_eq(&member);
+            united.push(member);
+        }
+        others.for_each(|member| united.push(member));
+        united.gaps.shrink_to_fit();
+        united
+    }
+}
+
+/// Which finer cells are parts of each cell.
+struct PartsOf {
+    /// By cell, where its parts end.
+    ends: Vec<u32>,
+    parts: Vec<u32>,
+}
+
+impl PartsOf {
+    /// `cell_of` gives the cell of a finer one, or [`NOBODY`] where it does not count.
+    fn new(cell_of: impl Iterator<Item = u32> + Clone) -> Self {
+        let counting = || {
+            (0u32..)
+                .zip(cell_of.clone())
+                .filter(|(_, cell)| *cell != NOBODY)
+        };
+        let cells = counting().map(|(_, cell)| cell as usize + 1).max();
+        // Counts become where the parts of each cell begin, and putting them there makes that their end.
+        let mut ends = vec![0u32; cells.unwrap_or(0) + 1];
+        for (_, cell) in counting() {
+            if let Some(count) = ends.get_mut(cell as usize + 1) {
+                *count += 1;
+            }
+        }
+        let mut sum = 0;
+        for end in &mut ends {
+            sum += *end;
+            *end = sum;
+        }
+        let mut parts = vec![0u32; sum as usize];
+        for (finer, cell) in counting() {
+            if let Some(next) = ends.get_mut(cell as usize)
+                && let Some(place) = parts.get_mut(*next as usize)
+            {
+                *place = finer;
+                *next += 1;
+            }
+        }
+        Self { ends, parts }
+    }
+
+    fn get(&self, cell: u32) -> &[u32] {
+        let start = match cell.checked_sub(1) {
+            None => 0,
+            Some(before) => at(&self.ends, before),
+        };
+        let end = at(&self.ends, cell);
+        let parts = self.parts.get(start as usize..end as usize);
+        parts.unwrap_or_default()
+    }
+}
+
+impl CellSets {
+    /// Adds the members of rows, each to its cell: those of all rows, or of those selected.
+    pub(super) fn update(&mut self, members: &[u32], cells: &[u32], selected: Option<&[u32]>) {
+        let mut put = |cell: u32, member: u32| {
+            if member != NOBODY {
+                self.put(cell, member);
+            }
+        };
+        match selected {
+            None => {
+                for (cell, member) in cells.iter().zip(members) {
+                    put(*cell, *member);
+                }
+            }
+            Some(selected) => {
+                for row in selected {
+                    let member = members.get(*row as usize).copied().unwrap_or(NOBODY);
+                    put(at(cells, *row), member);
+                }
+            }
+        }
+        if self.late.len() > LATE.max(self.entries / 4) {
+            self.settle();
+        }
+    }
+
+    fn grow(&mut self, cell: u32) {
+        let place = cell as usize;
+        if place >= self.runs.len() {
+            let cells = (place + 1).next_power_of_two();
+            self.runs.resize_with(cells, Run::default);
+        }
+    }
+
+    fn put(&mut self, cell: u32, member: u32) {
+        self.grow(cell);
+        let Some(run) = self.runs.get_mut(cell as usize) else {
+            return;
+        };
+        if member >= run.next {
+            let before = run.gaps.capacity();
+            run.push(member);
+            self.bytes += run.gaps.capacity() - before;
+            self.entries += 1;
+        // Rows of a person lie together, so that most repetitions end here.
+        } else if member + 1 != run.next {
+            let pair = (u64::from(cell) << 32) | u64::from(member);
+            if self.late.last() != Some(&pair) {
+                self.late.push(pair);
+            }
+        }
+    }
+
+    /// Works in the members that came late.
+    pub(super) fn settle(&mut self) {
+        let mut late = std::mem::take(&mut self.late);
+        late.sort_unstable();
+        late.dedup();
+        let mut members: Vec<u32> = Vec::new();
+        for own in late.chunk_by(|a, b| a >> 32 == b >> 32) {
+            let cell = own.first().map_or(0, |pair| (pair >> 32) as u32);
+            members.clear();
+            members.extend(own.iter().map(|pair| *pair as u32));
+            self.unite(cell, &members);
+        }
+    }
+
+    /// Adds members, in order and each once, to a cell.
+    fn unite(&mut self, cell: u32, members: &[u32]) {
+        let run = self.runs.get(cell as usize);
+        let next = run.map_or(0, |run| run.next);
+        match (run, members.first()) {
+            (Some(run), Some(first)) if *first < next => {
+                let united = run.united(members);
+                self.replace(cell, united);
+            }
+            _ => members.iter().for_each(|member| self.put(cell, *member)),
+        }
+    }
+
+    fn replace(&mut self, cell: u32, run: Run) {
+        if let Some(place) = self.runs.get_mut(cell as usize) {
+            self.bytes = self.bytes + run.gaps.capacity() - place.gaps.capacity();
+            self.entries = self.entries + run.count as usize - place.count as usize;
+            *place = run;
+        }
+    }
+
+    /// Takes in the sets of another part; a map has no places where its numbers are the same here.
+    pub(super) fn merge(&mut self, other: CellSets, cells: &[u32], codes: &[u32]) {
+        let mut members: Vec<u32> = Vec::new();
+        let late = other.late;
+        for (cell, run) in (0u32..).zip(other.runs) {
+            if run.count == 0 {
+                continue;
+            }
+            let cell = mapped(cells, cell);
+            self.grow(cell);
+            let own = self.runs.get(cell as usize);
+            if codes.is_empty() && own.is_some_and(|own| own.count == 0) {
+                self.replace(cell, run);
+                continue;
+            }
+            members.clear();
+            members.extend(run.members().map(|member| mapped(codes, member)));
+            if !codes.is_empty() {
+                members.sort_unstable();
+            }
+            self.unite(cell, &members);
+        }
+        for pair in late {
+            let (cell, member) = ((pair >> 32) as u32, pair as u32);
+            self.put(mapped(cells, cell), mapped(codes, member));
+        }
+    }
+
+    /// Takes in the sets of finer cells that have settled; `cell_of` gives the cell of a finer one, or
+    /// [`NOBODY`] where it does not count.
+    pub(super) fn absorb(&mut self, finer: &CellSets, cell_of: impl Iterator<Item = u32> + Clone) {
+        let parts = PartsOf::new(cell_of);
+        let mut members = Vec::new();
+        for cell in 0..parts.ends.len() as u32 {
+            finer.members_of(parts.get(cell), &mut members);
+            self.unite(cell, &members);
+        }
+    }
+
+    /// The members of some cells together, in order and each once.
+    fn members_of(&self, cells: &[u32], members: &mut Vec<u32>) {
+        members.clear();
+        for cell in cells {
+            if let Some(run) = self.runs.get(*cell as usize) {
+                members.reserve(run.count as usize);
+                members.extend(run.members());
+            }
+        }
+        if cells.len() > 1 {
+            // Finds what is in order already.
+            members.sort();
+            members.dedup();
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries == 0 && self.late.is_empty()
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.runs.capacity() * size_of::<Run>() + self.bytes + self.late.capacity() * 8
+    }
+}
+
+/// What the codes of members stand for.
+#[derive(Debug, Default)]
+pub(super) enum Members {
+    #[default]
+    Nothing,
+    /// Members in the order of their bytes, and the place there of every code.
+    Named {
+        members: Arc<Vec<u128>>,
+        ranks: Vec<u32>,
+    },
+    /// A code is a number of this list.
+    OfList(u64),
+}
+
+impl Members {
+    pub(super) fn named(members: &MemberCodes) -> Self {
+        // Members are as good as random: their first half nearly always tells their order.
+        let values = (0u32..).zip(&members.values);
+        let mut codes: Vec<(u64, u32)> = values
+            .map(|(code, value)| ((value >> 64) as u64, code))
+            .collect();
+        codes.sort_unstable_by(|(a, a_code), (b, b_code)| {
+            let whole = |code: &u32| at(&members.values, *code);
+            a.cmp(b).then_with(|| whole(a_code).cmp(&whole(b_code)))
+        });
+        let codes: Vec<u32> = codes.into_iter().map(|(_, code)| code).collect();
+        let mut ranks = vec![0u32; codes.len()];
+        for (rank, code) in (0u32..).zip(&codes) {
+            if let Some(place) = ranks.get_mut(*code as usize) {
+                *place = rank;
+            }
+        }
+        let by_rank = codes.iter().map(|code| at(&members.values, *code));
+        Members::Named {
+            members: Arc::new(by_rank.collect()),
+            ranks,
+        }
+    }
+
+    /// The set of each present cell. `finer` have settled, and `cell_of` gives the cell of each of them,
+    /// or [`NOBODY`] where it does not count.
+    pub(super) fn sets(
+        &self,
+        finer: &CellSets,
+        cell_of: impl Iterator<Item = u32> + Clone,
+        present: &[u32],
+    ) -> MemberNumbers {
+        let parts = PartsOf::new(cell_of);
+        let mut members = Vec::new();
+        match self {
+            Members::Nothing => MemberNumbers::default(),
+            Members::Named {
+                members: named,
+                ranks,
+            } => {
+                let mut sets = Lists::default();
+                for cell in present {
+                    finer.members_of(parts.get(*cell), &mut members);
+                    members.iter_mut().for_each(|code| *code = at(ranks, *code));
+                    members.sort_unstable();
+                    sets.push(members.iter().copied());
+                }
+                MemberNumbers::named(sets, Arc::clone(named))
+            }
+            Members::OfList(list) => {
+                let mut sets = NumberSets::of_list(*list);
+                for cell in present {
+                    let own = parts.get(*cell);
+                    let one = match own {
+                        [one] => finer.runs.get(*one as usize),
+                        _ => None,
+                    };
+                    match one {
+                        Some(run) => {
+                            sets.push_gaps(run.count, &run.gaps, run.next.checked_sub(1));
+                        }
+                        None => {
+                            finer.members_of(own, &mut members);
+                            sets.push(&members);
+                        }
+                    }
+                }
+                MemberNumbers::from(sets)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use crate::testing::numbers;
+
+    type Shown = BTreeMap<u32, Vec<u32>>;
+
+    fn shown(mut sets: CellSets) -> Shown {
+        sets.settle();
+        let counted = sets
+            .runs
+            .iter()
+            .map(|run| run.count as usize)
+            .sum::<usize>();
+        assert_eq!(sets.entries, counted);
+        let room = sets
+            .runs
+            .iter()
+            .map(|run| run.gaps.capacity())
+            .sum::<usize>();
+        assert_eq!(sets.bytes, room);
+        let runs = (0u32..).zip(&sets.runs).filter(|(_, run)| run.count > 0);
+        runs.map(|(cell, run)| {
+            let members: Vec<u32> = run.members().collect();
+            assert_eq!(members.len(), run.count as usize);
+            (cell, members)
+        })
+        .collect()
+    }
+
+    fn naive(pairs: &[(u32, u32)]) -> Shown {
+        let mut sets: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+        for (cell, member) in pairs.iter().filter(|(_, member)| *member != NOBODY) {
+            sets.entry(*cell).or_default().insert(*member);
+        }
+        let sets = sets.into_iter();
+        sets.map(|(cell, set)| (cell, set.into_iter().collect()))
+            .collect()
+    }
+
+    /// Cells and members: in the order of facts, in the opposite, and in none.
+    fn orders(rows: usize, members: u64) -> Vec<Vec<(u32, u32)>> {
+        let mut draws = numbers(rows * 2, u64::MAX);
+        let mut draw = |bound: u64| draws.next().unwrap_or_default() % bound;
+        let member = |member: u64| match member {
+            0 => NOBODY,
+            member => u32::try_from(member * 97).unwrap(),
+        };
+        let none: Vec<(u32, u32)> = (0..rows)
+            .map(|_| (draw(40) as u32, member(draw(members))))
+            .collect();
+        let mut sorted = none.clone();
+        sorted.sort_unstable_by_key(|(cell, member)| (*member, *cell));
+        let turned = sorted.iter().rev().copied().collect();
+        vec![sorted, turned, none]
+    }
+
+    fn put(rows: &[(u32, u32)]) -> CellSets {
+        let mut sets = CellSets::default();
+        for rows in rows.chunks(1_000) {
+            let (cells, members): (Vec<u32>, Vec<u32>) = rows.iter().copied().unzip();
+            sets.update(&members, &cells, None);
+        }
+        sets
+    }
+
+    #[test]
+    fn members_in_any_order_are_the_same_sets() {
+        for (rows, members) in [
+            (0, 1),
+            (9, 3),
+            (3_000, 50),
+            (3_000, 40_000),
+            (200_000, 40_000),
+        ] {
+            for rows in orders(rows, members) {
+                let expected = naive(&rows);
+                assert_eq!(shown(put(&rows)), expected);
+                let (cells, own): (Vec<u32>, Vec<u32>) = rows.iter().copied().unzip();
+                let mut some = CellSets::default();
+                let selected: Vec<u32> = (0..rows.len() as u32).filter(|row| row % 3 > 0).collect();
+                some.update(&own, &cells, Some(&selected));
+                let selected: Vec<(u32, u32)> =
+                    selected.iter().map(|row| rows[*row as usize]).collect();
+                assert_eq!(shown(some), naive(&selected));
+            }
+        }
+    }
+
+    #[test]
+    fn rows_in_order_wait_for_nothing() {
+        let sorted = &orders(200_000, 40_000)[0];
+        let sets = put(sorted);
+        assert!(sets.late.is_empty());
+        assert!(sets.bytes < sets.entries * 4, "{} bytes", sets.bytes);
+        let turned: Vec<(u32, u32)> = sorted.iter().rev().copied().collect();
+        let sets = put(&turned);
+        assert!(sets.late.len() <= LATE + 1_000, "{}", sets.late.len());
+    }
+
+    #[test]
+    fn parts_merge_to_the_whole_and_finer_cells_to_theirs() {
+        for rows in orders(20_000, 3_000) {
+            let (first, second) = rows.split_at(7_000);
+            // The same numbers on both sides, and others for cells and members.
+            let mut whole = put(first);
+            whole.merge(put(second), &[], &[]);
+            assert_eq!(shown(whole), naive(&rows));
+            let cells: Vec<u32> = (0..40).map(|cell| (cell * 7 + 3) % 40).collect();
+            let codes: Vec<u32> = (0..3_000 * 97).rev().collect();
+            let mut translated = first.to_vec();
+            translated.extend(second.iter().map(|(cell, member)| {
+                let member = codes.get(*member as usize).copied();
+                (cells[*cell as usize], member.unwrap_or(NOBODY))
+            }));
+            let mut whole = put(first);
+            whole.merge(put(second), &cells, &codes);
+            assert_eq!(shown(whole), naive(&translated));
+
+            let cell_of = (0..40).map(|cell| match cell % 5 {
+                0 => NOBODY,
+                part => part * 2 + cell / 30,
+            });
+            let cells: Vec<u32> = cell_of.clone().collect();
+            let coarser = |rows: &[(u32, u32)]| -> Vec<(u32, u32)> {
+                let rows = rows.iter();
+                let rows = rows.map(|(cell, member)| (cells[*cell as usize], *member));
+                rows.filter(|(cell, _)| *cell != NOBODY).collect()
+            };
+            let mut own = CellSets::default();
+            for rows in [first, second] {
+                let mut finer = put(rows);
+                finer.settle();
+                own.absorb(&finer, cell_of.clone());
+            }
+            let expected = naive(&coarser(&rows));
+            assert_eq!(shown(own), expected);
+
+            // And as they are written.
+            let mut finer = put(&rows);
+            finer.settle();
+            let present: Vec<u32> = (0..12).collect();
+            let written = Members::OfList(5).sets(&finer, cell_of.clone(), &present);
+            let mut sets = NumberSets::of_list(5);
+            for cell in &present {
+                sets.push(expected.get(cell).map_or(&[], Vec::as_slice));
+            }
+            let states = |sets: &MemberNumbers| sets.states(0..12).unwrap();
+            assert_eq!(states(&written), states(&MemberNumbers::from(sets)));
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_has_no_members() {
+        assert!(CellSets::default().is_empty());
+        let parts = PartsOf::new(std::iter::empty());
+        assert!(parts.get(0).is_empty() && parts.get(7).is_empty());
+        let sets = Members::OfList(5).sets(&CellSets::default(), std::iter::empty(), &[0, 3]);
+        assert_eq!((sets.len(), sets.entries()), (2, 0));
+    }
+}
