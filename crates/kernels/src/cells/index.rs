@@ -17,8 +17,8 @@ const PAGE: usize = 1 << PAGE_BITS;
 const MOST_PAGES: u64 = 1 << 20;
 /// So many pages may be made without asking how full they are.
 const FREE_PAGES: usize = 256;
-/// Cells that a page has at least, in the mean.
-const LEAST_IN_PAGE: usize = PAGE / 64;
+/// Cells that a page has at least, in the mean: with fewer a hash table takes less memory.
+const LEAST_IN_PAGE: usize = PAGE / 32;
 /// No cell, and no page.
 const NONE: u32 = u32::MAX;
 
@@ -222,8 +222,12 @@ impl Paged {
             return 0;
         };
         if *page == NONE {
-            *page = (self.cells.len() / PAGE) as u32;
-            self.cells.resize(self.cells.len() + PAGE, NONE);
+            let made = self.cells.len();
+            *page = (made / PAGE) as u32;
+            if made == self.cells.capacity() {
+                self.cells.reserve_exact((made / 4).max(FREE_PAGES * PAGE));
+            }
+            self.cells.resize(made + PAGE, NONE);
         }
         *page as usize * PAGE
     }
