@@ -26,11 +26,17 @@ use tietopohja_kernels::{CellColumn, CellSpec, Cells, GroupSpec};
 
 use support::{Figures, Numbers, rows};
 
+/// As in the shipped program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const MEASURED: usize = 20_000_000;
 const BATCH: usize = 8_192;
 const AREAS: u64 = 310;
 const CLASSES: u64 = 40;
-const PERSONS: u64 = 400_000;
+const MONTHS: usize = 60;
+/// More than the rows of a month pass through.
+const PERSONS: u64 = 1_000_000;
 /// 1 January 2020 as days since 1970.
 const START: i32 = 18_262;
 
@@ -74,14 +80,17 @@ fn batches(rows: usize) -> [Vec<Vec<ArrayRef>>; 2] {
         let (mut own, mut class, mut person_numbers) = (Vec::new(), Vec::new(), Vec::new());
         for row in first..first + length {
             let draw = numbers.next();
+            let month = row * MONTHS / rows;
+            if month > (row.max(1) - 1) * MONTHS / rows {
+                person = 0;
+            }
             if draw % 4 == 0 {
                 person = (person + 1 + (draw >> 8) % 16) % PERSONS;
             }
             let of_person = person.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 11;
             let share = of_person % 1_000;
             column[0].push((share * share * AREAS / 1_000_000) as i32);
-            let month = (row * 60 / rows) as i32;
-            column[1].push(START + month * 30 + (draw >> 24) as i32 % 28);
+            column[1].push(START + month as i32 * 30 + (draw >> 24) as i32 % 28);
             column[2].push(((of_person >> 12) % 3) as i32);
             cost.push(((draw >> 16) % 50_000) as i64);
             minutes.push(((draw >> 20) % 240) as i64);

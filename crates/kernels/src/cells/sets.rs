@@ -54,7 +54,9 @@ impl Run {
     /// With other members, which are in order.
     fn united(&self, others: &[u32]) -> Self {
         let mut united = Run::default();
-        united.gaps.reserve(self.gaps.len() + others.len() * 2);
+        united
+            .gaps
+            .reserve_exact(self.gaps.len() + others.len() * 2);
         let mut others = others.iter().copied().peekable();
         for member in self.members() {
             while let Some(before) = others.next_if(|other| *other < member) {
@@ -64,7 +66,6 @@ impl Run {
             united.push(member);
         }
         others.for_each(|member| united.push(member));
-        united.gaps.shrink_to_fit();
         united
     }
 }
