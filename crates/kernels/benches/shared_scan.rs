@@ -70,7 +70,7 @@ const PERSON: usize = 5;
 fn batches(rows: usize) -> [Vec<Vec<ArrayRef>>; 2] {
     let (areas, sexes) = (texts(AREAS), texts(3));
     let mut numbers = Numbers::new();
-    let mut person = 0u64;
+    let (mut last_month, mut person) = (0, 0u64);
     let (mut made, mut by_pseudonym) = (Vec::new(), Vec::new());
     let mut first = 0;
     while first < rows {
@@ -81,8 +81,8 @@ fn batches(rows: usize) -> [Vec<Vec<ArrayRef>>; 2] {
         for row in first..first + length {
             let draw = numbers.next();
             let month = row * MONTHS / rows;
-            if month > (row.max(1) - 1) * MONTHS / rows {
-                person = 0;
+            if month != last_month {
+                (last_month, person) = (month, 0);
             }
             if draw % 4 == 0 {
                 person = (person + 1 + (draw >> 8) % 16) % PERSONS;

@@ -49,7 +49,7 @@ pub(crate) struct Numbers<'a> {
 }
 
 impl<'a> State<'a> {
-    /// What the bytes are; the numbers themselves are looked at by [`Numbers::checked`].
+    /// What the bytes are; the numbers themselves are looked at by [`Numbers::try_each`].
     pub(crate) fn of(bytes: &'a [u8]) -> Result<Self> {
         let (members, rest) = bytes.as_chunks::<WIDTH>();
         if rest.is_empty() {
@@ -96,22 +96,22 @@ pub fn list_of_sets(sets: &BinaryArray) -> Result<Option<Option<u64>>> {
 }
 
 impl<'a> Numbers<'a> {
-    /// The numbers, in order, once it is known that there are as many as the set says.
+    /// Calls with every number, in order, until it fails.
     ///
     /// # Errors
-    /// When there are not.
-    pub(crate) fn checked(&self) -> Result<impl Iterator<Item = u32> + use<'a>> {
+    /// When there are not as many numbers as the set says: those that there are have been given then.
+    pub(crate) fn try_each(&self, mut with: impl FnMut(u32) -> Result<()>) -> Result<()> {
         let mut gaps = self.gaps();
-        let found = gaps.by_ref().take(self.count).count();
+        for _ in 0..self.count {
+            let Some(number) = gaps.next() else {
+                return broken();
+            };
+            with(number)?;
+        }
         match gaps.rest {
-            [] | [0] if found == self.count => Ok(self.members()),
+            [] | [0] => Ok(()),
             _ => broken(),
         }
-    }
-
-    /// The numbers of a set that was checked.
-    pub(crate) fn members(&self) -> impl Iterator<Item = u32> + use<'a> {
-        self.gaps().take(self.count)
     }
 
     /// The numbers as they are written; others may seem to follow.
@@ -143,16 +143,11 @@ impl Iterator for Gaps<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<u32> {
-        let gap = varint::take_small(&mut self.rest)?;
+        let gap = u32::try_from(varint::take(&mut self.rest)?).ok()?;
         let number = self.next?.checked_add(gap)?;
         self.next = number.checked_add(1);
         Some(number)
     }
-}
-
-/// Writes a number as the gap before it.
-pub(crate) fn put_gap(gap: u32, out: &mut Vec<u8>) {
-    varint::put_small(out, gap);
 }
 
 /// Writes a set of numbers of a list. They are in order, each once.
@@ -160,7 +155,7 @@ pub(crate) fn put_numbers(list: u64, numbers: &[u32], out: &mut Vec<u8>) {
     let mut next = 0u32;
     put_set(list, numbers.len(), out, |out| {
         for number in numbers {
-            put_gap(number.saturating_sub(next), out);
+            varint::put(out, u128::from(number.saturating_sub(next)));
             next = number.saturating_add(1);
         }
     });
@@ -260,13 +255,17 @@ impl Cell for PersonSet {
             }
             State::Numbers(numbers) => {
                 self.is_of(Some(numbers.list))?;
-                let members = numbers.checked()?.map(u128::from);
                 if !self.members.is_empty() {
-                    members.for_each(|member| self.insert(member));
-                    return Ok(());
+                    return numbers.try_each(|number| {
+                        self.insert(u128::from(number));
+                        Ok(())
+                    });
                 }
                 self.members.reserve(numbers.count);
-                self.members.extend(members);
+                numbers.try_each(|number| {
+                    self.members.push(u128::from(number));
+                    Ok(())
+                })?;
                 self.sorted = self.members.len();
                 Ok(())
             }
@@ -341,7 +340,7 @@ impl Frame<PersonSet> for PersonFrame {
                 State::Pseudonyms(members) => members.iter().try_for_each(|member| {
                     self.pass_member(None, u128::from_be_bytes(*member), way)
                 }),
-                State::Numbers(numbers) => numbers.checked()?.try_for_each(|number| {
+                State::Numbers(numbers) => numbers.try_each(|number| {
                     self.pass_member(Some(numbers.list), u128::from(number), way)
                 }),
             },
@@ -444,12 +443,17 @@ mod tests {
                 let State::Numbers(found) = State::of(&state).unwrap() else {
                     panic!("a set of numbers is taken for another");
                 };
-                let back: Vec<u32> = found.checked().unwrap().collect();
+                let mut back = Vec::new();
+                let taken = found.try_each(|number| {
+                    back.push(number);
+                    Ok(())
+                });
+                taken.unwrap();
                 assert_eq!(
                     (found.list, found.count, back.as_slice()),
                     (7, length, numbers)
                 );
-                assert!(found.members().eq(back));
+                assert!(found.gaps().take(length).eq(back));
                 assert_eq!(count(&[Value::Bytes(&state)]).unwrap(), Some(length as i64));
             }
         }

@@ -397,7 +397,7 @@ impl NumberSets {
     }
 
     /// Room for so many bytes more, and some to spare where there are many.
-    fn reserve(&mut self, bytes: usize) {
+    pub(crate) fn reserve(&mut self, bytes: usize) {
         if self.states.capacity() - self.states.len() < bytes {
             self.states.reserve_exact(bytes.max(self.states.len() / 4));
         }
@@ -564,7 +564,11 @@ impl MemberNumbers {
                             return different_lists();
                         }
                         stored.states.extend_from_slice(bytes);
-                        let last = numbers.checked()?.last();
+                        let mut last = None;
+                        numbers.try_each(|number| {
+                            last = Some(number);
+                            Ok(())
+                        })?;
                         stored.pushed(numbers.count, last);
                         continue;
                     }

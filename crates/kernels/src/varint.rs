@@ -40,29 +40,6 @@ pub(crate) fn take(bytes: &mut &[u8]) -> Option<u128> {
     None
 }
 
-/// As [`put`], of a number that is nearly always small.
-pub(crate) fn put_small(out: &mut Vec<u8>, mut number: u32) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-/// As [`take`], of a number of 32 bits at most.
-pub(crate) fn take_small(bytes: &mut &[u8]) -> Option<u32> {
-    let mut number = 0u64;
-    for place in 0..5 {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        number |= u64::from(byte & 0x7f) << (7 * place);
-        if byte & 0x80 == 0 {
-            return u32::try_from(number).ok();
-        }
-    }
-    None
-}
-
 /// Writes a number that may be negative.
 pub(crate) fn put_signed(out: &mut Vec<u8>, number: i128) {
     put(out, ((number << 1) ^ (number >> 127)) as u128);

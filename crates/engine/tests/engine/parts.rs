@@ -151,7 +151,7 @@ async fn a_pass_in_parts_gives_what_it_gives_at_once() {
     let whole = calc(&warehouse, 512, ROOM_MIB).await;
     assert!(whole.cells.num_rows() > 40, "{:?}", whole.cells);
     // There are four slices, and more parts than those cannot be.
-    for (memory_mib, least, most) in [(256, 1, 1), (32, 2, 4), (20, 2, 4), (14, 3, 4)] {
+    for (memory_mib, least, most) in [(256, 1, 1), (32, 2, 2), (20, 2, 2), (14, 3, 4)] {
         let found = calc(&warehouse, memory_mib, ROOM_MIB).await;
         let report = &found.report;
         assert_eq!(report.failed(), 0, "{memory_mib} MiB: {report:#?}");

@@ -224,8 +224,9 @@ impl Paged {
         if *page == NONE {
             let made = self.cells.len();
             *page = (made / PAGE) as u32;
-            if made == self.cells.capacity() {
-                self.cells.reserve_exact((made / 4).max(FREE_PAGES * PAGE));
+            // Where there are many, those that are not there yet take less room.
+            if made == self.cells.capacity() && made >= FREE_PAGES * PAGE {
+                self.cells.reserve_exact((made / 4).max(PAGE));
             }
             self.cells.resize(made + PAGE, NONE);
         }

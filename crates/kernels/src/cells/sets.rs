@@ -2,17 +2,18 @@
 //!
 //! A set is kept as it is written in the end: its members in order, each as the difference from the one
 //! before, in one to three bytes. Facts are stored by month and person, so that the members of a cell
-//! nearly always come in order and are put behind the others. One that does not waits in a list, and
-//! lists are worked in when they have grown, so that a row costs the same in any order.
+//! nearly always come in order and are put behind the others. One that does not waits in a list, which is
+//! sorted and worked in when it has grown with the sets, so that rows in any order cost a sort and no more.
 //!
 //! What may not live here: what a cell is (`keys.rs`, `index.rs`).
 
 use std::sync::Arc;
 
 use super::keys::{MemberCodes, NOBODY};
-use super::{at, mapped};
-use crate::person_set::{Gaps, put_gap};
+use super::{WIDTH, at, mapped};
+use crate::person_set::Gaps;
 use crate::rollup::{Lists, MemberNumbers, NumberSets};
+use crate::varint;
 
 /// Members that came late are worked in when there are this many, and a quarter of the others.
 const LATE: usize = 1 << 16;
@@ -42,7 +43,8 @@ struct Run {
 impl Run {
     /// Adds a member that is greater than all others.
     fn push(&mut self, member: u32) {
-        put_gap(member.saturating_sub(self.next), &mut self.gaps);
+        let gap = member.saturating_sub(self.next);
+        varint::put(&mut self.gaps, u128::from(gap));
         self.next = member.saturating_add(1);
         self.count += 1;
     }
@@ -339,6 +341,10 @@ impl Members {
             }
             Members::OfList(list) => {
                 let mut sets = NumberSets::of_list(*list);
+                // No more than all parts, each with what stands before its members.
+                let own = present.iter().flat_map(|cell| parts.get(*cell));
+                let runs = own.filter_map(|part| finer.runs.get(*part as usize));
+                sets.reserve(runs.map(|run| run.gaps.len() + WIDTH).sum());
                 for cell in present {
                     let own = parts.get(*cell);
                     let one = match own {
