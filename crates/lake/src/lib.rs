@@ -32,7 +32,7 @@ pub use parts::PartOptions;
 pub use scan::{table_bytes, table_part};
 pub use staged::StagedTable;
 pub use table_name::TableName;
-pub use tables::Lake;
+pub use tables::{Lake, Opening};
 pub use workspace::{
     TableChange, WORKSPACES, Workspace, WorkspaceCommit, WorkspaceFiles, WorkspaceTable,
     WorkspaceWriter, workspace_batch, workspace_schema,

@@ -15,6 +15,7 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path as StorePath;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tietopohja_domain::Clock;
+use tokio::task::JoinSet;
 use url::Url;
 
 use crate::commit::CommitInfo;
@@ -55,6 +56,17 @@ impl std::fmt::Debug for Lake {
         f.debug_struct("Lake")
             .field("url", &self.url.as_str())
             .finish()
+    }
+}
+
+/// Tables that are being opened ([`Lake::open_ahead`]); it ends when this is dropped.
+#[derive(Debug)]
+pub struct Opening(JoinSet<()>);
+
+impl Opening {
+    /// Waits until all of them are open.
+    pub async fn wait(mut self) {
+        while self.0.join_next().await.is_some() {}
     }
 }
 
@@ -300,6 +312,17 @@ impl Lake {
     /// The newest version of a table, or `None` when it does not exist.
     pub async fn version(&self, name: &TableName) -> Result<Option<i64>, LakeError> {
         Ok(self.newest(name).await?.map(|state| state.version()))
+    }
+
+    /// Opens tables that will be needed, at once: reading a log is the work of one core, and there are
+    /// many. What cannot be opened is told when it is needed.
+    pub fn open_ahead(self: &Arc<Self>, names: impl IntoIterator<Item = TableName>) -> Opening {
+        let mut opening = JoinSet::new();
+        for name in names {
+            let lake = Arc::clone(self);
+            opening.spawn(async move { drop(lake.newest(&name).await) });
+        }
+        Opening(opening)
     }
 
     /// The newest version of a table at a moment, in milliseconds since 1970, by the times that its

@@ -40,18 +40,29 @@ use crate::tables::{
     table, value_schema,
 };
 
-/// What relations and values of nearly all indicators read, in the order in which they depend on
-/// each other: deliveries, calendar, areas, residents. The ledger alone has a file for each delivery.
+/// What relations and values of nearly all indicators read, those that depend on each other in one list
+/// and in order: deliveries; calendar, areas, residents. The ledger alone has a file for each delivery.
 /// They are read once for a run; together they are some tens of megabytes, however much is delivered.
-const READ_BY_ALL: [(&str, &str); 8] = [
-    ("meta", "delivery"),
-    ("meta", "delivered_month"),
-    ("reference", "period"),
-    ("reference", "county"),
-    ("reference", "municipality_on"),
-    ("reference", "area_member"),
-    ("reference", "population"),
-    ("reference", "population_total"),
+const READ_BY_ALL: [&[(&str, &str)]; 2] = [
+    &[("meta", "delivery"), ("meta", "delivered_month")],
+    &[
+        ("reference", "period"),
+        ("reference", "county"),
+        ("reference", "municipality_on"),
+        ("reference", "area_member"),
+        ("reference", "population"),
+        ("reference", "population_total"),
+    ],
+];
+
+/// What every run writes.
+const WRITTEN_BY_ALL: [(&str, &str); 6] = [
+    COMPONENTS,
+    RESTRICTED,
+    PUBLISHED,
+    ("meta", "calculation"),
+    ("meta", "indicator"),
+    ("meta", "run"),
 ];
 
 /// What scans have found takes one of so many parts of the memory; the others are for the next scan
@@ -543,23 +554,36 @@ impl Engine {
     }
 
     async fn begin(self: &Arc<Self>) -> Result<Run> {
+        let died = |error| EngineError::internal_because("the start of a run died", error);
         let resolver = self.plain_resolver();
         let profiles = self.profiles()?;
         // Planning is the work of one core, so what does not wait for the other is done beside it.
         let (engine, session) = (Arc::clone(self), Arc::clone(&resolver));
+        let written = WRITTEN_BY_ALL.iter();
+        let written = written.filter_map(|(schema, name)| table(schema, name).ok());
+        let opened = self.options.lake.open_ahead(written);
         let beside: BoxFuture<'static, Result<_>> = Box::pin(async move {
             let catalogue = engine.catalogue().await?;
+            opened.wait().await;
             let before = engine.calculations(&session).await?;
             Ok((catalogue, before))
         });
         let beside = SpawnedTask::spawn(beside);
-        for (schema, name) in READ_BY_ALL {
-            self.hold(&resolver, schema, name).await?;
+        let holding = READ_BY_ALL.map(|relations| {
+            let (engine, session) = (Arc::clone(self), Arc::clone(&resolver));
+            let holding: BoxFuture<'static, Result<()>> = Box::pin(async move {
+                for (schema, name) in relations {
+                    engine.hold(&session, schema, name).await?;
+                }
+                Ok(())
+            });
+            SpawnedTask::spawn(holding)
+        });
+        for holding in holding {
+            holding.await.map_err(died)??;
         }
         let inputs = self.inputs(&resolver).await?;
-        let (catalogue, before) = beside
-            .await
-            .map_err(|error| EngineError::internal_because("the start of a run died", error))??;
+        let (catalogue, before) = beside.await.map_err(died)??;
         let unfinished = self.unfinished().await?;
         Ok(Run {
             resolver,

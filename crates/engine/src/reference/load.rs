@@ -118,6 +118,9 @@ impl Engine {
             };
             let (names, digests) = (names.as_string::<i32>(), digests.as_string::<i32>());
             let rows = rows.as_primitive::<Int64Type>();
+            let all = names.iter().flatten();
+            let all = all.filter_map(|name| table("reference", name).ok());
+            self.options.lake.open_ahead(all).wait().await;
             for at in 0..batch.num_rows() {
                 let name = names.value(at).to_owned();
                 if resolver
