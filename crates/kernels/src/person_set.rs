@@ -143,7 +143,7 @@ impl Iterator for Gaps<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<u32> {
-        let gap = u32::try_from(varint::take(&mut self.rest)?).ok()?;
+        let gap = varint::take_small(&mut self.rest)?;
         let number = self.next?.checked_add(gap)?;
         self.next = number.checked_add(1);
         Some(number)

@@ -40,6 +40,38 @@ pub(crate) fn take(bytes: &mut &[u8]) -> Option<u128> {
     None
 }
 
+/// As [`put`], of a number that is nearly always small.
+#[inline]
+pub(crate) fn put_small(out: &mut Vec<u8>, number: u32) {
+    match number {
+        0..0x80 => out.push(number as u8),
+        0x80..0x4000 => out.extend_from_slice(&[number as u8 | 0x80, (number >> 7) as u8]),
+        _ => put(out, u128::from(number)),
+    }
+}
+
+/// As [`take`], of a number of 32 bits at most, nearly always of one to three bytes: the members of a
+/// set are counted with it.
+#[inline]
+pub(crate) fn take_small(bytes: &mut &[u8]) -> Option<u32> {
+    let part = |byte: u8, place: u32| u32::from(byte & 0x7f) << (7 * place);
+    match *bytes {
+        [a @ 0..=0x7f, rest @ ..] => {
+            *bytes = rest;
+            Some(u32::from(*a))
+        }
+        [a, b @ 0..=0x7f, rest @ ..] => {
+            *bytes = rest;
+            Some(part(*a, 0) | part(*b, 1))
+        }
+        [a, b, c @ 0..=0x7f, rest @ ..] => {
+            *bytes = rest;
+            Some(part(*a, 0) | part(*b, 1) | part(*c, 2))
+        }
+        _ => u32::try_from(take(bytes)?).ok(),
+    }
+}
+
 /// Writes a number that may be negative.
 pub(crate) fn put_signed(out: &mut Vec<u8>, number: i128) {
     put(out, ((number << 1) ^ (number >> 127)) as u128);
@@ -74,6 +106,36 @@ mod tests {
         check(i128::from(i64::MAX), 10);
         check(i128::MAX, 19);
         check(i128::MIN, 19);
+    }
+
+    #[test]
+    fn small_numbers_are_written_and_taken_as_the_others_are() {
+        let bounds = [
+            0,
+            0x7f,
+            0x80,
+            0x3fff,
+            0x4000,
+            0x1f_ffff,
+            0x20_0000,
+            u32::MAX,
+        ];
+        for number in bounds.into_iter().flat_map(|of| [of, of / 2, of / 3]) {
+            let (mut small, mut any) = (vec![7], vec![7]);
+            put_small(&mut small, number);
+            put(&mut any, u128::from(number));
+            assert_eq!(small, any, "{number}");
+            for length in 1..small.len() {
+                assert_eq!(take_small(&mut &small[1..length]), None, "{number}");
+            }
+            small.push(0x85);
+            let mut rest = &small[1..];
+            assert_eq!(take_small(&mut rest), Some(number));
+            assert_eq!(rest, [0x85]);
+        }
+        let mut beyond = Vec::new();
+        put(&mut beyond, 1 << 32);
+        assert_eq!(take_small(&mut beyond.as_slice()), None);
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl Run {
     /// Adds a member that is greater than all others.
     fn push(&mut self, member: u32) {
         let gap = member.saturating_sub(self.next);
-        varint::put(&mut self.gaps, u128::from(gap));
+        varint::put_small(&mut self.gaps, gap);
         self.next = member.saturating_add(1);
         self.count += 1;
     }
