@@ -35,6 +35,7 @@ use tietopohja_policy::{
 };
 
 use crate::CATALOG;
+use crate::calc::FactFiles;
 use crate::codes::CodeTable;
 use crate::error::{EngineError, Result};
 use crate::information_schema::{self, InformationSchema};
@@ -187,7 +188,14 @@ pub(crate) struct Resolver {
     /// Tables of this session that stand in for those of the lake.
     instead: Mutex<HashMap<RelationName, Arc<dyn TableProvider>>>,
     /// Relations with their texts as codes, for steps that ask for them.
-    coded: Mutex<HashMap<RelationName, Arc<dyn TableProvider>>>,
+    coded: Mutex<HashMap<RelationName, CodedRelation>>,
+}
+
+/// A relation in its coded form: as a table, and where it has some, as files.
+#[derive(Debug, Clone)]
+struct CodedRelation {
+    table: Arc<dyn TableProvider>,
+    files: Option<FactFiles>,
 }
 
 impl std::fmt::Debug for Resolver {
@@ -244,14 +252,24 @@ impl Resolver {
     }
 
     /// Makes the coded form of a relation known. Its rows and columns are those of the relation.
-    pub(crate) fn put_coded(&self, name: RelationName, table: Arc<dyn TableProvider>) {
-        held(&self.coded).insert(name, table);
+    pub(crate) fn put_coded(
+        &self,
+        name: RelationName,
+        table: Arc<dyn TableProvider>,
+        files: Option<FactFiles>,
+    ) {
+        held(&self.coded).insert(name, CodedRelation { table, files });
     }
 
     /// A relation with its texts of few words as dictionaries (32-bit keys, UTF-8 words), when it
     /// is kept in that form and what is kept is up to date in this session.
     pub(crate) fn coded(&self, name: &RelationName) -> Option<Arc<dyn TableProvider>> {
-        held(&self.coded).get(name).cloned()
+        Some(Arc::clone(&held(&self.coded).get(name)?.table))
+    }
+
+    /// The files of a relation's coded form, which hold the same rows.
+    pub(crate) fn coded_files(&self, name: &RelationName) -> Option<FactFiles> {
+        held(&self.coded).get(name)?.files.clone()
     }
 
     /// Lets this session see a table at a version, whatever it saw before.

@@ -86,10 +86,14 @@ pub(crate) fn to_type(column: &ArrayRef, data_type: &DataType) -> Result<ArrayRe
     })
 }
 
-/// A cast, which for codes is one of their few words.
+/// A cast, which for codes is one of their few words. The cast of codes to views takes a value that is
+/// null for an empty text, so codes with such a value never go through it.
 fn decoded(column: &ArrayRef, data_type: &DataType) -> std::result::Result<ArrayRef, ArrowError> {
     match column.as_any_dictionary_opt() {
-        Some(codes) if *data_type == DataType::Utf8View && codes.values().len() < codes.len() => {
+        Some(codes)
+            if *data_type == DataType::Utf8View
+                && (codes.values().len() < codes.len() || codes.values().null_count() > 0) =>
+        {
             let words = cast(codes.values(), data_type)?;
             take(&words, codes.keys(), None)
         }
@@ -257,7 +261,7 @@ fn cut_places(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{DictionaryArray, Int32Array, StringViewArray};
+    use arrow::array::{DictionaryArray, Int32Array, StringArray, StringViewArray};
     use arrow::datatypes::Int32Type;
     use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
     use futures::{StreamExt, stream};
@@ -273,6 +277,24 @@ mod tests {
             ("n", Arc::new(Int32Array::from(vec![1, 2])) as ArrayRef),
         ])
         .unwrap()
+    }
+
+    #[test]
+    fn a_code_may_stand_for_null() {
+        let words = StringArray::from(vec![Some("own"), None, Some(""), Some("other")]);
+        for codes in [vec![1, 0, 2], vec![1, 0, 2, 3, 3, 1]] {
+            let wanted: Vec<Option<&str>> = codes
+                .iter()
+                .map(|code| words.iter().nth(*code as usize).flatten())
+                .collect();
+            let codes = Int32Array::from(codes);
+            let coded = DictionaryArray::<Int32Type>::new(codes, Arc::new(words.clone()));
+            let coded: ArrayRef = Arc::new(coded);
+            let views = to_type(&coded, &DataType::Utf8View).unwrap();
+            assert_eq!(views.as_string_view().iter().collect::<Vec<_>>(), wanted);
+            let texts = to_type(&coded, &DataType::Utf8).unwrap();
+            assert_eq!(texts.as_string::<i32>().iter().collect::<Vec<_>>(), wanted);
+        }
     }
 
     #[test]

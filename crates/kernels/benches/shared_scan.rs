@@ -2,7 +2,8 @@
 //! one pass by way of fine cells, and one grouping after the other. `plain_sum` reads the same columns
 //! and adds them up, which no kernel can beat. Rows lie by month and person, as facts are stored.
 //! Persons are numbers of a list, as stored relations have them; `sixty_by_pseudonym` is the same with
-//! the pseudonyms themselves, as relations that are not stored give them.
+//! the pseudonyms themselves, as relations that are not stored give them. `of_codes` says that days and
+//! filters come as codes too, as the files of stored relations hold them.
 
 #![expect(
     clippy::unwrap_used,
@@ -18,10 +19,10 @@ use std::thread;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, DictionaryArray, Int32Array,
-    Int64Array, StringArray,
+    Int64Array, PrimitiveArray, StringArray,
 };
 use arrow::buffer::BooleanBuffer;
-use arrow::datatypes::{Int32Type, Int64Type};
+use arrow::datatypes::{ArrowDictionaryKeyType, Int32Type, Int64Type, UInt8Type, UInt16Type};
 use tietopohja_kernels::{CellColumn, CellSpec, Cells, GroupSpec};
 
 use support::{Figures, Numbers, rows};
@@ -31,7 +32,7 @@ use support::{Figures, Numbers, rows};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const MEASURED: usize = 20_000_000;
-const BATCH: usize = 8_192;
+const BATCH: usize = 16_384;
 const AREAS: u64 = 310;
 const CLASSES: u64 = 40;
 const MONTHS: usize = 60;
@@ -58,6 +59,12 @@ fn coded(keys: Vec<i32>, values: &Arc<StringArray>) -> ArrayRef {
     ))
 }
 
+/// Codes as files hold them.
+fn narrow<K: ArrowDictionaryKeyType>(keys: Vec<K::Native>, values: &ArrayRef) -> ArrayRef {
+    let keys = PrimitiveArray::<K>::new(keys.into(), None);
+    Arc::new(DictionaryArray::new(keys, Arc::clone(values)))
+}
+
 fn texts(count: u64) -> Arc<StringArray> {
     Arc::new((0..count).map(|n| Some(format!("{n:03}"))).collect())
 }
@@ -65,13 +72,22 @@ fn texts(count: u64) -> Arc<StringArray> {
 /// The place of the persons.
 const PERSON: usize = 5;
 
-/// Batches of area, day, sex, cost, minutes, person, own production, and ten classes.
-/// Then the same with pseudonyms in place of the persons' numbers.
-fn batches(rows: usize) -> [Vec<Vec<ArrayRef>>; 2] {
+/// Batches of area, day, sex, cost, minutes, person, own production, and ten classes. Then the same with
+/// pseudonyms in place of the persons' numbers, and with all keys and filters as codes.
+fn batches(rows: usize) -> [Vec<Vec<ArrayRef>>; 3] {
     let (areas, sexes) = (texts(AREAS), texts(3));
     let mut numbers = Numbers::new();
     let (mut last_month, mut person) = (0, 0u64);
-    let (mut made, mut by_pseudonym) = (Vec::new(), Vec::new());
+    let (mut made, mut by_pseudonym, mut of_codes) = (Vec::new(), Vec::new(), Vec::new());
+    let [all_areas, all_sexes] = [&areas, &sexes].map(|texts| Arc::clone(texts) as ArrayRef);
+    let days = START..START + MONTHS as i32 * 30 + 28;
+    let days: ArrayRef = Arc::new(Date32Array::from_iter_values(days));
+    let own_or_not: ArrayRef = Arc::new(BooleanArray::from(vec![false, true]));
+    let of_class = |group: usize| (0..CLASSES as usize).map(move |class| class % 10 == group);
+    let of_class = |group| BooleanArray::from(of_class(group).collect::<Vec<_>>());
+    let of_classes: Vec<ArrayRef> = (0..10)
+        .map(|group| Arc::new(of_class(group)) as _)
+        .collect();
     let mut first = 0;
     while first < rows {
         let length = BATCH.min(rows - first);
@@ -101,6 +117,23 @@ fn batches(rows: usize) -> [Vec<Vec<ArrayRef>>; 2] {
             class.push((of_person >> 20) % 8 * 5 + (draw >> 36) % 5);
         }
         let [area, day, sex, _] = column;
+        let codes = |of: &[i32]| of.iter().map(|code| *code as u16).collect::<Vec<_>>();
+        let since_start: Vec<i32> = day.iter().map(|day| day - START).collect();
+        let mut coded_batch = vec![
+            narrow::<UInt16Type>(codes(&area), &all_areas),
+            narrow::<UInt16Type>(codes(&since_start), &days),
+            narrow::<UInt8Type>(sex.iter().map(|sex| *sex as u8).collect(), &all_sexes),
+            Arc::new(Int64Array::from(cost.clone())),
+            Arc::new(Int64Array::from(minutes.clone())),
+            Arc::new(Int32Array::from(person_numbers.clone())),
+            narrow::<UInt8Type>(own.iter().map(|own| u8::from(*own)).collect(), &own_or_not),
+        ];
+        let classes = class.iter().map(|class| *class as u8).collect();
+        let classes = narrow::<UInt8Type>(classes, &of_classes[0]);
+        let classes = classes.as_any_dictionary();
+        let filters = of_classes.iter();
+        coded_batch.extend(filters.map(|of_class| classes.with_values(Arc::clone(of_class))));
+        of_codes.push(coded_batch);
         let mut batch: Vec<ArrayRef> = vec![
             coded(area, &areas),
             Arc::new(Date32Array::from(day)),
@@ -120,8 +153,7 @@ fn batches(rows: usize) -> [Vec<Vec<ArrayRef>>; 2] {
         made.push(batch);
         first += length;
     }
-    debug_assert!(CLASSES >= 40);
-    [made, by_pseudonym]
+    [made, by_pseudonym, of_codes]
 }
 
 fn groups() -> Vec<GroupSpec> {
@@ -204,13 +236,35 @@ fn plain_sum(batches: &[Vec<ArrayRef>]) -> i64 {
     sum
 }
 
+/// Cells of all groups, half of the rows and half of the groups on each core.
+fn on_two_cores(batches: &[Vec<ArrayRef>], groups: &[GroupSpec]) -> usize {
+    thread::scope(|scope| {
+        let (first, second) = batches.split_at(batches.len() / 2);
+        let first = scope.spawn(|| scanned(first, groups));
+        let second = scanned(second, groups);
+        let mut cells = first.join().unwrap();
+        cells.merge(second).unwrap();
+        let cells = cells.finish().unwrap();
+        let lane = |lane: usize| {
+            let own = (lane..groups.len()).step_by(2);
+            own.map(|group| cells.rows(group).unwrap().counts.len())
+                .sum::<usize>()
+        };
+        thread::scope(|scope| {
+            let other = scope.spawn(|| lane(1));
+            lane(0) + other.join().unwrap()
+        })
+    })
+}
+
 fn main() {
     let rows = rows(MEASURED);
-    let [batches, by_pseudonym] = batches(rows);
+    let [batches, by_pseudonym, of_codes] = batches(rows);
     let groups = groups();
     let together = totals(scanned(&batches, &groups), groups.len());
     let pseudonyms = totals(scanned(&by_pseudonym, &groups), groups.len());
     assert_eq!(pseudonyms, together);
+    assert_eq!(totals(scanned(&of_codes, &groups), groups.len()), together);
     for (group, found) in groups.iter().zip(&together) {
         let alone = std::slice::from_ref(group);
         assert_eq!(totals(scanned(&batches, alone), 1), [*found]);
@@ -220,33 +274,25 @@ fn main() {
     figures.measure("sixty_in_one_pass", || {
         totals(scanned(black_box(&batches), &groups), groups.len())
     });
-    figures.measure("sixty_in_one_pass_two_cores", || {
-        thread::scope(|scope| {
-            let (first, second) = batches.split_at(batches.len() / 2);
-            let first = scope.spawn(|| scanned(first, &groups));
-            let second = scanned(second, &groups);
-            let mut cells = first.join().unwrap();
-            cells.merge(second).unwrap();
-            let cells = cells.finish().unwrap();
-            let lane = |lane: usize| {
-                let own = (lane..groups.len()).step_by(2);
-                own.map(|group| cells.rows(group).unwrap().counts.len())
-                    .sum::<usize>()
-            };
-            let cells = thread::scope(|scope| {
-                let other = scope.spawn(|| lane(1));
-                lane(0) + other.join().unwrap()
-            });
-            cells
-        })
+    figures.measure("sixty_of_codes", || {
+        totals(scanned(black_box(&of_codes), &groups), groups.len())
     });
+    figures.measure("sixty_of_codes_two_cores", || {
+        on_two_cores(&of_codes, &groups)
+    });
+    figures.measure("sixty_in_one_pass_two_cores", || {
+        on_two_cores(&batches, &groups)
+    });
+    let without: Vec<GroupSpec> = groups
+        .iter()
+        .filter(|group| group.sets.is_empty())
+        .cloned()
+        .collect();
     figures.measure("fifty_without_sets_in_one_pass", || {
-        let without: Vec<GroupSpec> = groups
-            .iter()
-            .filter(|group| group.sets.is_empty())
-            .cloned()
-            .collect();
         totals(scanned(black_box(&batches), &without), without.len())
+    });
+    figures.measure("fifty_of_codes_without_sets", || {
+        totals(scanned(black_box(&of_codes), &without), without.len())
     });
     figures.measure("sixty_by_pseudonym", || {
         totals(scanned(black_box(&by_pseudonym), &groups), groups.len())

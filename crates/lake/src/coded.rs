@@ -11,14 +11,13 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use deltalake_core::kernel::Add;
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 use parquet::arrow::parquet_to_arrow_schema;
-use parquet::errors::ParquetError;
-use parquet::file::metadata::ParquetMetaDataReader;
 
 use crate::commit::unique_name;
 use crate::parts::{PartEncoder, PartOptions};
@@ -33,14 +32,11 @@ const SAMPLE_ROWS: usize = 2048;
 const FEW_ROWS: usize = 1024;
 
 /// A file is closed when it is as large as this.
-const FILE_BYTES: usize = 4 << 20;
+const FILE_BYTES: usize = 8 << 20;
 
 /// Files that no version names are left alone for this long: another process may be about to
 /// commit them.
 const KEPT_MILLIS: i64 = 60 * 60 * 1000;
-
-/// How much of a file is first asked for to find its footer; most footers are smaller.
-const FOOTER_BYTES: u64 = 64 << 10;
 
 /// The files of one slice.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -213,12 +209,14 @@ impl CodedWriter {
         {
             let schema = coded_schema(&self.schema, &open.held);
             let mut encoder = PartEncoder::new(Arc::clone(&schema), self.options);
-            if open.held.is_empty() {
-                open.held.push(RecordBatch::new_empty(schema));
-            }
-            for batch in std::mem::take(&mut open.held) {
-                parts.extend(encoder.write(&batch)?);
-            }
+            // Together, for the first rows decide how a file is written.
+            let held = match open.held.first() {
+                Some(first) => concat_batches(&first.schema(), &open.held)
+                    .map_err(|error| LakeError::Internal(error.to_string()))?,
+                None => RecordBatch::new_empty(schema),
+            };
+            open.held.clear();
+            parts.extend(encoder.write(&held)?);
             open.encoder = Some(encoder);
         }
         for part in parts {
@@ -333,6 +331,7 @@ impl Lake {
             options: PartOptions {
                 row_group_rows: rows,
                 text_statistics: false,
+                for_codes: true,
                 // A scan spreads files over the cores, and the largest slice should not be one file.
                 file_bytes: FILE_BYTES,
                 ..PartOptions::default()
@@ -461,31 +460,7 @@ impl Lake {
         let Some((largest, size)) = largest.and_then(|file| Some((file, file.bytes()?))) else {
             return Ok(BTreeSet::new());
         };
-        let path = self.object_path(&format!(
-            "{}/{}/{}",
-            name.schema(),
-            name.table(),
-            largest.path()
-        ))?;
-        let mut wanted = FOOTER_BYTES.min(size);
-        let mut reader = ParquetMetaDataReader::new();
-        loop {
-            let tail = self
-                .store
-                .get_range(&path, size - wanted..size)
-                .await
-                .map_err(LakeError::storage("read the end of a data file"))?;
-            match reader.try_parse_sized(&tail, size) {
-                Ok(()) => break,
-                Err(ParquetError::NeedMoreData(more)) if wanted < size => {
-                    wanted = (more as u64).max(wanted + 1).min(size);
-                }
-                Err(error) => return Err(LakeError::parquet("read the end of a data file")(error)),
-            }
-        }
-        let metadata = reader
-            .finish()
-            .map_err(LakeError::parquet("read the end of a data file"))?;
+        let metadata = self.footer_of(name, largest.path(), size).await?;
         let file = metadata.file_metadata();
         let schema = parquet_to_arrow_schema(file.schema_descr(), file.key_value_metadata())
             .map_err(LakeError::parquet("read the columns of a data file"))?;

@@ -6,6 +6,7 @@
 //! and lost answers are met in one place.
 
 mod coded;
+mod coded_scan;
 mod commit;
 mod error;
 pub mod failpoint;
@@ -13,6 +14,7 @@ mod fold;
 mod group;
 mod landing;
 mod ledger;
+mod pages;
 mod parts;
 mod scan;
 mod small;
@@ -23,6 +25,7 @@ mod tables;
 mod workspace;
 
 pub use coded::{CodedSlices, CodedWriter, SliceFiles, TableSlices};
+pub use coded_scan::{CodedFiles, FetchedFile};
 pub use commit::{CommitInfo, Slice, SliceRows, StoredSlice};
 pub use error::LakeError;
 pub use group::Group;

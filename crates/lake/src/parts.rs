@@ -3,16 +3,16 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use bytes::Bytes;
 use deltalake_core::kernel::Add;
 use object_store::{ObjectStoreExt, PutPayload};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::ParquetMetaData;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::file::statistics::Statistics;
 use parquet::schema::types::ColumnPath;
 use serde_json::{Map, Value, json};
@@ -29,6 +29,9 @@ pub struct PartOptions {
     /// Keep the least and greatest text of each row group. Off for rows about people, whose texts
     /// could name them; a delivery's rows are found by partition, not by text.
     pub text_statistics: bool,
+    /// Written to be read whole and often: nothing that has codes, and no number that is added, is
+    /// compressed, and numbers of many values have no dictionary.
+    pub for_codes: bool,
 }
 
 impl Default for PartOptions {
@@ -37,6 +40,7 @@ impl Default for PartOptions {
             row_group_rows: 256 * 1024,
             file_bytes: 64 << 20,
             text_statistics: true,
+            for_codes: false,
         }
     }
 }
@@ -151,6 +155,9 @@ fn properties(first: &RecordBatch, options: PartOptions) -> WriterProperties {
                 .set_column_dictionary_enabled(column.clone(), false)
                 .set_column_encoding(column.clone(), Encoding::DELTA_BYTE_ARRAY);
         }
+        if options.for_codes && !small {
+            builder = for_codes(builder, &column, values);
+        }
         let text = match field.data_type() {
             DataType::Utf8 => true,
             DataType::Dictionary(_, values) => **values == DataType::Utf8,
@@ -161,6 +168,38 @@ fn properties(first: &RecordBatch, options: PartOptions) -> WriterProperties {
         }
     }
     builder.build()
+}
+
+/// How a column is written that is read by codes. Numbers that are all different tell rows apart, and
+/// nobody adds them.
+fn for_codes(
+    properties: WriterPropertiesBuilder,
+    column: &ColumnPath,
+    values: &ArrayRef,
+) -> WriterPropertiesBuilder {
+    let sample = values.slice(0, values.len().min(SAMPLE_ROWS));
+    let Ok(numbers) = cast(&sample, &DataType::Int64) else {
+        return properties;
+    };
+    let plainly = |properties: WriterPropertiesBuilder| {
+        properties.set_column_compression(column.clone(), Compression::UNCOMPRESSED)
+    };
+    match values.data_type() {
+        DataType::Dictionary(..) => plainly(properties),
+        DataType::Int32 | DataType::Int64 | DataType::Date32 => {
+            let numbers = numbers.as_primitive::<Int64Type>();
+            let distinct: HashSet<i64> = numbers.iter().flatten().collect();
+            let (distinct, sample) = (distinct.len(), sample.len());
+            if sample == SAMPLE_ROWS && distinct == sample {
+                return properties
+                    .set_column_dictionary_enabled(column.clone(), false)
+                    .set_column_encoding(column.clone(), Encoding::DELTA_BINARY_PACKED);
+            }
+            let many = sample == SAMPLE_ROWS && distinct * 4 > sample;
+            plainly(properties).set_column_dictionary_enabled(column.clone(), !many)
+        }
+        _ => properties,
+    }
 }
 
 /// The batch with exactly the columns of `schema`, in its order and types; missing columns are null.

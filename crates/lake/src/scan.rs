@@ -229,6 +229,24 @@ impl PinnedTable {
         self
     }
 
+    pub(crate) fn store(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(&self.store)
+    }
+
+    /// The columns of its files.
+    pub(crate) fn columns(&self) -> SchemaRef {
+        Arc::clone(&self.file_schema)
+    }
+
+    pub(crate) fn files(&self) -> &[PinnedFile] {
+        &self.files
+    }
+
+    /// One row a file: its partition values.
+    pub(crate) fn partition_values(&self) -> &RecordBatch {
+        &self.values
+    }
+
     /// Its bytes, as they are stored.
     fn bytes(&self) -> u64 {
         let bytes = self.files.iter().map(|file| file.bytes);

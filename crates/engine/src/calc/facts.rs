@@ -27,7 +27,7 @@ use futures::TryStreamExt;
 use serde::Serialize;
 use tietopohja_domain::Problem;
 use tietopohja_lake::{
-    CodedSlices, CodedWriter, CommitInfo, LakeError, Slice, SliceFiles, TableName,
+    CodedFiles, CodedSlices, CodedWriter, CommitInfo, LakeError, Slice, SliceFiles, TableName,
 };
 use tokio::task::JoinSet;
 
@@ -43,7 +43,7 @@ use crate::statement;
 use crate::tables::table;
 
 /// Raised when the same relation over the same rows would be stored differently.
-const FORMAT: &str = "tietopohja-fact/3";
+const FORMAT: &str = "tietopohja-fact/4";
 
 /// The schema of facts.
 const SCHEMA: &str = "fact";
@@ -133,6 +133,7 @@ struct StoredFact {
     numbered: SchemaRef,
     plain: Arc<dyn TableProvider>,
     coded: Arc<dyn TableProvider>,
+    files: Option<Arc<CodedFiles>>,
 }
 
 impl Fact {
@@ -154,8 +155,36 @@ impl Fact {
         };
         let session = resolver.fork();
         session.put_instead(name.clone(), some(&stored.plain, &stored.columns)?);
-        session.put_coded(name.clone(), some(&stored.coded, &stored.numbered)?);
+        let files = stored.files.as_ref();
+        let files = files.map(|files| FactFiles::of(files, &stored.numbered, Some(slices)));
+        session.put_coded(name.clone(), some(&stored.coded, &stored.numbered)?, files);
         Ok(session)
+    }
+}
+
+/// The files of a stored relation that a session sees, to be read by codes.
+#[derive(Debug, Clone)]
+pub(crate) struct FactFiles {
+    pub(super) files: Arc<CodedFiles>,
+    /// The files by number, each with its bytes.
+    pub(super) chosen: Vec<(usize, u64)>,
+    /// The columns of the relation, with those of the numbers of persons.
+    pub(super) columns: SchemaRef,
+}
+
+impl FactFiles {
+    /// The files of these slices, or all.
+    fn of(files: &Arc<CodedFiles>, columns: &SchemaRef, slices: Option<&BTreeSet<Key>>) -> Self {
+        let is_wanted = |values: &[Option<i32>]| match (values, slices) {
+            (_, None) => true,
+            ([Some(county), Some(year)], Some(slices)) => slices.contains(&(*county, *year)),
+            (_, Some(_)) => false,
+        };
+        Self {
+            files: Arc::clone(files),
+            chosen: files.chosen(is_wanted),
+            columns: Arc::clone(columns),
+        }
     }
 }
 
@@ -380,11 +409,15 @@ impl Engine {
         }
         let plain = lake.provider(&fact, Some(version)).await.map_err(unread)?;
         let coded = lake.coded_provider(&fact, version).await.map_err(unread)?;
+        let files = lake.coded_files(&fact, version).await.map_err(unread)?;
+        let files = files.map(Arc::new);
         let whole = |table: &Arc<dyn TableProvider>, columns: &Schema| {
             as_relation(name, columns, Arc::clone(table), None)
         };
         resolver.put_instead(name.clone(), whole(&plain, &columns)?);
-        resolver.put_coded(name.clone(), whole(&coded, &numbered)?);
+        let all = files.as_ref();
+        let all = all.map(|files| FactFiles::of(files, &numbered, None));
+        resolver.put_coded(name.clone(), whole(&coded, &numbered)?, all);
         resolver.pin(fact.clone(), version);
         Ok(Some(Fact {
             relation: name.clone(),
@@ -395,6 +428,7 @@ impl Engine {
                 numbered,
                 plain,
                 coded,
+                files,
             }),
         }))
     }

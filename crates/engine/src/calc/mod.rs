@@ -10,11 +10,12 @@
 //! parts where it does not fit in memory ([`parts`]); those over spells meet the delivered months there
 //! ([`spells`]). What was found waits in memory or on disk until its indicator is computed ([`found`]).
 //! Relations that are kept in coded form for that are brought up to date before ([`facts`]), persons in
-//! them have numbers ([`persons`]), and cells of what has not changed of them since are kept ([`kept`]).
+//! them have numbers ([`persons`]), passes read their files without a query ([`direct`]), and cells of
+//! what has not changed of them since are kept ([`kept`]).
 //!
 //! [`CalcRequest`] in, [`CalcReport`] out; the rows are built in [`rows`].
 
-mod coded;
+mod direct;
 mod facts;
 mod fingerprint;
 mod found;
@@ -27,6 +28,7 @@ mod run;
 mod scan;
 mod spells;
 
+pub(crate) use facts::FactFiles;
 pub use facts::FactReport;
 pub use kept::SlicesRead;
 pub use scan::{AloneReport, ScanReport};

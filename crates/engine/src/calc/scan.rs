@@ -23,7 +23,6 @@ use arrow::array::{
 use arrow::compute::{DatePart, date_part, filter};
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
-use datafusion::execution::session_state::SessionState;
 use datafusion::physical_plan::{ExecutionPlanProperties, SendableRecordBatchStream};
 use futures::TryStreamExt;
 use futures::future::BoxFuture;
@@ -32,7 +31,7 @@ use tietopohja_indicators::{Alone, Compiled, Indicator, RowMeasure, RowPart, Row
 use tietopohja_kernels::{CellColumn, CellSpec, Cells, FinishedCells, GroupRows, GroupSpec};
 use tokio::task::{JoinSet, spawn_blocking};
 
-use super::coded::Coded;
+use super::direct::{Direct, Lane, OfValues};
 use super::found::{ComponentKey, Finds, Found, Prepared, PreparedCells};
 use super::kept::{Kept, Slices, SlicesRead};
 use super::parts::check;
@@ -286,9 +285,8 @@ impl SharedScan {
         found_or_added(&mut self.columns, (Source::Month(of_month), of))
     }
 
-    /// The query of the pass, where each column comes from, and the columns of the query that the
-    /// months of spells are made from.
-    fn query(&self, state: &SessionState, columns: &Schema) -> (String, Vec<Origin>, Vec<usize>) {
+    /// What the pass selects of a relation with these columns.
+    fn selected(&self, columns: &Schema) -> Selected {
         let mut selected: Vec<String> = Vec::new();
         let inputs = self.spells.iter().flat_map(|spells| &spells.inputs);
         let inputs = inputs.map(|sql| found_or_added(&mut selected, sql.clone()));
@@ -307,24 +305,22 @@ impl SharedScan {
                 from.push(Origin::Number(place, list));
                 continue;
             }
-            let coded = match of {
-                CellColumn::Filter => Coded::of(state, sql, columns, true),
-                CellColumn::Text | CellColumn::TextOr(_) => Coded::of(state, sql, columns, false),
-                _ => None,
-            };
-            from.push(match coded {
-                Some(coded) => {
-                    let column = format!("\"{}\"", coded.column);
-                    Origin::Codes(found_or_added(&mut selected, column), Box::new(coded))
-                }
-                None => Origin::Query(found_or_added(&mut selected, sql.clone())),
-            });
+            let place = found_or_added(&mut selected, sql.clone());
+            from.push(Origin::Query(place, AsType::default()));
         }
+        Selected {
+            selected,
+            from,
+            inputs,
+        }
+    }
+
+    /// The query that selects this.
+    fn query(&self, selected: &[String]) -> String {
         let selected = selected.iter().enumerate();
         let selected = selected.map(|(place, sql)| format!("    {sql} AS c{place}"));
         let selected = selected.collect::<Vec<_>>().join(",\n");
-        let sql = format!("SELECT\n{selected}\nFROM {}", self.table);
-        (sql, from, inputs)
+        format!("SELECT\n{selected}\nFROM {}", self.table)
     }
 
     /// Which columns of the greatest value are whole numbers; the others are text or days, whose order
@@ -332,7 +328,7 @@ impl SharedScan {
     fn numbers(&self, from: &[Origin], columns: &Schema) -> Result<BTreeSet<usize>> {
         let mut numbers = BTreeSet::new();
         for latest in self.components.iter().filter_map(|part| part.latest) {
-            let Some(Origin::Query(place)) = from.get(latest) else {
+            let Some(Origin::Query(place, _)) = from.get(latest) else {
                 continue;
             };
             match columns.fields().get(*place).map(|field| field.data_type()) {
@@ -358,7 +354,7 @@ impl SharedScan {
         let columns = self.columns.iter().zip(from);
         let columns = columns.map(|((_, of), from)| match from {
             Origin::Number(_, list) => CellColumn::Number(*list),
-            Origin::Query(_) | Origin::Codes(..) | Origin::Month(_) => *of,
+            Origin::Query(..) | Origin::Month(_) => *of,
         });
         CellSpec {
             columns: columns.collect(),
@@ -449,14 +445,22 @@ impl Pass {
     }
 }
 
+/// What a pass selects of a relation.
+struct Selected {
+    /// The expressions.
+    selected: Vec<String>,
+    /// Where each column of the pass comes from.
+    from: Vec<Origin>,
+    /// The expressions that the months of spells are made from.
+    inputs: Vec<usize>,
+}
+
 /// Where a column of a scan comes from.
 #[derive(Debug, Clone)]
 enum Origin {
-    /// A column of the query.
-    Query(usize),
-    /// An expression over a coded column of the query.
-    Codes(usize, Box<Coded>),
-    /// A column of the query: numbers of persons, in a list.
+    /// An expression that is selected.
+    Query(usize, AsType),
+    /// Numbers of persons that are selected, in a list.
     Number(usize, ListId),
     /// The month of a spell.
     Month(OfMonth),
@@ -715,8 +719,38 @@ impl Engine {
     ) -> Result<(Cells, BTreeSet<usize>, Option<MemoryReservation>)> {
         let mut state = resolver.coded_state();
         state.mark_start_execution();
-        let columns = self.columns_of(resolver, scan.table.clone()).await?;
-        let (sql, from, inputs) = scan.query(&state, &columns);
+        let files = match scan.table.split_once('.') {
+            Some((schema, name)) => resolver.coded_files(&RelationName::new(schema, name)),
+            None => None,
+        };
+        let direct = files.and_then(|files| {
+            let selected = scan.selected(&files.columns);
+            let direct = Direct::of(&state, files, &selected.selected)?;
+            Some((direct, selected))
+        });
+        let context = state.task_ctx();
+        let (rows, types, selected) = match direct {
+            Some((direct, selected)) => {
+                let types = direct.types()?;
+                let lanes = direct.lanes(self.target_partitions()).into_iter();
+                (lanes.map(Rows::Files).collect(), Arc::new(types), selected)
+            }
+            None => {
+                let columns = self.columns_of(resolver, scan.table.clone()).await?;
+                let selected = scan.selected(&columns);
+                let parsed = statement::parse(&scan.query(&selected.selected), RECURSION_LIMIT)?;
+                let plan = state.statement_to_plan(parsed.tree).await?;
+                let physical = state.create_physical_plan(&plan).await?;
+                let partitions = 0..physical.output_partitioning().partition_count();
+                let streams = partitions.map(|partition| {
+                    let stream = physical.execute(partition, Arc::clone(&context))?;
+                    Ok(Rows::Stream(stream))
+                });
+                let streams: Result<Vec<Rows>> = streams.collect();
+                (streams?, physical.schema(), selected)
+            }
+        };
+        let (from, inputs) = (selected.from, selected.inputs);
         let expansion = match &scan.spells {
             None => None,
             Some(spells) => {
@@ -728,20 +762,15 @@ impl Engine {
                 Some(Expansion::new(spells, months, inputs, &spec, &of_month))
             }
         };
-        let parsed = statement::parse(&sql, RECURSION_LIMIT)?;
-        let plan = state.statement_to_plan(parsed.tree).await?;
-        let physical = state.create_physical_plan(&plan).await?;
-        let numbers = scan.numbers(&from, &physical.schema())?;
-        let context = state.task_ctx();
+        let numbers = scan.numbers(&from, &types)?;
         // Dropping the set stops the parts that still run.
         let mut tasks = JoinSet::new();
-        for partition in 0..physical.output_partitioning().partition_count() {
-            let stream = physical.execute(partition, Arc::clone(&context))?;
+        for (partition, rows) in rows.into_iter().enumerate() {
             let memory = MemoryConsumer::new(format!("scan of {}", scan.table))
                 .register(context.memory_pool());
             let (spec, from, expansion) = (scan.spec(&from), from.clone(), expansion.clone());
             tasks.spawn(async move {
-                let part = part_of(stream, spec, from, expansion, memory).await;
+                let part = part_of(rows, spec, from, expansion, memory).await;
                 (partition, part)
             });
         }
@@ -780,9 +809,30 @@ impl Engine {
     }
 }
 
+/// Where the rows of one part of a pass come from.
+enum Rows {
+    /// A query.
+    Stream(SendableRecordBatchStream),
+    /// Files of a stored relation.
+    Files(Lane),
+}
+
+impl Rows {
+    /// The next rows, by what is selected.
+    async fn next(&mut self) -> Result<Option<Vec<ArrayRef>>> {
+        match self {
+            Rows::Stream(stream) => Ok(stream
+                .try_next()
+                .await?
+                .map(|batch| batch.columns().to_vec())),
+            Rows::Files(lane) => lane.next().await,
+        }
+    }
+}
+
 /// The cells of one partition, with the memory they stand in.
 async fn part_of(
-    mut stream: SendableRecordBatchStream,
+    mut rows: Rows,
     spec: CellSpec,
     mut from: Vec<Origin>,
     expansion: Option<Expansion>,
@@ -792,20 +842,18 @@ async fn part_of(
     let mut cells = Cells::new(spec)?;
     let of_month = from.iter().map(|from| match from {
         Origin::Month(of_month) => Some(of_month.clone()),
-        Origin::Query(_) | Origin::Codes(..) | Origin::Number(..) => None,
+        Origin::Query(..) | Origin::Number(..) => None,
     });
     let of_month: Vec<Option<OfMonth>> = of_month.collect();
     let grow = |cells: &Cells| Ok(memory.try_resize(cells.heap_bytes())?);
-    while let Some(batch) = stream.try_next().await? {
+    while let Some(batch) = rows.next().await? {
         if let Some(expansion) = &expansion {
             let given = from
                 .iter_mut()
                 .zip(&uses)
                 .map(|(from, of)| match from {
                     Origin::Month(_) => Ok(None),
-                    Origin::Query(_) | Origin::Codes(..) | Origin::Number(..) => {
-                        taken(&batch, from, *of).map(Some)
-                    }
+                    Origin::Query(..) | Origin::Number(..) => taken(&batch, from, *of).map(Some),
                 })
                 .collect::<Result<Vec<_>>>()?;
             expansion.update(&mut cells, &batch, &given, &of_month, grow)?;
@@ -822,32 +870,51 @@ async fn part_of(
     Ok((cells, memory))
 }
 
-/// A column of the scan in a type that [`Cells`] takes. Coded text stays coded, and whole numbers that
-/// are keys stay numbers: text is made of them once for each value and not for each row.
-fn taken(batch: &RecordBatch, from: &mut Origin, of: CellColumn) -> Result<ArrayRef> {
-    let column = |place: usize| batch.columns().get(place).ok_or_else(lost);
-    let column = match from {
-        Origin::Query(place) | Origin::Number(place, _) => column(*place)?,
-        Origin::Month(_) => return Err(lost()),
-        Origin::Codes(place, coded) => {
-            let codes = column(*place)?;
-            return coded.column(codes.as_dictionary_opt().ok_or_else(lost)?);
+/// A column of the scan in a type that [`Cells`] takes. What is coded stays coded, and whole numbers
+/// that are keys stay numbers: text is made of them once for each value and not for each row.
+fn taken(batch: &[ArrayRef], from: &mut Origin, of: CellColumn) -> Result<ArrayRef> {
+    let column = |place: usize| batch.get(place).ok_or_else(lost);
+    match from {
+        Origin::Query(place, as_type) => as_type.column(column(*place)?, of),
+        Origin::Number(place, _) => {
+            AsType::default().column(column(*place)?, CellColumn::Number(0))
         }
-    };
-    let is_key = matches!(of, CellColumn::Text | CellColumn::TextOr(_));
-    match column.data_type() {
-        DataType::Dictionary(code, text)
-            if is_key
-                && **code == DataType::Int32
-                && matches!(**text, DataType::Utf8 | DataType::Utf8View) =>
-        {
-            Ok(Arc::clone(column))
-        }
-        number if is_key && number.is_integer() && *number != DataType::UInt64 => {
-            to_type(column, &DataType::Int64)
-        }
-        _ => to_type(column, &of.data_type()),
+        Origin::Month(_) => Err(lost()),
     }
+}
+
+/// A column in the type of its use, where it has another. Values of codes are turned once.
+#[derive(Debug, Clone, Default)]
+struct AsType(OfValues);
+
+impl AsType {
+    fn column(&mut self, column: &ArrayRef, of: CellColumn) -> Result<ArrayRef> {
+        let is_key = matches!(of, CellColumn::Text | CellColumn::TextOr(_));
+        let coded = match column.as_any_dictionary_opt() {
+            Some(coded) if of != CellColumn::Member => coded,
+            _ if is_key && is_whole(column.data_type()) => {
+                return to_type(column, &DataType::Int64);
+            }
+            _ => return to_type(column, &of.data_type()),
+        };
+        let values = coded.values();
+        let is_right = match values.data_type() {
+            DataType::Utf8 | DataType::Utf8View if is_key => true,
+            data_type => *data_type == of.data_type(),
+        };
+        if is_right {
+            return Ok(Arc::clone(column));
+        }
+        let turned = self
+            .0
+            .of(values, |values| to_type(values, &of.data_type()))?;
+        Ok(coded.with_values(turned))
+    }
+}
+
+/// Whether it is a whole number that stands as its decimal text.
+fn is_whole(data_type: &DataType) -> bool {
+    data_type.is_integer() && *data_type != DataType::UInt64
 }
 
 #[cfg(test)]

@@ -208,7 +208,7 @@ impl Expansion {
     pub(super) fn update(
         &self,
         cells: &mut Cells,
-        batch: &RecordBatch,
+        batch: &[ArrayRef],
         given: &[Option<ArrayRef>],
         of_month: &[Option<OfMonth>],
         mut after_piece: impl FnMut(&Cells) -> Result<()>,
@@ -216,7 +216,7 @@ impl Expansion {
         let inputs = self
             .inputs
             .iter()
-            .map(|place| batch.columns().get(*place).cloned().ok_or_else(lost))
+            .map(|place| plainly(batch.get(*place).ok_or_else(lost)?))
             .collect::<Result<Vec<ArrayRef>>>()?;
         let organisers = inputs.get(ORGANISER).ok_or_else(lost)?;
         if !is_text(organisers.data_type()) {
@@ -308,6 +308,14 @@ impl OfMonth {
             OfMonth::Days(_) => CellColumn::Whole,
             OfMonth::LastDay | OfMonth::Aged { .. } => CellColumn::Filter,
         }
+    }
+}
+
+/// A column without codes.
+fn plainly(column: &ArrayRef) -> Result<ArrayRef> {
+    match column.data_type() {
+        DataType::Dictionary(_, values) => to_type(column, values),
+        _ => Ok(Arc::clone(column)),
     }
 }
 

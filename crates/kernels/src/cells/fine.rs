@@ -9,6 +9,7 @@ use datafusion_common::{Result, exec_err};
 
 use crate::rollup::MemberNumbers;
 
+use super::coded::{Coded, InHand};
 use super::groups::{Group, Places};
 use super::index::CellIndex;
 use super::keys::{Codes, MOST_FILTERS, NOBODY};
@@ -119,12 +120,14 @@ impl Fine {
         })
     }
 
-    /// Adds rows; false, and none is added, when there are more combinations than can be counted.
+    /// Adds rows; false, and none is added, when there are more combinations than can be counted. Of the
+    /// columns that are `met`, the codes of their values are known and not those of their rows.
     fn update(
         &mut self,
         columns: &[ArrayRef],
         rows: usize,
         codes: &mut [Codes],
+        met: &[bool],
         column_codes: &mut [Vec<u32>],
     ) -> Result<bool> {
         let filters = self.filters.iter().map(|column| columns.get(*column));
@@ -134,11 +137,16 @@ impl Fine {
         if let (Some(Codes::Mask(masks)), Some(own)) = (codes.last_mut(), column_codes.last_mut()) {
             masks.codes(&filters, rows, own)?;
         }
-        let of_columns = self
-            .columns
-            .iter()
-            .map(|column| slot(column_codes, *column));
-        let of_columns: Vec<&[u32]> = of_columns.collect();
+        let of_columns = self.columns.iter().map(|column| {
+            let coded = columns
+                .get(*column)
+                .filter(|_| met.get(*column) == Some(&true));
+            match (coded.and_then(Coded::of), codes.get(*column)) {
+                (Some(coded), Some(codes)) => InHand::Coded(coded, codes.last()),
+                _ => InHand::Rows(slot(column_codes, *column)),
+            }
+        });
+        let of_columns: Vec<InHand<'_>> = of_columns.collect();
         if !self.index.cells(&of_columns, rows, &mut self.cells) {
             return Ok(false);
         }
@@ -182,7 +190,7 @@ impl Fine {
                 codes.map(|code| mapped(map, *code)).collect()
             })
             .collect();
-        let columns: Vec<&[u32]> = columns.iter().map(Vec::as_slice).collect();
+        let columns: Vec<InHand<'_>> = columns.iter().map(|codes| InHand::Rows(codes)).collect();
         if !self
             .index
             .cells(&columns, other.index.len(), &mut self.cells)
@@ -233,13 +241,18 @@ fn counting(cells: &[u32], masks: &[u128], wanted: u128) -> impl Iterator<Item =
 }
 
 impl Cells {
-    /// Adds rows, whose columns have their codes already, to the fine cells; false when there are none
-    /// any more.
-    pub(super) fn update_fine(&mut self, columns: &[ArrayRef], rows: usize) -> Result<bool> {
+    /// Adds rows, whose columns have their codes or are met already, to the fine cells; false when there
+    /// are none any more.
+    pub(super) fn update_fine(
+        &mut self,
+        columns: &[ArrayRef],
+        rows: usize,
+        met: &[bool],
+    ) -> Result<bool> {
         let Some(fine) = &mut self.fine else {
             return Ok(false);
         };
-        if !fine.update(columns, rows, &mut self.codes, &mut self.column_codes)? {
+        if !fine.update(columns, rows, &mut self.codes, met, &mut self.column_codes)? {
             // The codes of the rows in hand are still needed, and rolling up writes over them.
             let codes = self.column_codes.clone();
             self.leave_fine()?;

@@ -1,14 +1,14 @@
 //! Cell numbers for combinations of codes: one look at a table for each row, however many columns.
 //!
 //! The codes of a row are digits of one number, its *place*: every column has a width, more than its
-//! highest code, and places are counted with them. Columns that are constant in the first rows (the
-//! delivery, the area) are the highest digits, so that rows that lie together have places that do.
+//! highest code, and places are counted with them. Columns that change seldom or never in the first rows
+//! (the month, the area) are the highest digits, so that rows that lie together have places that do.
 //! Places are looked up in pages of an array, made where a place is met; where places are too far
 //! apart for that, in a hash table. A code beyond its column's width widens the column, and the
 //! places of the known cells are counted anew. Cells are numbered in the order of their arrival. What
 //! may not live here: where codes come from (`keys.rs`), what is counted (`groups.rs`).
 
-use super::highest;
+use super::coded::InHand;
 
 /// Bits of a place that lie within a page.
 const PAGE_BITS: u32 = 12;
@@ -19,6 +19,10 @@ const MOST_PAGES: u64 = 1 << 20;
 const FREE_PAGES: usize = 256;
 /// Cells that a page has at least, in the mean: with fewer a hash table takes less memory.
 const LEAST_IN_PAGE: usize = PAGE / 32;
+/// Rows whose places are counted at a time: so many stay near.
+const BLOCK_ROWS: usize = 2048;
+/// A column that keeps its code for so many rows, in the mean, tells rows apart that lie apart.
+const SLOW_ROWS: usize = 64;
 /// No cell, and no page.
 const NONE: u32 = u32::MAX;
 
@@ -68,19 +72,38 @@ impl CellIndex {
     /// The cells of rows, written over `out`; false, and nothing is known of the rows, when there are
     /// more combinations than can be counted.
     ///
-    /// `columns` are the codes of the rows, as many columns as this index has, all of `rows` rows.
-    pub(super) fn cells(&mut self, columns: &[&[u32]], rows: usize, out: &mut Vec<u32>) -> bool {
+    /// `columns` are as many columns as this index has, all of `rows` rows.
+    pub(super) fn cells(
+        &mut self,
+        columns: &[InHand<'_>],
+        rows: usize,
+        out: &mut Vec<u32>,
+    ) -> bool {
         out.clear();
-        if !self.fit(columns) {
+        if !self.fit(columns, rows) {
             return false;
         }
-        let mut places = std::mem::take(&mut self.places);
-        self.count_places(columns, rows, &mut places);
         out.reserve(rows);
+        for first in (0..rows).step_by(BLOCK_ROWS) {
+            self.cells_of_block(columns, first, BLOCK_ROWS.min(rows - first), out);
+        }
+        true
+    }
+
+    /// The cells of some of the rows, put behind `out`.
+    fn cells_of_block(
+        &mut self,
+        columns: &[InHand<'_>],
+        first: usize,
+        rows: usize,
+        out: &mut Vec<u32>,
+    ) {
+        let mut places = std::mem::take(&mut self.places);
+        self.count_places(columns, first, rows, &mut places);
         match &mut self.table {
             Table::Paged(table) => {
                 let mut page = (u64::MAX, 0);
-                for (row, place) in places.iter().enumerate() {
+                for (row, place) in (first..).zip(&places) {
                     let number = place >> PAGE_BITS;
                     if number != page.0 {
                         page = (number, table.page(number));
@@ -100,7 +123,7 @@ impl CellIndex {
                 }
             }
             Table::Hashed(table) => {
-                for (row, place) in places.iter().enumerate() {
+                for (row, place) in (first..).zip(&places) {
                     let next = self.cells as u32;
                     let cell = table.cell(*place, next);
                     if cell == next {
@@ -112,14 +135,13 @@ impl CellIndex {
             }
         }
         self.places = places;
-        true
     }
 
     /// Makes room for the codes; false when there is none.
-    fn fit(&mut self, columns: &[&[u32]]) -> bool {
+    fn fit(&mut self, columns: &[InHand<'_>], rows: usize) -> bool {
         let mut widths = self.widths.clone();
         for (width, codes) in widths.iter_mut().zip(columns) {
-            let needed = highest(codes).map_or(0, |code| u64::from(code) + 1);
+            let needed = codes.highest().map_or(0, |code| u64::from(code) + 1);
             if needed > *width {
                 // Room for some more, so that columns are not widened for every new code.
                 *width = needed + needed / 4;
@@ -136,8 +158,9 @@ impl CellIndex {
             return false;
         };
         if self.cells == 0 {
-            self.order
-                .sort_by_key(|column| widths.get(*column) == Some(&1));
+            let paces = columns.iter().map(|codes| pace(codes, rows));
+            let paces: Vec<Pace> = paces.collect();
+            self.order.sort_by_key(|column| paces.get(*column).copied());
         }
         self.widths = widths;
         self.rebuild(places.div_ceil(PAGE as u64) <= MOST_PAGES);
@@ -147,8 +170,9 @@ impl CellIndex {
     /// Makes the table anew from the known cells.
     fn rebuild(&mut self, paged: bool) {
         let mut known = Vec::new();
-        let codes: Vec<&[u32]> = self.codes.iter().map(Vec::as_slice).collect();
-        self.count_places(&codes, self.cells, &mut known);
+        let codes = self.codes.iter().map(|codes| InHand::Rows(codes));
+        let codes: Vec<InHand<'_>> = codes.collect();
+        self.count_places(&codes, 0, self.cells, &mut known);
         let numbered = (0u32..).zip(&known);
         if paged {
             let places = self.widths.iter().product();
@@ -171,17 +195,21 @@ impl CellIndex {
         self.table = Table::Hashed(table);
     }
 
-    /// The places of rows, written over `places`.
-    fn count_places(&self, columns: &[&[u32]], rows: usize, places: &mut Vec<u64>) {
+    /// The places of so many rows from `first` on, written over `places`.
+    fn count_places(
+        &self,
+        columns: &[InHand<'_>],
+        first: usize,
+        rows: usize,
+        places: &mut Vec<u64>,
+    ) {
         places.clear();
         places.resize(rows, 0);
         let mut stride = 1u64;
         for column in &self.order {
             if let (Some(width), Some(codes)) = (self.widths.get(*column), columns.get(*column)) {
                 if *width > 1 {
-                    for (place, code) in places.iter_mut().zip(*codes) {
-                        *place += u64::from(*code) * stride;
-                    }
+                    codes.add_to(places, first, stride);
                 }
                 stride = stride.saturating_mul(*width);
             }
@@ -246,9 +274,28 @@ impl Paged {
     }
 }
 
-fn put_codes(known: &mut [Vec<u32>], columns: &[&[u32]], row: usize) {
+/// How often a column changes from row to row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Pace {
+    Fast,
+    Slow,
+    Never,
+}
+
+/// The pace of a column in the first rows.
+fn pace(codes: &InHand<'_>, rows: usize) -> Pace {
+    let rows = rows.min(BLOCK_ROWS);
+    let changes = (1..rows).filter(|row| codes.code(*row) != codes.code(row - 1));
+    match changes.count() {
+        0 => Pace::Never,
+        changes if changes * SLOW_ROWS < rows => Pace::Slow,
+        _ => Pace::Fast,
+    }
+}
+
+fn put_codes(known: &mut [Vec<u32>], columns: &[InHand<'_>], row: usize) {
     for (known, codes) in known.iter_mut().zip(columns) {
-        known.push(codes.get(row).copied().unwrap_or_default());
+        known.push(codes.code(row));
     }
 }
 
@@ -326,8 +373,9 @@ mod tests {
                     codes.map(|draw| (draw % bound) as u32).collect()
                 })
                 .collect();
-            let columns: Vec<&[u32]> = columns.iter().map(Vec::as_slice).collect();
-            assert!(index.cells(&columns, *rows, &mut out));
+            let in_hand: Vec<InHand<'_>> =
+                columns.iter().map(|codes| InHand::Rows(codes)).collect();
+            assert!(index.cells(&in_hand, *rows, &mut out));
             assert_eq!(out.len(), *rows);
             for row in 0..*rows {
                 let codes: Vec<u32> = columns.iter().map(|codes| codes[row]).collect();
@@ -370,9 +418,11 @@ mod tests {
     fn columns_that_are_constant_at_first_are_the_highest_digits() {
         let mut index = CellIndex::new(3);
         let mut out = Vec::new();
-        assert!(index.cells(&[&[0, 0, 0], &[0, 1, 2], &[0, 1, 0]], 3, &mut out));
+        let first = [&[0, 0, 0], &[0, 1, 2], &[0, 1, 0]].map(|codes| InHand::Rows(codes));
+        assert!(index.cells(&first, 3, &mut out));
         assert_eq!(index.order, [1, 2, 0]);
-        assert!(index.cells(&[&[1, 0], &[0, 1], &[0, 1]], 2, &mut out));
+        let more = [&[1, 0], &[0, 1], &[0, 1]].map(|codes| InHand::Rows(codes));
+        assert!(index.cells(&more, 2, &mut out));
         assert_eq!(out, [3, 1]);
     }
 
@@ -380,11 +430,12 @@ mod tests {
     fn more_combinations_than_can_be_counted_are_refused() {
         let mut index = CellIndex::new(3);
         let mut out = Vec::new();
-        assert!(index.cells(&[&[1], &[2], &[3]], 1, &mut out));
+        let near = [&[1], &[2], &[3]].map(|codes| InHand::Rows(codes));
+        assert!(index.cells(&near, 1, &mut out));
         let far = [u32::MAX - 1];
-        assert!(!index.cells(&[&far, &far, &far], 1, &mut out));
+        assert!(!index.cells(&[InHand::Rows(&far); 3], 1, &mut out));
         assert!(out.is_empty());
-        assert!(index.cells(&[&[1], &[2], &[3]], 1, &mut out));
+        assert!(index.cells(&near, 1, &mut out));
         assert_eq!((out.as_slice(), index.len()), ([0].as_slice(), 1));
     }
 }

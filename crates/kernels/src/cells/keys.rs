@@ -9,14 +9,15 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, DictionaryArray, Int32Array,
-    Int64Array, StringArray, StringViewArray,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Int32Array, Int64Array,
+    StringArray, StringViewArray,
 };
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{Date32Type, Int32Type, Int64Type};
 use datafusion_common::{DataFusionError, Result, exec_err};
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use super::coded::{Coded, OfValues};
 use super::{CellColumn, WIDTH, at};
 use crate::calendar::{first_of_month, first_of_year};
 
@@ -163,8 +164,12 @@ impl Codes {
         match self {
             Codes::Plain | Codes::Mask(_) => {}
             Codes::Text(codes) => {
-                if let Some(coded) = column.as_dictionary_opt::<Int32Type>() {
-                    codes.codes_of_coded(coded, &mut out)?;
+                if let Some(coded) = Coded::of(column) {
+                    let of_null = match coded.has_nulls() {
+                        true => codes.code(None),
+                        false => 0,
+                    };
+                    coded.look_up(codes.table(&coded)?, of_null, &mut out);
                 } else if let Some(numbers) = column.as_primitive_opt::<Int64Type>() {
                     codes.codes_of_numbers(numbers, &mut out);
                 } else {
@@ -174,20 +179,58 @@ impl Codes {
                     );
                 }
             }
-            Codes::Day(codes) => {
-                let days = column.as_primitive_opt::<Date32Type>();
-                codes.codes(days.ok_or_else(wrong_type)?, &mut out);
-            }
+            Codes::Day(codes) => match Coded::of(column) {
+                Some(coded) => {
+                    let of_null = match coded.has_nulls() {
+                        true => codes.code(None),
+                        false => 0,
+                    };
+                    coded.look_up(codes.table(&coded)?, of_null, &mut out);
+                }
+                None => {
+                    let days = column.as_primitive_opt::<Date32Type>();
+                    codes.codes(days.ok_or_else(wrong_type)?, &mut out);
+                }
+            },
             Codes::Member(codes) => {
                 let members = column.as_binary_opt::<i32>().ok_or_else(wrong_type)?;
                 codes.codes(members, &mut out)?;
             }
             Codes::Number(_) => {
-                let numbers = column.as_primitive_opt::<Int32Type>();
+                let coded = Coded::of(column);
+                let numbers = coded.map_or(column, |coded| coded.values());
+                let numbers = numbers.as_primitive_opt::<Int32Type>();
                 number_codes(numbers.ok_or_else(wrong_type)?, &mut out)?;
+                if let Some(coded) = coded {
+                    let of_values = std::mem::take(&mut out);
+                    coded.look_up(&of_values, NOBODY, &mut out);
+                }
             }
         }
         Ok(out)
+    }
+
+    /// Where a column of keys comes as codes, and each row has one, the codes of its values are found and
+    /// true is said: then no row needs a code of its own ([`Codes::last`]).
+    pub(super) fn meet(&mut self, column: &ArrayRef) -> Result<bool> {
+        let Some(coded) = Coded::of(column).filter(|coded| !coded.has_nulls()) else {
+            return Ok(false);
+        };
+        match self {
+            Codes::Text(codes) => codes.table(&coded)?,
+            Codes::Day(codes) => codes.table(&coded)?,
+            _ => return Ok(false),
+        };
+        Ok(true)
+    }
+
+    /// The codes of the values that were met last.
+    pub(super) fn last(&self) -> &[u32] {
+        match self {
+            Codes::Text(codes) => codes.of_values.last(),
+            Codes::Day(codes) => codes.of_values.last(),
+            _ => &[],
+        }
     }
 
     /// Takes in the values of another part; gives its codes in terms of these.
@@ -260,8 +303,7 @@ pub(super) struct TextCodes {
     instead_of_null: Option<&'static str>,
     /// By whole number from zero: the code of its decimal text plus one, or zero.
     numbers: Vec<u32>,
-    /// The dictionary that was met last, and the codes of its values.
-    known: Option<(ArrayRef, Vec<u32>)>,
+    of_values: OfValues,
     hasher: DefaultHashBuilder,
     bytes: usize,
 }
@@ -270,7 +312,7 @@ pub(super) struct TextCodes {
 const RECENT: usize = 256;
 /// Whole numbers below this are looked up in an array.
 const DENSE_NUMBERS: usize = 1 << 12;
-/// A value of a dictionary that has no code yet.
+/// A combination of classes that has no code yet.
 const UNSEEN: u32 = u32::MAX;
 
 impl TextCodes {
@@ -296,52 +338,17 @@ impl TextCodes {
         }
     }
 
-    /// The codes of a column that comes as codes of a dictionary: each value is looked up once, and
+    /// The codes of the values of a column that comes as codes of a dictionary: each value is looked up
     /// once for all batches that have the dictionary in common.
-    fn codes_of_coded(
-        &mut self,
-        coded: &DictionaryArray<Int32Type>,
-        out: &mut Vec<u32>,
-    ) -> Result<()> {
-        let values = coded.values();
-        let known = match self.known.take() {
-            Some((of, known)) if is_same(&of, values) => known,
-            _ => vec![UNSEEN; values.len()],
+    fn table(&mut self, coded: &Coded<'_>) -> Result<&[u32]> {
+        let mut of_values = std::mem::take(&mut self.of_values);
+        let code = |values: &ArrayRef, place: Option<usize>| {
+            let text = place.map(|place| text_of(values, place)).transpose()?;
+            Ok(self.code(text.flatten()))
         };
-        let mut known = known;
-        let keys = coded.keys();
-        let nulls = keys.nulls();
-        let looked_up = |key: &i32| known.get(*key as usize).copied();
-        out.reserve(keys.len());
-        // Nearly always every value has its code already.
-        let mut is_complete = nulls.is_none();
-        if is_complete {
-            out.extend(keys.values().iter().map(|key| {
-                let code = looked_up(key).unwrap_or(UNSEEN);
-                is_complete &= code != UNSEEN;
-                code
-            }));
-        }
-        if !is_complete {
-            out.clear();
-            for (row, key) in keys.values().iter().enumerate() {
-                if nulls.is_some_and(|nulls| nulls.is_null(row)) {
-                    out.push(self.code(None));
-                    continue;
-                }
-                let code = match known.get_mut(*key as usize) {
-                    Some(code) if *code != UNSEEN => *code,
-                    Some(code) => {
-                        *code = self.code(text_of(values, *key as usize)?);
-                        *code
-                    }
-                    None => return exec_err!("a dictionary lacks a value"),
-                };
-                out.push(code);
-            }
-        }
-        self.known = Some((Arc::clone(values), known));
-        Ok(())
+        of_values.table(coded, code)?;
+        self.of_values = of_values;
+        Ok(self.of_values.last())
     }
 
     /// The codes of whole numbers, which stand as their decimal text.
@@ -398,11 +405,6 @@ impl TextCodes {
     }
 }
 
-/// Whether two arrays are the same buffers.
-fn is_same(a: &ArrayRef, b: &ArrayRef) -> bool {
-    Arc::ptr_eq(a, b) || a.to_data().ptr_eq(&b.to_data())
-}
-
 /// A value of a dictionary.
 fn text_of(values: &ArrayRef, place: usize) -> Result<Option<&str>> {
     if values.is_null(place) {
@@ -423,6 +425,7 @@ pub(super) struct DayCodes {
     /// By day from 1970-01-01: the code plus one, or zero.
     dense: Vec<u32>,
     sparse: std::collections::HashMap<Option<i32>, u32>,
+    of_values: OfValues,
 }
 
 impl DayCodes {
@@ -447,6 +450,19 @@ impl DayCodes {
                 out.push(self.code((!is_null).then_some(*day)));
             }
         }
+    }
+
+    /// The codes of the values of days that come as codes of a dictionary.
+    fn table(&mut self, coded: &Coded<'_>) -> Result<&[u32]> {
+        let mut of_values = std::mem::take(&mut self.of_values);
+        let code = |days: &ArrayRef, place: Option<usize>| {
+            let days = days.as_primitive_opt::<Date32Type>();
+            let days = days.ok_or_else(wrong_type)?;
+            Ok(self.code(place.map(|place| days.value(place))))
+        };
+        of_values.table(coded, code)?;
+        self.of_values = of_values;
+        Ok(self.of_values.last())
     }
 
     fn code(&mut self, day: Option<i32>) -> u32 {
@@ -632,9 +648,9 @@ pub(super) struct MaskCodes {
 
 /// What some of the filters say of rows: each row has a class, and each class a mask.
 struct Classes<'a> {
-    /// Class by key of the rows' dictionary, or by row where there is none.
+    /// Class by code of the rows' dictionary, or by row where there is none.
     classes: Vec<u32>,
-    keys: Option<&'a [i32]>,
+    coded: Option<Coded<'a>>,
     masks: Vec<u128>,
 }
 
@@ -656,24 +672,17 @@ impl MaskCodes {
         out.clear();
         let mut parts: Vec<Classes<'_>> = Vec::new();
         let mut plain: Vec<(usize, &BooleanArray)> = Vec::new();
-        let mut coded: Vec<Vec<(usize, &DictionaryArray<Int32Type>)>> = Vec::new();
+        let mut coded: Vec<Vec<(usize, Coded<'_>)>> = Vec::new();
         for (bit, filter) in filters.iter().enumerate() {
             if let Some(filter) = filter.as_boolean_opt() {
                 plain.push((bit, filter));
                 continue;
             }
-            let filter = filter.as_dictionary_opt::<Int32Type>();
-            let filter = filter.ok_or_else(wrong_type)?;
-            let of_same_keys = coded.iter_mut().find(|of| {
-                let first = of
-                    .first()
-                    .map(|(_, first)| (first.keys(), first.values().len()));
-                first.is_some_and(|(keys, values)| {
-                    let own = filter.keys();
-                    keys.values().ptr_eq(own.values())
-                        && keys.null_count() + own.null_count() == 0
-                        && values == filter.values().len()
-                })
+            let filter = Coded::of(filter).ok_or_else(wrong_type)?;
+            let mut of_same = coded.iter_mut();
+            let of_same_keys = of_same.find(|of| {
+                let first = of.first();
+                first.is_some_and(|(_, first)| first.has_codes_of(&filter))
             });
             match of_same_keys {
                 Some(of) => of.push((bit, filter)),
@@ -706,11 +715,19 @@ impl MaskCodes {
             out.iter_mut().for_each(|class| *class = at(&codes, *class));
             return Ok(());
         };
+        let mut masks = vec![0u128];
+        if combinations == 1 {
+            let all = parts.iter().flat_map(|part| &part.masks);
+            let mask = all.fold(0, |all, mask| all | mask);
+            out.resize(rows, self.code(mask));
+            return Ok(());
+        }
         out.resize(rows, 0);
         let mut stride = 1;
-        let mut masks = vec![0u128];
         for part in &parts {
-            part.add_to(out, stride as u32);
+            if part.masks.len() > 1 {
+                part.add_to(out, stride as u32);
+            }
             stride *= part.masks.len().max(1);
             let wider = part.masks.iter().flat_map(|mask| {
                 let finer = masks.iter();
@@ -746,11 +763,11 @@ impl MaskCodes {
 
 impl<'a> Classes<'a> {
     /// Of filters over the same keys; `None` where some rows have no key.
-    fn of_coded(filters: &[(usize, &'a DictionaryArray<Int32Type>)]) -> Result<Option<Self>> {
+    fn of_coded(filters: &[(usize, Coded<'a>)]) -> Result<Option<Self>> {
         let Some((_, first)) = filters.first() else {
             return Ok(None);
         };
-        if first.keys().null_count() > 0 {
+        if first.has_nulls() {
             return Ok(None);
         }
         let mut of_values = vec![0u128; first.values().len()];
@@ -764,7 +781,7 @@ impl<'a> Classes<'a> {
         let classes = of_values.iter().map(|mask| masks.code(*mask)).collect();
         Ok(Some(Self {
             classes,
-            keys: Some(first.keys().values()),
+            coded: Some(*first),
             masks: masks.values,
         }))
     }
@@ -801,7 +818,7 @@ impl<'a> Classes<'a> {
         }
         Self {
             classes,
-            keys: None,
+            coded: None,
             masks: masks.values,
         }
     }
@@ -834,23 +851,24 @@ impl<'a> Classes<'a> {
         }
         Self {
             classes,
-            keys: None,
+            coded: None,
             masks,
         }
     }
 
     /// Adds the class of each row, so many times.
     fn add_to(&self, out: &mut [u32], stride: u32) {
-        match self.keys {
-            None => {
-                for (out, class) in out.iter_mut().zip(&self.classes) {
-                    *out += class * stride;
-                }
+        let add = |classes: &[u32], stride: u32, out: &mut [u32]| {
+            for (out, class) in out.iter_mut().zip(classes) {
+                *out += class * stride;
             }
-            Some(keys) => {
-                for (out, key) in out.iter_mut().zip(keys) {
-                    *out += at(&self.classes, *key as u32) * stride;
-                }
+        };
+        match &self.coded {
+            None => add(&self.classes, stride, out),
+            Some(coded) => {
+                let mut classes = Vec::with_capacity(out.len());
+                coded.look_up(&self.classes, 0, &mut classes);
+                add(&classes, stride, out);
             }
         }
     }
@@ -879,12 +897,9 @@ pub fn passing(filter: &ArrayRef) -> Option<BooleanBuffer> {
     if let Some(filter) = filter.as_boolean_opt() {
         return Some(met(filter));
     }
-    let filter = filter.as_dictionary_opt::<Int32Type>()?;
-    let values: Vec<bool> = met(filter.values().as_boolean_opt()?).iter().collect();
-    let keys = filter.keys();
-    Some(BooleanBuffer::collect_bool(keys.len(), |row| {
-        keys.is_valid(row) && at(&values, keys.value(row) as u32)
-    }))
+    let coded = Coded::of(filter)?;
+    let values: Vec<bool> = met(coded.values().as_boolean_opt()?).iter().collect();
+    Some(coded.bits(&values))
 }
 
 fn mask_hash(mask: u128) -> u64 {

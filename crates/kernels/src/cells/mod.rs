@@ -30,6 +30,7 @@
 //! What may not live here: where rows come from, and what an indicator is. To add a statistic: a
 //! field of [`GroupSpec`], its state in `groups.rs`, and a column of [`GroupRows`].
 
+mod coded;
 mod days;
 mod fine;
 mod groups;
@@ -56,11 +57,12 @@ use crate::rollup::MemberNumbers;
 /// Bytes of a member of a set.
 const WIDTH: usize = 16;
 
-/// What a column of the input is for, and so its type.
+/// What a column of the input is for, and so its type. Each but [`CellColumn::Member`] may come coded:
+/// `Dictionary(UInt8, UInt16, UInt32 or Int32, values of that type)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CellColumn {
-    /// A key of text (`Utf8View`, or coded: `Dictionary(Int32, Utf8 or Utf8View)`), or of whole
-    /// numbers that stand as their decimal text (`Int64`).
+    /// A key of text (`Utf8View`, or coded: values `Utf8` or `Utf8View`), or of whole numbers that
+    /// stand as their decimal text (`Int64`).
     Text,
     /// The same, where a null is taken for this text.
     TextOr(&'static str),
@@ -70,7 +72,7 @@ pub enum CellColumn {
     Month,
     /// A key that is the first day of the year of the given day (`Date32`).
     Year,
-    /// Which rows count (`Boolean`, or coded: `Dictionary(Int32, Boolean)`).
+    /// Which rows count (`Boolean`).
     Filter,
     /// Whole numbers (`Int64`), to add or to count by.
     Whole,
@@ -225,17 +227,26 @@ impl Cells {
         {
             return exec_err!("a batch does not have the columns of its scan");
         }
-        for (place, column) in columns.iter().enumerate() {
-            let codes = take_slot(&mut self.column_codes, place);
-            let codes = match self.codes.get_mut(place) {
-                Some(coder) => coder.codes(column, codes)?,
-                None => codes,
-            };
-            put_slot(&mut self.column_codes, place, codes);
+        let uses = self.spec.columns.iter().zip(columns);
+        let columns = uses.map(|(of, column)| match of {
+            CellColumn::Whole => Ok(coded::numbers(column)?.unwrap_or_else(|| Arc::clone(column))),
+            _ => Ok(Arc::clone(column)),
+        });
+        let columns = &columns.collect::<Result<Vec<ArrayRef>>>()?[..];
+        let mut met = vec![false; columns.len()];
+        if self.fine.is_some() {
+            let coders = self.codes.iter_mut().zip(columns);
+            for (met, (coder, column)) in met.iter_mut().zip(coders) {
+                *met = coder.meet(column)?;
+            }
+            self.find_codes(columns, &met)?;
+            if self.update_fine(columns, rows, &met)? {
+                return Ok(());
+            }
+            // Those that were met have no codes yet, and the others need none anew.
+            met.iter_mut().for_each(|met| *met = !*met);
         }
-        if self.fine.is_some() && self.update_fine(columns, rows)? {
-            return Ok(());
-        }
+        self.find_codes(columns, &met)?;
         self.number_cells();
         let mut selected = std::mem::take(&mut self.selected);
         for (group, spec) in self.groups.iter_mut().zip(&self.spec.groups) {
@@ -245,6 +256,22 @@ impl Cells {
             group.update(spec, columns, &self.column_codes, cells, Some(&selected))?;
         }
         self.selected = selected;
+        Ok(())
+    }
+
+    /// The codes of the rows in hand, in all columns but some.
+    fn find_codes(&mut self, columns: &[ArrayRef], but: &[bool]) -> Result<()> {
+        for (place, column) in columns.iter().enumerate() {
+            if but.get(place) == Some(&true) {
+                continue;
+            }
+            let codes = take_slot(&mut self.column_codes, place);
+            let codes = match self.codes.get_mut(place) {
+                Some(coder) => coder.codes(column, codes)?,
+                None => codes,
+            };
+            put_slot(&mut self.column_codes, place, codes);
+        }
         Ok(())
     }
 
@@ -527,9 +554,11 @@ mod tests {
 
     use arrow::array::{
         AsArray, BooleanArray, Date32Array, DictionaryArray, Int32Array, StringArray,
-        StringViewArray,
+        StringViewArray, UInt32Array,
     };
-    use arrow::datatypes::Int32Type;
+    use arrow::compute::cast;
+    use arrow::datatypes::{ArrowDictionaryKeyType, Int32Type, UInt8Type, UInt16Type, UInt32Type};
+    use arrow::util::display::array_value_to_string;
 
     use super::keys::MaskCodes;
     use super::*;
@@ -877,6 +906,78 @@ mod tests {
                     merged.merge(cells).unwrap();
                 }
                 assert!(shown(merged) == expected, "{parts} parts, {way:?}");
+            }
+        }
+    }
+
+    /// The column as codes of the values that it has, or for each row of another value.
+    fn as_codes(column: &ArrayRef, width: u32, null_has_code: bool) -> ArrayRef {
+        let rows = 0..column.len();
+        let shown: Vec<String> = rows
+            .clone()
+            .map(|row| array_value_to_string(column, row).unwrap())
+            .collect();
+        let first_like = |row: usize| {
+            let like = rows.clone().find(|other| {
+                shown[*other] == shown[row] && column.is_null(*other) == column.is_null(row)
+            });
+            like.unwrap_or(row) as u32
+        };
+        let keys = rows
+            .clone()
+            .map(|row| (null_has_code || column.is_valid(row)).then(|| first_like(row)));
+        let values = Arc::clone(column);
+        fn coded<K: ArrowDictionaryKeyType>(keys: UInt32Array, values: ArrayRef) -> ArrayRef {
+            let keys = cast(&keys, &K::DATA_TYPE).unwrap();
+            Arc::new(DictionaryArray::<K>::new(
+                keys.as_primitive().clone(),
+                values,
+            ))
+        }
+        match width {
+            8 => coded::<UInt8Type>(keys.collect(), values),
+            16 => coded::<UInt16Type>(keys.collect(), values),
+            32 => coded::<UInt32Type>(keys.collect(), values),
+            _ => coded::<Int32Type>(keys.collect(), values),
+        }
+    }
+
+    #[test]
+    fn columns_may_come_as_codes_of_any_width() {
+        let rows = rows(1_500);
+        let mut numbered = spec();
+        numbered.columns[6] = CellColumn::Number(5);
+        for way in WAYS {
+            let mut plain = cells_of(numbered.clone(), way);
+            for rows in rows.chunks(97) {
+                plain.update(&with_numbers(rows)).unwrap();
+            }
+            let expected = shown(plain);
+            for (width, null_has_code) in [
+                (8, true),
+                (16, true),
+                (32, true),
+                (31, true),
+                (8, false),
+                (32, false),
+            ] {
+                let mut cells = cells_of(numbered.clone(), way);
+                for (batch, rows) in rows.chunks(97).enumerate() {
+                    let columns = with_numbers(rows).into_iter().enumerate();
+                    let columns = columns.map(|(place, column)| match (batch + place) % 4 {
+                        0 => column,
+                        _ => as_codes(&column, width, null_has_code),
+                    });
+                    let columns: Vec<ArrayRef> = columns.collect();
+                    // A dictionary may have more rows than a batch.
+                    for (from, rows) in [(0, 50.min(rows.len())), (50, rows.len().max(50) - 50)] {
+                        let some = columns
+                            .iter()
+                            .map(|column| column.slice(from.min(column.len()), rows));
+                        cells.update(&some.collect::<Vec<_>>()).unwrap();
+                    }
+                }
+                assert!(shown(cells) == expected, "{width} bits, {way:?}");
             }
         }
     }

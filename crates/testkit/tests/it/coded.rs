@@ -4,7 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Float64Array, Int32Array,
+    Int64Array, RecordBatch, StringArray, new_null_array,
+};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
@@ -262,4 +266,112 @@ async fn a_table_that_is_made_anew_has_another_id() {
     lake.drop_tables("fact", &is_it).await.expect("it is gone");
     let second = made(&lake).await;
     assert!(second.is_some() && second != first);
+}
+
+/// Rows with a column of every kind that a relation may have.
+fn wide_rows(count: i64) -> RecordBatch {
+    let some = |n: i64, every: i64| (n % every > 0).then_some(n);
+    let all = || 0..count;
+    let words = all().map(|n| some(n, 5).map(|n| ["own", "bought", "other"][n as usize % 3]));
+    let names = all().map(|n| Some(format!("name {n}")));
+    let amounts = all().map(|n| some(n, 11).map(|n| n * 7_919 % 50_021));
+    let small = all().map(|n| some(n, 7).map(|n| (n % 40) as i32));
+    let days = all().map(|n| Some(19_000 + (n / 100) as i32));
+    let flags = all().map(|n| some(n, 13).map(|n| n % 2 == 0));
+    let shares = all().map(|n| Some(n as f64 / 8.0));
+    let persons = all().map(|n| (u128::from(n as u64 * 31 % 701) << 64).to_be_bytes());
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("word", Arc::new(words.collect::<StringArray>())),
+        ("name", Arc::new(names.collect::<StringArray>())),
+        ("number", Arc::new(Int64Array::from_iter_values(all()))),
+        ("amount", Arc::new(amounts.collect::<Int64Array>())),
+        ("small", Arc::new(small.collect::<Int32Array>())),
+        ("day", Arc::new(days.collect::<Date32Array>())),
+        ("flag", Arc::new(flags.collect::<BooleanArray>())),
+        ("share", Arc::new(shares.collect::<Float64Array>())),
+        (
+            "person_pid",
+            Arc::new(BinaryArray::from_iter_values(persons)),
+        ),
+        (
+            "person_pid#1f",
+            Arc::new(Int32Array::from_iter_values(
+                all().map(|n| (n * 31 % 701) as i32),
+            )),
+        ),
+        ("nothing", new_null_array(&DataType::Int64, count as usize)),
+    ];
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, of)| (name, of, true)))
+        .expect("a batch")
+}
+
+#[tokio::test]
+async fn files_read_by_codes_have_the_rows_of_the_table() {
+    let place = Place::new();
+    let lake = place.sound(0);
+    let wide = TableName::new("fact", "wide").expect("a name");
+    let columns = wide_rows(1).schema();
+    let partitions = ["county", "period"].map(|name| Field::new(name, DataType::Int32, true));
+    let fields = columns.fields().iter().map(|field| field.as_ref().clone());
+    let whole = Arc::new(Schema::new(fields.chain(partitions).collect::<Vec<_>>()));
+    lake.ensure_table(&wide, whole, &["county", "period"])
+        .await
+        .expect("a table");
+    let mut writer = lake.coded_writer(&wide, 2_000).await.expect("a writer");
+    let counts = [(7, 5_000), (8, 3), (9, 0)];
+    for (county, count) in counts {
+        writer.begin(slice(county), "m").await.expect("a slice");
+        let rows = wide_rows(count);
+        for from in (0..count as usize).step_by(1_500) {
+            let length = 1_500.min(count as usize - from);
+            writer.write(rows.slice(from, length)).await.expect("rows");
+        }
+    }
+    let slices = writer.finish().await.expect("slices");
+    let version = lake
+        .replace_coded(&wide, slices, CommitInfo::default())
+        .await
+        .expect("a commit");
+    let files = lake
+        .coded_files(&wide, version)
+        .await
+        .expect("files")
+        .expect("of ours");
+    let places: Vec<usize> = (0..columns.fields().len()).collect();
+    let mut few = 0;
+    for (county, count) in counts {
+        let expected = wide_rows(count);
+        let chosen = files.chosen(|values| values[0] == Some(county));
+        // All columns at once, in another order, and each alone.
+        let each = places.iter().map(|place| vec![*place]);
+        let ways = [places.clone(), places.iter().rev().copied().collect()];
+        for asked in each.chain(ways) {
+            let mut rows = 0;
+            for (file, bytes) in &chosen {
+                assert!(*bytes > 0);
+                let fetched = files.fetch(*file, &asked).await.expect("a file");
+                for group in 0..fetched.groups() {
+                    let (length, found) = fetched.read(group).expect("a row group");
+                    assert_eq!(found.len(), asked.len());
+                    for (place, column) in asked.iter().zip(&found) {
+                        few += usize::from(matches!(column.data_type(), DataType::Dictionary(..)));
+                        let name = files.schema().field(*place).name();
+                        let wanted = expected.column_by_name(name).expect("a column");
+                        let column = cast(column, wanted.data_type()).expect("values");
+                        assert_eq!(
+                            column.as_ref(),
+                            wanted.slice(rows, length).as_ref(),
+                            "{name} of {county}"
+                        );
+                    }
+                    rows += length;
+                }
+                assert!(fetched.read(fetched.groups()).is_err());
+            }
+            assert_eq!(rows as i64, count);
+        }
+    }
+    assert!(few > 20, "{few} columns were codes");
+    assert!(files.fetch(99, &[0]).await.is_err());
+    assert!(files.chosen(|_| false).is_empty());
 }

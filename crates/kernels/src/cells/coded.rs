@@ -1,0 +1,294 @@
+//! Columns that come as codes of a dictionary, in any width.
+//!
+//! What is asked of a row can be asked of its value once, and looked up for each row. What may not
+//! live here: what is asked.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
+use arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
+use arrow::datatypes::{DataType, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type};
+use datafusion_common::{DataFusionError, Result};
+
+use super::highest;
+
+/// Codes by row.
+#[derive(Debug, Clone, Copy)]
+enum Keys<'a> {
+    U8(&'a [u8]),
+    U16(&'a [u16]),
+    U32(&'a [u32]),
+    /// From zero.
+    I32(&'a [i32]),
+}
+
+/// The same for keys of each width.
+macro_rules! by_width {
+    ($of:expr, $keys:ident => $done:expr) => {
+        match $of {
+            Keys::U8($keys) => $done,
+            Keys::U16($keys) => $done,
+            Keys::U32($keys) => $done,
+            Keys::I32($keys) => $done,
+        }
+    };
+}
+
+/// A code of a row: the place of its value.
+trait Key: Copy {
+    fn place(self) -> usize;
+}
+
+macro_rules! key {
+    ($key:ty) => {
+        impl Key for $key {
+            fn place(self) -> usize {
+                self as usize
+            }
+        }
+    };
+}
+
+key!(u8);
+key!(u16);
+key!(u32);
+key!(i32);
+
+/// What a table has for a key.
+#[inline(always)]
+fn entry<K: Key, T: Copy>(table: &[T], key: K, otherwise: T) -> T {
+    table.get(key.place()).copied().unwrap_or(otherwise)
+}
+
+/// A table of all keys of one byte that there can be, which needs no look at its length.
+fn padded<T: Copy>(table: &[T], otherwise: T) -> [T; 1 << 8] {
+    let mut all = [otherwise; 1 << 8];
+    all.iter_mut().zip(table).for_each(|(to, of)| *to = *of);
+    all
+}
+
+/// A column of codes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Coded<'a> {
+    keys: Keys<'a>,
+    nulls: Option<&'a NullBuffer>,
+    values: &'a ArrayRef,
+}
+
+impl<'a> Coded<'a> {
+    /// The column, if it comes as codes.
+    pub(super) fn of(column: &'a ArrayRef) -> Option<Self> {
+        macro_rules! keys {
+            ($key:ty, $keys:path) => {{
+                let coded = column.as_dictionary_opt::<$key>()?;
+                let keys = coded.keys();
+                ($keys(keys.values()), keys.nulls(), coded.values())
+            }};
+        }
+        let DataType::Dictionary(key, _) = column.data_type() else {
+            return None;
+        };
+        let (keys, nulls, values) = match key.as_ref() {
+            DataType::UInt8 => keys!(UInt8Type, Keys::U8),
+            DataType::UInt16 => keys!(UInt16Type, Keys::U16),
+            DataType::UInt32 => keys!(UInt32Type, Keys::U32),
+            DataType::Int32 => keys!(Int32Type, Keys::I32),
+            _ => return None,
+        };
+        let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
+        Some(Self {
+            keys,
+            nulls,
+            values,
+        })
+    }
+
+    pub(super) fn values(&self) -> &'a ArrayRef {
+        self.values
+    }
+
+    /// Whether some rows have no code.
+    pub(super) fn has_nulls(&self) -> bool {
+        self.nulls.is_some()
+    }
+
+    /// Whether rows have the codes of these rows, for as many values.
+    pub(super) fn has_codes_of(&self, other: &Coded<'_>) -> bool {
+        let same = match (self.keys, other.keys) {
+            (Keys::U8(a), Keys::U8(b)) => std::ptr::eq(a, b),
+            (Keys::U16(a), Keys::U16(b)) => std::ptr::eq(a, b),
+            (Keys::U32(a), Keys::U32(b)) => std::ptr::eq(a, b),
+            (Keys::I32(a), Keys::I32(b)) => std::ptr::eq(a, b),
+            _ => false,
+        };
+        same && self.values.len() == other.values.len() && !self.has_nulls() && !other.has_nulls()
+    }
+
+    /// What a table of bits, which has one for each value, has for each row; rows without a code have
+    /// none.
+    pub(super) fn bits(&self, table: &[bool]) -> BooleanBuffer {
+        let rows = by_width!(self.keys, keys => BooleanBuffer::collect_bool(keys.len(), |row| {
+            keys.get(row).is_some_and(|key| entry(table, *key, false))
+        }));
+        match self.nulls {
+            None => rows,
+            Some(nulls) => &rows & nulls.inner(),
+        }
+    }
+
+    /// What a table, which has an entry for each value, has for each row; rows without a code have
+    /// `of_null`.
+    pub(super) fn look_up<T: Copy>(&self, table: &[T], of_null: T, out: &mut Vec<T>) {
+        #[inline(always)]
+        fn put<K: Key, T: Copy>(keys: &[K], table: &[T], otherwise: T, out: &mut Vec<T>) {
+            out.extend(keys.iter().map(|key| entry(table, *key, otherwise)));
+        }
+        let first = out.len();
+        match self.keys {
+            Keys::U8(keys) => put(keys, &padded(table, of_null), of_null, out),
+            keys => by_width!(keys, keys => put(keys, table, of_null, out)),
+        }
+        if let Some(nulls) = self.nulls {
+            let rows = out.iter_mut().skip(first).zip(nulls);
+            rows.for_each(|(row, valid)| {
+                if !valid {
+                    *row = of_null;
+                }
+            });
+        }
+    }
+}
+
+/// What was found for the values of the dictionary that was met last.
+#[derive(Debug, Default)]
+pub(super) struct OfValues {
+    known: Option<(ArrayRef, Vec<u32>)>,
+}
+
+impl OfValues {
+    /// The code of each value: what `of` says of it, asked once for each dictionary.
+    ///
+    /// # Errors
+    /// Those of `of`.
+    pub(super) fn table(
+        &mut self,
+        coded: &Coded<'_>,
+        mut of: impl FnMut(&ArrayRef, Option<usize>) -> Result<u32>,
+    ) -> Result<&[u32]> {
+        let values = coded.values();
+        let is_known = self.known.as_ref();
+        if !is_known.is_some_and(|(met, _)| is_same(met, values)) {
+            let places = 0..values.len();
+            let places = places.map(|place| values.is_valid(place).then_some(place));
+            let codes = places.map(|place| of(values, place));
+            self.known = Some((Arc::clone(values), codes.collect::<Result<_>>()?));
+        }
+        Ok(self.last())
+    }
+
+    /// The codes of the values that were met last.
+    pub(super) fn last(&self) -> &[u32] {
+        self.known.as_ref().map_or(&[], |(_, codes)| codes)
+    }
+}
+
+/// What the rows in hand have in a column: codes, or codes of values that have codes.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum InHand<'a> {
+    Rows(&'a [u32]),
+    /// With the code of each value; every row has a value.
+    Coded(Coded<'a>, &'a [u32]),
+}
+
+impl InHand<'_> {
+    /// The greatest code that a row may have.
+    pub(super) fn highest(&self) -> Option<u32> {
+        match self {
+            InHand::Rows(codes) | InHand::Coded(_, codes) => highest(codes),
+        }
+    }
+
+    pub(super) fn code(&self, row: usize) -> u32 {
+        match self {
+            InHand::Rows(codes) => codes.get(row).copied().unwrap_or_default(),
+            InHand::Coded(coded, table) => by_width!(coded.keys, keys => {
+                keys.get(row).map_or(0, |key| entry(table, *key, 0))
+            }),
+        }
+    }
+
+    /// Adds the code of each row from `first` on, so many times.
+    pub(super) fn add_to(&self, places: &mut [u64], first: usize, times: u64) {
+        match self {
+            InHand::Rows(codes) => {
+                let codes = codes.get(first..).unwrap_or_default();
+                for (place, code) in places.iter_mut().zip(codes) {
+                    *place += u64::from(*code) * times;
+                }
+            }
+            InHand::Coded(_, [code]) => {
+                let added = u64::from(*code) * times;
+                places.iter_mut().for_each(|place| *place += added);
+            }
+            InHand::Coded(coded, table) => {
+                let table = table.iter().map(|code| u64::from(*code) * times);
+                coded.keys.add_to(places, first, &table.collect::<Vec<_>>());
+            }
+        }
+    }
+}
+
+impl Keys<'_> {
+    /// Adds to each place what the table has for the key of its row, from `first` on.
+    fn add_to(&self, places: &mut [u64], first: usize, table: &[u64]) {
+        #[inline(always)]
+        fn add<K: Key>(places: &mut [u64], keys: &[K], table: &[u64]) {
+            for (place, key) in places.iter_mut().zip(keys) {
+                *place += entry(table, *key, 0);
+            }
+        }
+        match self {
+            Keys::U8(keys) => add(
+                places,
+                keys.get(first..).unwrap_or_default(),
+                &padded(table, 0),
+            ),
+            keys => {
+                by_width!(*keys, keys => add(places, keys.get(first..).unwrap_or_default(), table))
+            }
+        }
+    }
+}
+
+/// Whether two arrays are the same buffers.
+fn is_same(a: &ArrayRef, b: &ArrayRef) -> bool {
+    Arc::ptr_eq(a, b) || a.to_data().ptr_eq(&b.to_data())
+}
+
+/// Whole numbers as such, where they come as codes; `None` where they do not.
+///
+/// # Errors
+/// When the values are no whole numbers.
+pub(super) fn numbers(column: &ArrayRef) -> Result<Option<ArrayRef>> {
+    let Some(coded) = Coded::of(column) else {
+        return Ok(None);
+    };
+    let values = coded.values().as_primitive_opt::<Int64Type>();
+    let values = values.ok_or_else(|| {
+        DataFusionError::Execution("an amount of a scan has another type than agreed".to_owned())
+    })?;
+    let mut numbers = Vec::with_capacity(column.len());
+    coded.look_up(values.values(), 0, &mut numbers);
+    let nulls = match values.nulls() {
+        None if !coded.has_nulls() => None,
+        nulls => {
+            let table = nulls.map_or_else(
+                || vec![true; values.len()],
+                |nulls| nulls.iter().collect::<Vec<bool>>(),
+            );
+            Some(NullBuffer::new(coded.bits(&table)))
+        }
+    };
+    let numbers = Int64Array::new(ScalarBuffer::from(numbers), nulls);
+    Ok(Some(Arc::new(numbers)))
+}

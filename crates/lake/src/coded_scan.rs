@@ -1,0 +1,357 @@
+//! Coded tables read column by column: the files of a version, and the rows of one of them as codes.
+//!
+//! A calculation that reads a whole table needs no query for it: it takes one file after the other, in
+//! any order and on any core, and of each the columns that it wants, as they are stored
+//! ([`pages`](crate::pages)). What a file holds in another form than codes and numbers is read by the
+//! Parquet library, column by column too. What may not live here: what is done with rows.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, new_null_array};
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::{DataType, Int32Type, SchemaRef};
+use bytes::Buf;
+use bytes::Bytes;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::serialized_reader::SerializedPageReader;
+
+use crate::scan::PinnedTable;
+use crate::{Lake, LakeError, TableName, pages};
+
+/// How much of a file is first asked for to find its footer; most footers are smaller.
+const FOOTER_BYTES: u64 = 64 << 10;
+
+/// What lies between two columns is read along with them when it is not more than this.
+const GAP_BYTES: u64 = 32 << 10;
+
+/// The files of a coded table at a version.
+#[derive(Debug)]
+pub struct CodedFiles {
+    store: Arc<dyn ObjectStore>,
+    schema: SchemaRef,
+    files: Vec<CodedFile>,
+}
+
+#[derive(Debug)]
+struct CodedFile {
+    path: Path,
+    bytes: u64,
+    values: Vec<Option<i32>>,
+}
+
+/// A file, of which some columns are in memory as they are stored.
+#[derive(Debug)]
+pub struct FetchedFile {
+    schema: SchemaRef,
+    columns: Vec<usize>,
+    metadata: Arc<ParquetMetaData>,
+    parts: Parts,
+}
+
+impl CodedFiles {
+    /// Of a table whose files are known.
+    pub(crate) fn of(table: &PinnedTable) -> Self {
+        let values = table.partition_values();
+        let values: Vec<_> = values
+            .columns()
+            .iter()
+            .filter_map(|column| column.as_primitive_opt::<Int32Type>())
+            .collect();
+        let files = table.files().iter().enumerate();
+        let files = files.map(|(place, file)| CodedFile {
+            path: file.path.clone(),
+            bytes: file.bytes,
+            values: values
+                .iter()
+                .map(|column| column.is_valid(place).then(|| column.value(place)))
+                .collect(),
+        });
+        Self {
+            store: table.store(),
+            schema: table.columns(),
+            files: files.collect(),
+        }
+    }
+
+    /// The columns of the files, with the types of their values: text as `Utf8View`.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The files whose partition values, in the order of the partition columns, are wanted: their
+    /// numbers, each with its bytes.
+    pub fn chosen(&self, is_wanted: impl Fn(&[Option<i32>]) -> bool) -> Vec<(usize, u64)> {
+        let files = self.files.iter().enumerate();
+        let files = files.filter(|(_, file)| is_wanted(&file.values));
+        files.map(|(number, file)| (number, file.bytes)).collect()
+    }
+
+    /// Reads columns of a file into memory, by their places in [`CodedFiles::schema`].
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn fetch(&self, file: usize, columns: &[usize]) -> Result<FetchedFile, LakeError> {
+        let Some(file) = self.files.get(file) else {
+            return Err(LakeError::Internal("there is no such file".to_owned()));
+        };
+        let (metadata, from, tail) = footer(&*self.store, &file.path, file.bytes).await?;
+        let mut parts = Parts {
+            size: file.bytes,
+            parts: Vec::new(),
+        };
+        let wanted = wanted(&metadata, &self.schema, columns)?;
+        let ranges = wanted.into_iter().filter(|range| range.start < from);
+        let ranges: Vec<Range<u64>> = ranges.collect();
+        if !ranges.is_empty() {
+            let read = self.store.get_ranges(&file.path, &ranges).await;
+            let read = read.map_err(LakeError::storage("read columns of a data file"))?;
+            let starts = ranges.iter().map(|range| range.start);
+            parts.parts.extend(starts.zip(read));
+        }
+        parts.parts.push((from, tail));
+        Ok(FetchedFile {
+            schema: Arc::clone(&self.schema),
+            columns: columns.to_vec(),
+            metadata: Arc::new(metadata),
+            parts,
+        })
+    }
+}
+
+/// What of a file must be read for some columns, in order, near ones together.
+fn wanted(
+    metadata: &ParquetMetaData,
+    schema: &SchemaRef,
+    columns: &[usize],
+) -> Result<Vec<Range<u64>>, LakeError> {
+    let names = columns
+        .iter()
+        .filter_map(|column| schema.fields().get(*column));
+    let names: Vec<&str> = names.map(|field| field.name().as_str()).collect();
+    let chunks = metadata
+        .row_groups()
+        .iter()
+        .flat_map(|group| group.columns());
+    let chunks = chunks.filter(|chunk| match chunk.column_path().parts() {
+        [name] => names.contains(&name.as_str()),
+        _ => false,
+    });
+    let ranges = chunks.map(|chunk| {
+        let data = chunk.data_page_offset();
+        let start = chunk
+            .dictionary_page_offset()
+            .map_or(data, |dictionary| dictionary.min(data));
+        // The library takes for granted that these are not below zero.
+        match (u64::try_from(start), u64::try_from(chunk.compressed_size())) {
+            (Ok(start), Ok(length)) => Ok(start..start.saturating_add(length)),
+            _ => Err(pages::damaged()),
+        }
+    });
+    let mut ranges: Vec<Range<u64>> = ranges.collect::<Result<_, _>>()?;
+    ranges.sort_by_key(|range| range.start);
+    let mut merged: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if range.start <= last.end.saturating_add(GAP_BYTES) => {
+                last.end = last.end.max(range.end);
+            }
+            _ => merged.push(range),
+        }
+    }
+    Ok(merged)
+}
+
+/// The footer of a file, and its last bytes with the place where they begin.
+async fn footer(
+    store: &dyn ObjectStore,
+    path: &Path,
+    size: u64,
+) -> Result<(ParquetMetaData, u64, Bytes), LakeError> {
+    let mut wanted = FOOTER_BYTES.min(size);
+    let mut reader = ParquetMetaDataReader::new();
+    let failed = "read the end of a data file";
+    loop {
+        let from = size - wanted;
+        let tail = store.get_range(path, from..size).await;
+        let tail = tail.map_err(LakeError::storage(failed))?;
+        match reader.try_parse_sized(&tail, size) {
+            Ok(()) => {
+                let metadata = reader.finish().map_err(LakeError::parquet(failed))?;
+                return Ok((metadata, from, tail));
+            }
+            Err(ParquetError::NeedMoreData(more)) if wanted < size => {
+                wanted = (more as u64).max(wanted + 1).min(size);
+            }
+            Err(error) => return Err(LakeError::parquet(failed)(error)),
+        }
+    }
+}
+
+impl FetchedFile {
+    /// How many row groups it has.
+    pub fn groups(&self) -> usize {
+        self.metadata.num_row_groups()
+    }
+
+    /// The rows of a row group: its columns in the order in which they were asked for, each as
+    /// `Dictionary(UInt8, UInt16, UInt32 or Int32, values)` or as plain values, and their number.
+    ///
+    /// # Errors
+    /// When the file does not hold what it says.
+    pub fn read(&self, group: usize) -> Result<(usize, Vec<ArrayRef>), LakeError> {
+        let lost = || LakeError::Internal("a data file lacks a row group".to_owned());
+        let of_group = self.metadata.row_groups().get(group).ok_or_else(lost)?;
+        let rows = usize::try_from(of_group.num_rows()).map_err(|_| lost())?;
+        let schema = self.metadata.file_metadata().schema_descr();
+        let mut columns = Vec::with_capacity(self.columns.len());
+        for column in &self.columns {
+            let field = self.schema.fields().get(*column).ok_or_else(lost)?;
+            let found = schema.columns().iter().enumerate();
+            let mut found = found.filter(|(_, leaf)| match leaf.path().parts() {
+                [name] => name == field.name(),
+                _ => false,
+            });
+            let Some((leaf, described)) = found.next_back() else {
+                columns.push(new_null_array(field.data_type(), rows));
+                continue;
+            };
+            let chunk = of_group.columns().get(leaf).ok_or_else(lost)?;
+            let parts = Arc::new(self.parts.clone());
+            let mut reader = SerializedPageReader::new(parts, chunk, rows, None)
+                .map_err(LakeError::parquet("read a column of a data file"))?;
+            let nullable = described.max_def_level() == 1;
+            let flat = described.max_rep_level() == 0 && described.max_def_level() <= 1;
+            let stored = described.physical_type();
+            let read = match flat {
+                true => pages::column(&mut reader, stored, nullable, field.data_type(), rows)?,
+                false => None,
+            };
+            let read = match read {
+                Some(read) => read,
+                None => self.otherwise(group, leaf, rows, field.data_type())?,
+            };
+            if read.len() != rows {
+                return Err(pages::damaged());
+            }
+            columns.push(read);
+        }
+        Ok((rows, columns))
+    }
+
+    /// A column as the Parquet library reads it.
+    fn otherwise(
+        &self,
+        group: usize,
+        leaf: usize,
+        rows: usize,
+        data_type: &DataType,
+    ) -> Result<ArrayRef, LakeError> {
+        let failed = |error| LakeError::parquet("read a column of a data file")(error);
+        let lost = || LakeError::Internal("a data file lost a column".to_owned());
+        let options = ArrowReaderOptions::new();
+        let metadata = ArrowReaderMetadata::try_new(Arc::clone(&self.metadata), options);
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(
+            self.parts.clone(),
+            metadata.map_err(failed)?,
+        );
+        let mask = ProjectionMask::leaves(builder.parquet_schema(), [leaf]);
+        let reader = builder
+            .with_projection(mask)
+            .with_row_groups(vec![group])
+            .with_batch_size(rows.max(1))
+            .build()
+            .map_err(failed)?;
+        let batches: Vec<_> = reader
+            .collect::<Result<_, _>>()
+            .map_err(|error| failed(ParquetError::External(Box::new(error))))?;
+        let column = match batches.first() {
+            None => return Ok(new_null_array(data_type, rows)),
+            Some(first) => concat_batches(&first.schema(), &batches).map_err(|_| lost())?,
+        };
+        let column = column.columns().first().ok_or_else(lost)?;
+        match column.data_type() {
+            DataType::Dictionary(..) => Ok(Arc::clone(column)),
+            _ => cast(column, data_type).map_err(|_| lost()),
+        }
+    }
+}
+
+/// Parts of a file that are in memory, by where they begin.
+#[derive(Debug, Clone)]
+struct Parts {
+    size: u64,
+    parts: Vec<(u64, Bytes)>,
+}
+
+impl Parts {
+    /// What is there from a place on.
+    fn from(&self, start: u64) -> parquet::errors::Result<Bytes> {
+        let found = self.parts.iter().find_map(|(from, bytes)| {
+            let skipped = usize::try_from(start.checked_sub(*from)?).ok()?;
+            (skipped < bytes.len()).then(|| bytes.slice(skipped..))
+        });
+        found.ok_or_else(|| ParquetError::EOF("a part of a file was not read".to_owned()))
+    }
+}
+
+impl Length for Parts {
+    fn len(&self) -> u64 {
+        self.size
+    }
+}
+
+impl ChunkReader for Parts {
+    type T = bytes::buf::Reader<Bytes>;
+
+    fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
+        Ok(self.from(start)?.reader())
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
+        let bytes = self.from(start)?;
+        match length <= bytes.len() {
+            true => Ok(bytes.slice(..length)),
+            false => Err(ParquetError::EOF(
+                "a part of a file was not read".to_owned(),
+            )),
+        }
+    }
+}
+
+impl Lake {
+    /// The files of a table at a version, to be read by codes; `None` when only the format layer can
+    /// read the table.
+    ///
+    /// # Errors
+    /// When the table does not exist at that version, or its log cannot be read.
+    pub async fn coded_files(
+        &self,
+        name: &TableName,
+        version: i64,
+    ) -> Result<Option<CodedFiles>, LakeError> {
+        let state = self.state_at(name, Some(version)).await?;
+        let pinned = self.pinned(name, &state)?;
+        Ok(pinned.map(|pinned| CodedFiles::of(&pinned)))
+    }
+
+    /// The footer of a file of a table.
+    pub(crate) async fn footer_of(
+        &self,
+        name: &TableName,
+        file: &str,
+        size: u64,
+    ) -> Result<ParquetMetaData, LakeError> {
+        let path = self.object_path(&format!("{}/{}/{file}", name.schema(), name.table()))?;
+        let (metadata, _, _) = footer(&*self.store, &path, size).await?;
+        Ok(metadata)
+    }
+}

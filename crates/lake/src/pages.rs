@@ -1,0 +1,957 @@
+//! What a column of a row group holds, as codes and as plain values, without a detour through rows.
+//!
+//! A column whose pages are codes of a dictionary is read as what it is: one code a row, in the
+//! narrowest type that the dictionary needs, and the values of the dictionary once. Numbers that have
+//! no dictionary are copied. What is written in any other way is left to the Parquet library's own
+//! reader ([`column`] gives `None`); pages are found, and unpacked where they are compressed, by the
+//! library too. The layout of pages, levels and runs is that of the Apache Parquet format, "Data
+//! Pages" and "Run Length Encoding / Bit-Packing Hybrid".
+//!
+//! - *Result*: `Dictionary(UInt8, UInt16 or UInt32, values)`, where every row has a code and one of
+//!   them may stand for null; or an array of values, where rows without one are null. Values are
+//!   `Utf8`, `Int32`, `Int64` or `Date32`.
+//! - *Time*: about a nanosecond a row.
+//!
+//! What may not live here: which files and columns are read (`coded_scan.rs`). To read another
+//! encoding: an arm of [`Chunk::page`].
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, ArrowPrimitiveType, Date32Array, DictionaryArray, Int32Array, Int64Array,
+    PrimitiveArray, StringArray,
+};
+use arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
+use arrow::datatypes::{
+    ArrowDictionaryKeyType, DataType, Date32Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
+    UInt32Type,
+};
+use bytes::Bytes;
+use parquet::basic::{Encoding, Type as PhysicalType};
+use parquet::column::page::{Page, PageReader};
+
+use crate::LakeError;
+
+/// The rows of a column of a row group; `None` when it holds something that is not read here.
+///
+/// `stored` is the type in the file and `data_type` that of the values; the column is flat and may have
+/// nulls when `nullable`.
+///
+/// # Errors
+/// When the pages contradict themselves, or cannot be read.
+pub(crate) fn column(
+    pages: &mut dyn PageReader,
+    stored: PhysicalType,
+    nullable: bool,
+    data_type: &DataType,
+    rows: usize,
+) -> Result<Option<ArrayRef>, LakeError> {
+    let kind = match (stored, data_type) {
+        (PhysicalType::INT32, DataType::Int32) => Kind::Int32,
+        (PhysicalType::INT32, DataType::Date32) => Kind::Date32,
+        (PhysicalType::INT64, DataType::Int64) => Kind::Int64,
+        (PhysicalType::BYTE_ARRAY, DataType::Utf8 | DataType::Utf8View) => Kind::Text,
+        _ => return Ok(None),
+    };
+    let mut chunk = Chunk {
+        rows,
+        nullable,
+        kind,
+        dictionary: None,
+        codes: Codes::None,
+        numbers: Numbers::None,
+        levels: Levels::default(),
+    };
+    let failed = |error| LakeError::parquet("read a column of a data file")(error);
+    while let Some(page) = pages.get_next_page().map_err(failed)? {
+        if chunk.page(page)?.is_none() {
+            return Ok(None);
+        }
+    }
+    chunk.finish(rows)
+}
+
+/// Rows that room is made for at once.
+const MOST_ROOM: usize = 1 << 20;
+
+/// What a column is read as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Int32,
+    Date32,
+    Int64,
+    Text,
+}
+
+/// Values of a dictionary, or of rows.
+#[derive(Debug)]
+enum Numbers {
+    None,
+    Narrow(Vec<i32>),
+    Wide(Vec<i64>),
+}
+
+/// Codes of the rows that have a value.
+#[derive(Debug)]
+enum Codes {
+    None,
+    U8(Vec<u8>),
+    U16(Vec<u16>),
+    U32(Vec<u32>),
+}
+
+/// Which rows have a value.
+#[derive(Debug, Default)]
+struct Levels {
+    rows: usize,
+    /// By row; empty as long as all have one.
+    known: Vec<u8>,
+}
+
+impl Levels {
+    fn all(&mut self, rows: usize) {
+        if !self.known.is_empty() {
+            self.known.resize(self.known.len() + rows, 1);
+        }
+        self.rows += rows;
+    }
+
+    fn some(&mut self, levels: &[u8]) {
+        if self.known.is_empty() {
+            self.known.resize(self.rows, 1);
+        }
+        self.known.extend_from_slice(levels);
+        self.rows += levels.len();
+    }
+}
+
+#[derive(Debug)]
+enum Dictionary {
+    Numbers(Numbers),
+    Texts(StringArray),
+}
+
+impl Dictionary {
+    fn len(&self) -> usize {
+        match self {
+            Dictionary::Texts(texts) => texts.len(),
+            Dictionary::Numbers(Numbers::Narrow(numbers)) => numbers.len(),
+            Dictionary::Numbers(Numbers::Wide(numbers)) => numbers.len(),
+            Dictionary::Numbers(Numbers::None) => 0,
+        }
+    }
+
+    /// The values; a null behind them where it is needed.
+    fn values(self, kind: Kind, with_null: bool) -> Result<ArrayRef, LakeError> {
+        fn all<T>(numbers: Vec<T>, with_null: bool) -> impl Iterator<Item = Option<T>> {
+            let null = with_null.then_some(None);
+            numbers.into_iter().map(Some).chain(null)
+        }
+        Ok(match self {
+            Dictionary::Texts(texts) => match with_null {
+                false => Arc::new(texts),
+                true => Arc::new(texts.iter().chain([None]).collect::<StringArray>()),
+            },
+            Dictionary::Numbers(Numbers::Wide(numbers)) => {
+                Arc::new(all(numbers, with_null).collect::<Int64Array>())
+            }
+            Dictionary::Numbers(Numbers::Narrow(numbers)) => {
+                let numbers = all(numbers, with_null);
+                match kind {
+                    Kind::Date32 => Arc::new(numbers.collect::<Date32Array>()),
+                    _ => Arc::new(numbers.collect::<Int32Array>()),
+                }
+            }
+            Dictionary::Numbers(Numbers::None) => return Err(damaged()),
+        })
+    }
+}
+
+/// A column of a row group that is being read.
+#[derive(Debug)]
+struct Chunk {
+    rows: usize,
+    nullable: bool,
+    kind: Kind,
+    dictionary: Option<Dictionary>,
+    codes: Codes,
+    /// Values of rows that have no code; those of codes lie before them.
+    numbers: Numbers,
+    levels: Levels,
+}
+
+impl Chunk {
+    /// Rows that room is made for at once: a file may say anything.
+    fn room(&self) -> usize {
+        self.rows.min(MOST_ROOM)
+    }
+
+    /// Takes in a page; `None` when it is of a kind that is not read here.
+    fn page(&mut self, page: Page) -> Result<Option<()>, LakeError> {
+        if let Page::DataPage { num_values, .. } | Page::DataPageV2 { num_values, .. } = &page
+            && *num_values as usize > self.rows.saturating_sub(self.levels.rows)
+        {
+            return Err(damaged());
+        }
+        match page {
+            Page::DictionaryPage {
+                buf, num_values, ..
+            } => self.dictionary_page(&buf, num_values as usize).map(Some),
+            Page::DataPage {
+                buf,
+                num_values,
+                encoding,
+                def_level_encoding,
+                ..
+            } => {
+                let rows = num_values as usize;
+                if !self.nullable {
+                    self.levels.all(rows);
+                    return self.data(&buf, encoding, rows);
+                }
+                if def_level_encoding != Encoding::RLE {
+                    return Ok(None);
+                }
+                let length = buf.get(..4).and_then(|length| length.try_into().ok());
+                let length = u32::from_le_bytes(length.ok_or_else(damaged)?) as usize;
+                let end = length.checked_add(4).ok_or_else(damaged)?;
+                let present = self.level_runs(buf.get(4..end).ok_or_else(damaged)?, rows)?;
+                self.data(&buf.slice(end..), encoding, present)
+            }
+            Page::DataPageV2 {
+                buf,
+                num_values,
+                encoding,
+                def_levels_byte_len,
+                rep_levels_byte_len,
+                ..
+            } => {
+                let rows = num_values as usize;
+                let from = rep_levels_byte_len as usize;
+                let end = from.checked_add(def_levels_byte_len as usize);
+                let end = end.ok_or_else(damaged)?;
+                let levels = buf.get(from..end).ok_or_else(damaged)?;
+                let present = match self.nullable {
+                    true => self.level_runs(levels, rows)?,
+                    false => {
+                        self.levels.all(rows);
+                        rows
+                    }
+                };
+                self.data(&buf.slice(end..), encoding, present)
+            }
+        }
+    }
+
+    /// Which rows of a page have a value; gives how many do.
+    fn level_runs(&mut self, levels: &[u8], rows: usize) -> Result<usize, LakeError> {
+        let mut runs = Runs::new(levels, 1);
+        // Nearly always all of them.
+        if let Some(Run::Same(1, length)) = runs.next_run()?
+            && length >= rows
+        {
+            self.levels.all(rows);
+            return Ok(rows);
+        }
+        let mut known: Vec<u8> = Vec::with_capacity(rows);
+        unpack_runs(levels, 1, rows, &mut known)?;
+        let present = known.iter().filter(|level| **level == 1).count();
+        match present == rows {
+            true => self.levels.all(rows),
+            false => self.levels.some(&known),
+        }
+        Ok(present)
+    }
+
+    fn dictionary_page(&mut self, bytes: &Bytes, values: usize) -> Result<(), LakeError> {
+        // Each value takes four bytes at least.
+        if self.dictionary.is_some() || values > bytes.len() / 4 {
+            return Err(damaged());
+        }
+        let dictionary = match self.kind {
+            Kind::Text => Dictionary::Texts(texts(bytes, values)?),
+            Kind::Int32 | Kind::Date32 => {
+                let mut numbers = Vec::with_capacity(values);
+                put_numbers(bytes, values, &mut numbers, i32::from_le_bytes)?;
+                Dictionary::Numbers(Numbers::Narrow(numbers))
+            }
+            Kind::Int64 => {
+                let mut numbers = Vec::with_capacity(values);
+                put_numbers(bytes, values, &mut numbers, i64::from_le_bytes)?;
+                Dictionary::Numbers(Numbers::Wide(numbers))
+            }
+        };
+        self.codes = match dictionary.len() {
+            0..=0x100 => Codes::U8(Vec::with_capacity(self.room())),
+            0x101..=0x1_0000 => Codes::U16(Vec::with_capacity(self.room())),
+            _ => Codes::U32(Vec::with_capacity(self.room())),
+        };
+        self.dictionary = Some(dictionary);
+        Ok(())
+    }
+
+    /// The values of so many rows.
+    fn data(
+        &mut self,
+        bytes: &[u8],
+        encoding: Encoding,
+        present: usize,
+    ) -> Result<Option<()>, LakeError> {
+        match encoding {
+            Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY => {
+                if !matches!(self.numbers, Numbers::None) {
+                    return Ok(None);
+                }
+                if present == 0 {
+                    return Ok(Some(()));
+                }
+                let (width, bytes) = bytes.split_first().ok_or_else(damaged)?;
+                let width = u32::from(*width);
+                match &mut self.codes {
+                    Codes::U8(codes) => unpack_runs(bytes, width, present, codes)?,
+                    Codes::U16(codes) => unpack_runs(bytes, width, present, codes)?,
+                    Codes::U32(codes) => unpack_runs(bytes, width, present, codes)?,
+                    Codes::None => return Err(damaged()),
+                }
+                Ok(Some(()))
+            }
+            // A dictionary that became too large is given up in the middle.
+            Encoding::PLAIN if self.kind != Kind::Text => {
+                self.leave_codes()?;
+                match (&mut self.numbers, self.kind) {
+                    (Numbers::Wide(numbers), Kind::Int64) => {
+                        put_numbers(bytes, present, numbers, i64::from_le_bytes)?;
+                    }
+                    (Numbers::Narrow(numbers), Kind::Int32 | Kind::Date32) => {
+                        put_numbers(bytes, present, numbers, i32::from_le_bytes)?;
+                    }
+                    _ => return Err(damaged()),
+                }
+                Ok(Some(()))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Goes on with values in the place of codes.
+    fn leave_codes(&mut self) -> Result<(), LakeError> {
+        if !matches!(self.numbers, Numbers::None) {
+            return Ok(());
+        }
+        let codes = std::mem::replace(&mut self.codes, Codes::None);
+        let dictionary = match &self.dictionary {
+            Some(Dictionary::Numbers(numbers)) => numbers,
+            Some(Dictionary::Texts(_)) => return Err(damaged()),
+            None => &Numbers::None,
+        };
+        self.numbers = match (self.kind, dictionary) {
+            (Kind::Text, _) => return Err(damaged()),
+            (Kind::Int64, Numbers::Wide(values)) => Numbers::Wide(codes.looked_up(values)?),
+            (_, Numbers::Narrow(values)) => Numbers::Narrow(codes.looked_up(values)?),
+            (Kind::Int64, _) => Numbers::Wide(Vec::with_capacity(self.room())),
+            (_, _) => Numbers::Narrow(Vec::with_capacity(self.room())),
+        };
+        Ok(())
+    }
+
+    fn finish(mut self, rows: usize) -> Result<Option<ArrayRef>, LakeError> {
+        if self.levels.rows != rows {
+            return Err(damaged());
+        }
+        // So many values are no fewer than the rows' own, nearly; and rows without any have no codes.
+        if self.kind != Kind::Text
+            && (matches!(self.codes, Codes::U32(_)) || self.dictionary.is_none())
+        {
+            self.leave_codes()?;
+        }
+        let known = &self.levels.known;
+        let nulls = || {
+            let valid = |row| known.get(row) == Some(&1);
+            let valid = || NullBuffer::new(BooleanBuffer::collect_bool(rows, valid));
+            (!known.is_empty()).then(valid)
+        };
+        match self.numbers {
+            Numbers::Narrow(numbers) => {
+                let numbers = ScalarBuffer::from(spread(numbers, known, 0)?);
+                return Ok(Some(match self.kind {
+                    Kind::Date32 => Arc::new(primitive::<Date32Type>(numbers, nulls())?),
+                    _ => Arc::new(primitive::<Int32Type>(numbers, nulls())?),
+                }));
+            }
+            Numbers::Wide(numbers) => {
+                let numbers = ScalarBuffer::from(spread(numbers, known, 0)?);
+                return Ok(Some(Arc::new(primitive::<Int64Type>(numbers, nulls())?)));
+            }
+            Numbers::None => {}
+        }
+        let Some(dictionary) = self.dictionary else {
+            return Ok(None);
+        };
+        // The code of no value is behind the others, where it is needed.
+        let has_nulls = !known.is_empty();
+        let none = if has_nulls { dictionary.len() } else { 0 };
+        let values = dictionary.values(self.kind, has_nulls)?;
+        Ok(Some(
+            match (self.codes, u8::try_from(none), u16::try_from(none)) {
+                (Codes::U8(codes), Ok(none), _) => {
+                    coded::<UInt8Type>(spread(codes, known, none)?, values)?
+                }
+                (Codes::U8(codes), Err(_), Ok(none)) => {
+                    let codes = codes.into_iter().map(u16::from).collect();
+                    coded::<UInt16Type>(spread(codes, known, none)?, values)?
+                }
+                (Codes::U16(codes), _, Ok(none)) => {
+                    coded::<UInt16Type>(spread(codes, known, none)?, values)?
+                }
+                (Codes::U16(codes), _, Err(_)) => {
+                    let codes = codes.into_iter().map(u32::from).collect();
+                    coded::<UInt32Type>(spread(codes, known, none as u32)?, values)?
+                }
+                (Codes::U32(codes), _, _) => {
+                    coded::<UInt32Type>(spread(codes, known, none as u32)?, values)?
+                }
+                (Codes::None, _, _) | (Codes::U8(_), Err(_), Err(_)) => return Err(damaged()),
+            },
+        ))
+    }
+}
+
+impl Codes {
+    fn looked_up<V: Copy>(self, values: &[V]) -> Result<Vec<V>, LakeError> {
+        fn each<C: Copy + Into<u32>, V: Copy>(
+            codes: &[C],
+            values: &[V],
+        ) -> Result<Vec<V>, LakeError> {
+            let of = codes.iter().map(|code| {
+                let code: u32 = (*code).into();
+                values.get(code as usize).copied()
+            });
+            of.collect::<Option<_>>().ok_or_else(damaged)
+        }
+        match self {
+            Codes::None => Ok(Vec::new()),
+            Codes::U8(codes) => each(&codes, values),
+            Codes::U16(codes) => each(&codes, values),
+            Codes::U32(codes) => each(&codes, values),
+        }
+    }
+}
+
+fn primitive<T: ArrowPrimitiveType>(
+    values: ScalarBuffer<T::Native>,
+    nulls: Option<NullBuffer>,
+) -> Result<PrimitiveArray<T>, LakeError> {
+    PrimitiveArray::try_new(values, nulls).map_err(|_| damaged())
+}
+
+/// An array of codes; it is checked that each has a value.
+fn coded<K: ArrowDictionaryKeyType>(
+    codes: Vec<K::Native>,
+    values: ArrayRef,
+) -> Result<ArrayRef, LakeError> {
+    let codes = primitive::<K>(ScalarBuffer::from(codes), None)?;
+    let coded = DictionaryArray::<K>::try_new(codes, values).map_err(|_| damaged())?;
+    Ok(Arc::new(coded))
+}
+
+/// One value for each row, where only rows with a value brought one.
+fn spread<T: Copy>(values: Vec<T>, levels: &[u8], none: T) -> Result<Vec<T>, LakeError> {
+    if levels.is_empty() {
+        return Ok(values);
+    }
+    let mut next = 0;
+    let rows = levels.iter().map(|level| {
+        let value = values.get(next).copied().unwrap_or(none);
+        next += usize::from(*level);
+        if *level == 1 { value } else { none }
+    });
+    let rows = rows.collect();
+    match next == values.len() {
+        true => Ok(rows),
+        false => Err(damaged()),
+    }
+}
+
+/// Numbers of `W` bytes each.
+fn put_numbers<T, const W: usize>(
+    bytes: &[u8],
+    count: usize,
+    out: &mut Vec<T>,
+    of: fn([u8; W]) -> T,
+) -> Result<(), LakeError> {
+    let length = count.checked_mul(W).ok_or_else(damaged)?;
+    let (numbers, _) = bytes.get(..length).ok_or_else(damaged)?.as_chunks::<W>();
+    out.extend(numbers.iter().map(|number| of(*number)));
+    Ok(())
+}
+
+/// Texts, each behind its length in four bytes.
+fn texts(bytes: &[u8], count: usize) -> Result<StringArray, LakeError> {
+    let mut left = bytes;
+    let mut texts = Vec::new();
+    for _ in 0..count {
+        let (length, rest) = left.split_first_chunk::<4>().ok_or_else(damaged)?;
+        let length = u32::from_le_bytes(*length) as usize;
+        let (text, rest) = rest.split_at_checked(length).ok_or_else(damaged)?;
+        texts.push(std::str::from_utf8(text).map_err(|_| damaged())?);
+        left = rest;
+    }
+    Ok(StringArray::from(texts))
+}
+
+pub(crate) fn damaged() -> LakeError {
+    LakeError::parquet("read a column of a data file")(parquet::errors::ParquetError::General(
+        "a page does not hold what it says".to_owned(),
+    ))
+}
+
+/// A code, or a level.
+trait Code: Copy + Default {
+    fn of(number: u64) -> Self;
+}
+
+impl Code for u8 {
+    #[inline]
+    fn of(number: u64) -> Self {
+        number as u8
+    }
+}
+
+impl Code for u16 {
+    #[inline]
+    fn of(number: u64) -> Self {
+        number as u16
+    }
+}
+
+impl Code for u32 {
+    #[inline]
+    fn of(number: u64) -> Self {
+        number as u32
+    }
+}
+
+/// A run of numbers.
+#[derive(Debug, PartialEq, Eq)]
+enum Run<'a> {
+    /// The same number so many times.
+    Same(u32, usize),
+    /// Groups of eight numbers, bit by bit.
+    Packed(&'a [u8], usize),
+}
+
+/// Runs of numbers of so many bits.
+struct Runs<'a> {
+    left: &'a [u8],
+    width: u32,
+}
+
+impl<'a> Runs<'a> {
+    fn new(bytes: &'a [u8], width: u32) -> Self {
+        Self { left: bytes, width }
+    }
+
+    /// The next run; `None` when there is none.
+    fn next_run(&mut self) -> Result<Option<Run<'a>>, LakeError> {
+        if self.left.is_empty() {
+            return Ok(None);
+        }
+        let mut header = 0u64;
+        let mut shift = 0;
+        loop {
+            let (byte, rest) = self.left.split_first().ok_or_else(damaged)?;
+            self.left = rest;
+            header |= u64::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                break;
+            }
+            if shift > 35 {
+                return Err(damaged());
+            }
+        }
+        let length = usize::try_from(header >> 1).map_err(|_| damaged())?;
+        if header & 1 == 1 {
+            let bytes = length.checked_mul(self.width as usize);
+            // The last group may be cut off where no number is.
+            let bytes = bytes.ok_or_else(damaged)?.min(self.left.len());
+            let (packed, rest) = self.left.split_at(bytes);
+            self.left = rest;
+            let numbers = length.checked_mul(8).ok_or_else(damaged)?;
+            return Ok(Some(Run::Packed(packed, numbers)));
+        }
+        let bytes = self.width.div_ceil(8) as usize;
+        let (number, rest) = self.left.split_at_checked(bytes).ok_or_else(damaged)?;
+        self.left = rest;
+        let number = number
+            .iter()
+            .rev()
+            .fold(0u32, |number, byte| (number << 8) | u32::from(*byte));
+        Ok(Some(Run::Same(number, length)))
+    }
+}
+
+/// So many numbers of `width` bits, put behind `out`.
+fn unpack_runs<T: Code>(
+    bytes: &[u8],
+    width: u32,
+    count: usize,
+    out: &mut Vec<T>,
+) -> Result<(), LakeError> {
+    if width > 32 || width as usize > size_of::<T>() * 8 {
+        return Err(damaged());
+    }
+    let end = out.len().checked_add(count).ok_or_else(damaged)?;
+    if width == 0 {
+        out.resize(end, T::default());
+        return Ok(());
+    }
+    let mut runs = Runs::new(bytes, width);
+    while out.len() < end {
+        let wanted = end - out.len();
+        match runs.next_run()?.ok_or_else(damaged)? {
+            Run::Same(number, length) => {
+                let number = T::of(u64::from(number));
+                out.resize(out.len() + length.min(wanted), number);
+            }
+            Run::Packed(packed, numbers) => {
+                let numbers = numbers.min(wanted);
+                if (numbers * width as usize).div_ceil(8) > packed.len() {
+                    return Err(damaged());
+                }
+                unpack(packed, width, numbers, out);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// So many numbers of `width` bits, one after the other from the lowest bit on, put behind `out`.
+fn unpack<T: Code>(packed: &[u8], width: u32, count: usize, out: &mut Vec<T>) {
+    match width {
+        1 => unpack_eights::<T, 1>(packed, count, out),
+        2 => unpack_eights::<T, 2>(packed, count, out),
+        3 => unpack_eights::<T, 3>(packed, count, out),
+        4 => unpack_eights::<T, 4>(packed, count, out),
+        5 => unpack_eights::<T, 5>(packed, count, out),
+        6 => unpack_eights::<T, 6>(packed, count, out),
+        7 => unpack_eights::<T, 7>(packed, count, out),
+        8 => unpack_eights::<T, 8>(packed, count, out),
+        9 => unpack_eights::<T, 9>(packed, count, out),
+        10 => unpack_eights::<T, 10>(packed, count, out),
+        11 => unpack_eights::<T, 11>(packed, count, out),
+        12 => unpack_eights::<T, 12>(packed, count, out),
+        13 => unpack_eights::<T, 13>(packed, count, out),
+        14 => unpack_eights::<T, 14>(packed, count, out),
+        15 => unpack_eights::<T, 15>(packed, count, out),
+        16 => unpack_eights::<T, 16>(packed, count, out),
+        _ => {
+            let (width, mask) = (width as usize, (1u64 << width) - 1);
+            out.extend((0..count).map(|place| T::of(word(packed, place * width) & mask)));
+        }
+    }
+}
+
+/// Up to 57 bits from a bit on.
+fn word(packed: &[u8], bit: usize) -> u64 {
+    let from = packed.get(bit / 8..).unwrap_or_default();
+    let word = match from.first_chunk::<8>() {
+        Some(bytes) => u64::from_le_bytes(*bytes),
+        None => from
+            .iter()
+            .rev()
+            .fold(0, |word, byte| (word << 8) | u64::from(*byte)),
+    };
+    word >> (bit % 8)
+}
+
+/// As [`unpack`], of a width that the compiler knows: eight numbers take as many bytes as one takes
+/// bits.
+fn unpack_eights<T: Code, const W: usize>(packed: &[u8], count: usize, out: &mut Vec<T>) {
+    let (groups, rest) = packed.as_chunks::<W>();
+    let whole = count / 8;
+    out.reserve(count);
+    for group in groups.iter().take(whole) {
+        out.extend_from_slice(&eight::<T, W>(group));
+    }
+    let left = count % 8;
+    if left > 0 {
+        let mut last = [0; W];
+        let source = groups.get(whole).map_or(rest, |group| group.as_slice());
+        for (to, from) in last.iter_mut().zip(source) {
+            *to = *from;
+        }
+        let numbers = eight::<T, W>(&last);
+        out.extend(numbers.into_iter().take(left));
+    }
+}
+
+#[inline(always)]
+fn eight<T: Code, const W: usize>(group: &[u8; W]) -> [T; 8] {
+    if W <= 8 {
+        let mut bytes = [0; 8];
+        for (to, from) in bytes.iter_mut().zip(group) {
+            *to = *from;
+        }
+        let (word, mask) = (u64::from_le_bytes(bytes), (1u64 << W) - 1);
+        std::array::from_fn(|place| T::of((word >> (place * W)) & mask))
+    } else {
+        let mut bytes = [0; 16];
+        for (to, from) in bytes.iter_mut().zip(group) {
+            *to = *from;
+        }
+        let (word, mask) = (u128::from_le_bytes(bytes), (1u128 << W) - 1);
+        std::array::from_fn(|place| T::of(((word >> (place * W)) & mask) as u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{BooleanArray, RecordBatch};
+    use arrow::compute::{cast, concat_batches};
+    use arrow::datatypes::{Field, Schema};
+    use parquet::arrow::ArrowWriter;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    use parquet::basic::Compression;
+    use parquet::file::properties::{WriterProperties, WriterVersion};
+    use parquet::file::reader::FileReader;
+    use parquet::file::serialized_reader::SerializedFileReader;
+
+    use super::*;
+
+    /// Numbers that look random, below a bound.
+    fn draws(bound: u64) -> impl Iterator<Item = u64> {
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        std::iter::repeat_with(move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 11) % bound
+        })
+    }
+
+    fn written(column: ArrayRef, nullable: bool, properties: WriterProperties) -> Bytes {
+        let field = Field::new("c", column.data_type().clone(), nullable);
+        let batch = RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![column]).unwrap();
+        let mut writer =
+            ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
+        writer.write(&batch).unwrap();
+        writer.into_inner().unwrap().into()
+    }
+
+    /// The column of a file as it is read here, and as the library reads it.
+    fn read(file: &Bytes, data_type: &DataType) -> (Option<ArrayRef>, ArrayRef) {
+        let reader = SerializedFileReader::new(file.clone()).unwrap();
+        let group = reader.get_row_group(0).unwrap();
+        let leaf = &group.metadata().columns()[0];
+        let (stored, nullable) = (leaf.column_type(), leaf.column_descr().max_def_level() == 1);
+        let rows = group.metadata().num_rows() as usize;
+        let mut pages = group.get_column_page_reader(0).unwrap();
+        let own = column(&mut *pages, stored, nullable, data_type, rows).unwrap();
+        let theirs = ParquetRecordBatchReaderBuilder::try_new(file.clone()).unwrap();
+        let theirs: Vec<RecordBatch> = theirs.build().unwrap().map(Result::unwrap).collect();
+        let theirs = concat_batches(&theirs[0].schema(), &theirs).unwrap();
+        (own, cast(theirs.column(0), data_type).unwrap())
+    }
+
+    fn properties(version: WriterVersion, dictionary_bytes: usize) -> WriterProperties {
+        WriterProperties::builder()
+            .set_writer_version(version)
+            .set_dictionary_enabled(dictionary_bytes > 0)
+            .set_dictionary_page_size_limit(dictionary_bytes.max(1))
+            .set_data_page_row_count_limit(700)
+            .set_write_batch_size(100)
+            .set_compression(match dictionary_bytes % 2 {
+                0 => Compression::UNCOMPRESSED,
+                _ => Compression::SNAPPY,
+            })
+            .build()
+    }
+
+    #[test]
+    fn a_column_has_the_values_that_the_library_reads() {
+        let mut coded = 0;
+        for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
+            for (rows, values) in [
+                (1, 1),
+                (5_000, 1),
+                (5_000, 2),
+                (5_000, 256),
+                (9_000, 257),
+                (9_000, 3_000),
+            ] {
+                for (nullable, nulls) in
+                    [(false, 0), (true, 0), (true, 3), (true, 1_000), (true, 1)]
+                {
+                    let mut found = draws(values);
+                    // Some lie in runs.
+                    let numbers: Vec<Option<i64>> = (0..rows)
+                        .map(|row| match (nulls, row / 1_000 % 2) {
+                            (nulls, _) if nulls > 0 && row % nulls == 0 => None,
+                            (_, 0) => found.next().map(|of| of as i64 - 100),
+                            _ => Some(row / 100 % values as i64),
+                        })
+                        .collect();
+                    let numbers: ArrayRef = Arc::new(Int64Array::from(numbers));
+                    for data_type in [
+                        DataType::Int64,
+                        DataType::Int32,
+                        DataType::Date32,
+                        DataType::Utf8,
+                    ] {
+                        let narrow = cast(&numbers, &DataType::Int32).unwrap();
+                        let values = match data_type {
+                            DataType::Date32 => cast(&narrow, &data_type).unwrap(),
+                            _ => cast(&numbers, &data_type).unwrap(),
+                        };
+                        for bytes in [0, 1 << 20, 1_001] {
+                            let file =
+                                written(Arc::clone(&values), nullable, properties(version, bytes));
+                            let (own, theirs) = read(&file, &data_type);
+                            let Some(own) = own else {
+                                continue;
+                            };
+                            coded +=
+                                usize::from(matches!(own.data_type(), DataType::Dictionary(..)));
+                            assert_eq!(own.len(), rows as usize);
+                            assert_eq!(
+                                &cast(&own, &data_type).unwrap(),
+                                &theirs,
+                                "{data_type} {rows} {nulls} {bytes}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+        assert!(coded > 200, "{coded}");
+    }
+
+    #[test]
+    fn codes_are_as_narrow_as_their_dictionary_and_one_may_stand_for_null() {
+        let properties = || properties(WriterVersion::PARQUET_1_0, 1 << 22);
+        let kinds = [DataType::UInt8, DataType::UInt16, DataType::UInt32];
+        for (values, null, kind) in [
+            (1, false, 0),
+            (256, false, 0),
+            (256, true, 1),
+            (257, false, 1),
+            (65_536, false, 1),
+            (65_536, true, 2),
+            (65_537, false, 2),
+        ] {
+            let texts = (0..values).map(|value| Some(value.to_string()));
+            let texts: StringArray = texts.chain(null.then_some(None)).collect();
+            let (own, theirs) = read(
+                &written(Arc::new(texts), true, properties()),
+                &DataType::Utf8,
+            );
+            let own = own.unwrap();
+            let wanted =
+                DataType::Dictionary(Box::new(kinds[kind].clone()), Box::new(DataType::Utf8));
+            assert_eq!(*own.data_type(), wanted, "{values}");
+            assert_eq!(
+                cast(&own, &DataType::Utf8).unwrap().as_ref(),
+                theirs.as_ref()
+            );
+        }
+    }
+
+    #[test]
+    fn other_kinds_of_columns_are_left_to_the_library() {
+        let bools: ArrayRef = Arc::new(BooleanArray::from(vec![true, false]));
+        let texts: ArrayRef = Arc::new(StringArray::from(vec!["a", "b"]));
+        for (column, dictionary) in [(bools, 1 << 20), (texts, 0)] {
+            let data_type = column.data_type().clone();
+            let file = written(
+                column,
+                true,
+                properties(WriterVersion::PARQUET_1_0, dictionary),
+            );
+            assert!(read(&file, &data_type).0.is_none());
+        }
+    }
+
+    /// Numbers bit by bit, from the lowest bit on.
+    fn packed(numbers: &[u64], width: u32) -> Vec<u8> {
+        let mut bytes = vec![0u8; (numbers.len().next_multiple_of(8) * width as usize).div_ceil(8)];
+        for (place, number) in numbers.iter().enumerate() {
+            for bit in 0..width as usize {
+                let at = place * width as usize + bit;
+                bytes[at / 8] |= ((number >> bit & 1) as u8) << (at % 8);
+            }
+        }
+        bytes
+    }
+
+    #[test]
+    fn numbers_of_any_width_are_unpacked() {
+        for width in 1..=32 {
+            for count in [0, 1, 7, 8, 9, 64, 1_003] {
+                let numbers: Vec<u64> = draws(1 << width).take(count).collect();
+                let mut bytes = packed(&numbers, width);
+                for cut in [false, true] {
+                    if cut {
+                        bytes.truncate((count * width as usize).div_ceil(8));
+                    }
+                    let mut found: Vec<u32> = vec![7];
+                    unpack(&bytes, width, count, &mut found);
+                    let found: Vec<u64> = found.iter().skip(1).map(|n| u64::from(*n)).collect();
+                    assert_eq!(found, numbers, "{width} bits, {count}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn damaged_pages_are_told_and_nothing_panics() {
+        let mut refused = 0;
+        let mut bytes_of = draws(256);
+        for round in 0..4_000 {
+            let length = round % 40;
+            let bytes: Vec<u8> = bytes_of
+                .by_ref()
+                .take(length)
+                .map(|byte| byte as u8)
+                .collect();
+            for width in [0, 1, 5, 8, 13, 20, 32, 33] {
+                refused +=
+                    usize::from(unpack_runs::<u32>(&bytes, width, 100, &mut Vec::new()).is_err());
+                refused +=
+                    usize::from(unpack_runs::<u8>(&bytes, width, 100, &mut Vec::new()).is_err());
+            }
+            for (nullable, kind, encoding) in [
+                (true, Kind::Int64, Encoding::PLAIN),
+                (true, Kind::Text, Encoding::RLE_DICTIONARY),
+                (false, Kind::Int32, Encoding::RLE_DICTIONARY),
+            ] {
+                let mut chunk = Chunk {
+                    rows: 9,
+                    nullable,
+                    kind,
+                    dictionary: None,
+                    codes: Codes::None,
+                    numbers: Numbers::None,
+                    levels: Levels::default(),
+                };
+                let dictionary = Page::DictionaryPage {
+                    buf: bytes.clone().into(),
+                    num_values: (round % 5) as u32,
+                    encoding: Encoding::PLAIN,
+                    is_sorted: false,
+                };
+                let data = Page::DataPage {
+                    buf: bytes.clone().into(),
+                    num_values: 9,
+                    encoding,
+                    def_level_encoding: Encoding::RLE,
+                    rep_level_encoding: Encoding::RLE,
+                    statistics: None,
+                };
+                let ended = chunk.page(dictionary).and_then(|_| chunk.page(data));
+                refused += usize::from(ended.and_then(|_| chunk.finish(9)).is_err());
+            }
+        }
+        assert!(refused > 10_000, "{refused}");
+    }
+}
