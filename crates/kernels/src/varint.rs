@@ -40,36 +40,28 @@ pub(crate) fn take(bytes: &mut &[u8]) -> Option<u128> {
     None
 }
 
-/// As [`put`], of a number that is nearly always small.
-#[inline]
-pub(crate) fn put_small(out: &mut Vec<u8>, number: u32) {
-    match number {
-        0..0x80 => out.push(number as u8),
-        0x80..0x4000 => out.extend_from_slice(&[number as u8 | 0x80, (number >> 7) as u8]),
-        _ => put(out, u128::from(number)),
+/// As [`put`], of a number that is nearly always small: sets are written with it.
+pub(crate) fn put_small(out: &mut Vec<u8>, mut number: u32) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
     }
+    out.push(number as u8);
 }
 
-/// As [`take`], of a number of 32 bits at most, nearly always of one to three bytes: the members of a
-/// set are counted with it.
-#[inline]
+/// As [`take`], of a number of 32 bits at most. Members of sets are counted with it, so it must be small
+/// enough to become part of the loop that counts.
 pub(crate) fn take_small(bytes: &mut &[u8]) -> Option<u32> {
-    let part = |byte: u8, place: u32| u32::from(byte & 0x7f) << (7 * place);
-    match *bytes {
-        [a @ 0..=0x7f, rest @ ..] => {
-            *bytes = rest;
-            Some(u32::from(*a))
+    let mut number = 0u64;
+    for place in 0..5 {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        number |= u64::from(byte & 0x7f) << (7 * place);
+        if byte & 0x80 == 0 {
+            return u32::try_from(number).ok();
         }
-        [a, b @ 0..=0x7f, rest @ ..] => {
-            *bytes = rest;
-            Some(part(*a, 0) | part(*b, 1))
-        }
-        [a, b, c @ 0..=0x7f, rest @ ..] => {
-            *bytes = rest;
-            Some(part(*a, 0) | part(*b, 1) | part(*c, 2))
-        }
-        _ => u32::try_from(take(bytes)?).ok(),
     }
+    None
 }
 
 /// Writes a number that may be negative.
