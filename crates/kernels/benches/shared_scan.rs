@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::thread;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, DictionaryArray, Int32Array,
+    ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, DictionaryArray, Int32Array,
     Int64Array, PrimitiveArray, StringArray,
 };
 use arrow::buffer::BooleanBuffer;
