@@ -187,11 +187,12 @@ pub(crate) struct Resolver {
     planned: Mutex<HashMap<RelationName, Arc<dyn TableProvider>>>,
     /// Tables of this session that stand in for those of the lake.
     instead: Mutex<HashMap<RelationName, Arc<dyn TableProvider>>>,
-    /// Relations with their texts as codes, for steps that ask for them.
+    /// Relations as calculation reads them, for steps that ask for that.
     coded: Mutex<HashMap<RelationName, CodedRelation>>,
 }
 
-/// A relation in its coded form: as a table, and where it has some, as files.
+/// A relation as calculation reads it, with the numbers of persons: a table, and where it has some, the
+/// files of that table.
 #[derive(Debug, Clone)]
 struct CodedRelation {
     table: Arc<dyn TableProvider>,
@@ -251,7 +252,7 @@ impl Resolver {
         held(&self.instead).insert(name, table);
     }
 
-    /// Makes the coded form of a relation known. Its rows and columns are those of the relation.
+    /// Makes the stored form of a relation known. Its rows are those of the relation.
     pub(crate) fn put_coded(
         &self,
         name: RelationName,
@@ -261,13 +262,13 @@ impl Resolver {
         held(&self.coded).insert(name, CodedRelation { table, files });
     }
 
-    /// A relation with its texts of few words as dictionaries (32-bit keys, UTF-8 words), when it
-    /// is kept in that form and what is kept is up to date in this session.
+    /// A relation with the numbers of its persons, when it is stored and what is stored is up to date in
+    /// this session.
     pub(crate) fn coded(&self, name: &RelationName) -> Option<Arc<dyn TableProvider>> {
         Some(Arc::clone(&held(&self.coded).get(name)?.table))
     }
 
-    /// The files of a relation's coded form, which hold the same rows.
+    /// The files of a relation's stored form, which hold the same rows.
     pub(crate) fn coded_files(&self, name: &RelationName) -> Option<FactFiles> {
         held(&self.coded).get(name)?.files.clone()
     }
@@ -575,8 +576,8 @@ impl Resolver {
         self.state(false)
     }
 
-    /// The same with relations in their coded form where there is one. Only what the statement
-    /// itself names: what a view reads is plain.
+    /// The same with relations in their stored form, with the numbers of persons, where there is one.
+    /// Only what the statement itself names: what a view reads has none.
     pub(crate) fn coded_state(self: &Arc<Self>) -> SessionState {
         self.state(true)
     }

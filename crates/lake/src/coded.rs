@@ -1,8 +1,8 @@
 //! Tables that are computed from other tables slice by slice, with texts as codes.
 //!
 //! Such a table can be made again at any time, so it is stored for reading: sorted by whoever writes
-//! it, and text columns of few words as Arrow dictionaries, which a scan hands on without decoding a
-//! text ([`Lake::coded_provider`]). The Delta columns are plain texts: other readers see no codes. A
+//! it, and text columns of few words as Arrow dictionaries, which are read without decoding a text
+//! ([`Lake::coded_files`]). The Delta columns are plain texts: other readers see no codes. A
 //! slice carries a mark, a word of the writer's that stands in the names of its files, so that one
 //! look at the log tells what each slice was computed from, at any version, and a slice and its mark
 //! can never be out of step. What may not live here: what a mark means, and when a slice is computed.
@@ -13,16 +13,13 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::catalog::TableProvider;
 use deltalake_core::kernel::Add;
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
-use parquet::arrow::parquet_to_arrow_schema;
 
 use crate::commit::unique_name;
 use crate::parts::{PartEncoder, PartOptions};
-use crate::scan::code_type;
-use crate::state::{TableFile, TableState};
+use crate::state::TableFile;
 use crate::{CommitInfo, Lake, LakeError, Slice, TableName};
 
 /// Rows that are looked at before it is decided which texts of a file are coded.
@@ -37,6 +34,11 @@ const FILE_BYTES: usize = 8 << 20;
 /// Files that no version names are left alone for this long: another process may be about to
 /// commit them.
 const KEPT_MILLIS: i64 = 60 * 60 * 1000;
+
+/// The type of a coded text column.
+fn code_type() -> DataType {
+    DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
+}
 
 /// The files of one slice.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -429,46 +431,5 @@ impl Lake {
             dropped.push(name);
         }
         Ok(dropped)
-    }
-
-    /// The table as [`Lake::provider`] gives it, with coded columns as dictionaries of 32-bit keys
-    /// and UTF-8 words. Which they are, the file with the most rows tells.
-    pub async fn coded_provider(
-        &self,
-        name: &TableName,
-        version: i64,
-    ) -> Result<Arc<dyn TableProvider>, LakeError> {
-        let state = self.state_at(name, Some(version)).await?;
-        match self.pinned(name, &state)? {
-            None => self.provider(name, Some(version)).await,
-            Some(pinned) => {
-                let coded = self.coded_columns(name, &state).await?;
-                Ok(Arc::new(pinned.with_codes(&coded)))
-            }
-        }
-    }
-
-    async fn coded_columns(
-        &self,
-        name: &TableName,
-        state: &TableState,
-    ) -> Result<BTreeSet<String>, LakeError> {
-        // Of files of as many rows the first by name: the same answer every time.
-        let largest = state
-            .files()
-            .max_by(|a, b| (a.rows(), b.path()).cmp(&(b.rows(), a.path())));
-        let Some((largest, size)) = largest.and_then(|file| Some((file, file.bytes()?))) else {
-            return Ok(BTreeSet::new());
-        };
-        let metadata = self.footer_of(name, largest.path(), size).await?;
-        let file = metadata.file_metadata();
-        let schema = parquet_to_arrow_schema(file.schema_descr(), file.key_value_metadata())
-            .map_err(LakeError::parquet("read the columns of a data file"))?;
-        let coded = schema
-            .fields()
-            .iter()
-            .filter(|field| *field.data_type() == code_type())
-            .map(|field| field.name().clone());
-        Ok(coded.collect())
     }
 }

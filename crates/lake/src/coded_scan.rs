@@ -342,16 +342,4 @@ impl Lake {
         let pinned = self.pinned(name, &state)?;
         Ok(pinned.map(|pinned| CodedFiles::of(&pinned)))
     }
-
-    /// The footer of a file of a table.
-    pub(crate) async fn footer_of(
-        &self,
-        name: &TableName,
-        file: &str,
-        size: u64,
-    ) -> Result<ParquetMetaData, LakeError> {
-        let path = self.object_path(&format!("{}/{}/{file}", name.schema(), name.table()))?;
-        let (metadata, _, _) = footer(&*self.store, &path, size).await?;
-        Ok(metadata)
-    }
 }

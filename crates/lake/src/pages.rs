@@ -53,15 +53,7 @@ pub(crate) fn column(
         (PhysicalType::BYTE_ARRAY, DataType::Utf8 | DataType::Utf8View) => Kind::Text,
         _ => return Ok(None),
     };
-    let mut chunk = Chunk {
-        rows,
-        nullable,
-        kind,
-        dictionary: None,
-        codes: Codes::None,
-        numbers: Numbers::None,
-        levels: Levels::default(),
-    };
+    let mut chunk = Chunk::of(rows, nullable, kind);
     let failed = |error| LakeError::parquet("read a column of a data file")(error);
     while let Some(page) = pages.get_next_page().map_err(failed)? {
         if chunk.page(page)?.is_none() {
@@ -181,6 +173,18 @@ struct Chunk {
 }
 
 impl Chunk {
+    fn of(rows: usize, nullable: bool, kind: Kind) -> Self {
+        Self {
+            rows,
+            nullable,
+            kind,
+            dictionary: None,
+            codes: Codes::None,
+            numbers: Numbers::None,
+            levels: Levels::default(),
+        }
+    }
+
     /// Rows that room is made for at once: a file may say anything.
     fn room(&self) -> usize {
         self.rows.min(MOST_ROOM)
@@ -925,15 +929,7 @@ mod tests {
                 (true, Kind::Text, Encoding::RLE_DICTIONARY),
                 (false, Kind::Int32, Encoding::RLE_DICTIONARY),
             ] {
-                let mut chunk = Chunk {
-                    rows: 9,
-                    nullable,
-                    kind,
-                    dictionary: None,
-                    codes: Codes::None,
-                    numbers: Numbers::None,
-                    levels: Levels::default(),
-                };
+                let mut chunk = Chunk::of(9, nullable, kind);
                 let dictionary = Page::DictionaryPage {
                     buf: bytes.clone().into(),
                     num_values: (round % 5) as u32,

@@ -7,7 +7,6 @@
 //! at once instead (`small.rs`). Tables with features
 //! this does not read (deletion vectors) are left to the format layer; see [`crate::Lake::provider`].
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -90,11 +89,6 @@ fn viewed(field: &Field) -> Field {
         other => other.clone(),
     };
     Field::new(field.name(), kind, true)
-}
-
-/// The type of a coded text column.
-pub(crate) fn code_type() -> DataType {
-    DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
 }
 
 /// The columns of a table's files as they are read, and its partition columns in their order;
@@ -210,23 +204,6 @@ impl PinnedTable {
             files: found.into_iter().map(|(_, file)| file).collect(),
             values,
         })
-    }
-
-    /// The same with these columns of its files as codes: a dictionary of texts for each batch.
-    /// Where the files hold them so, nothing is decoded; elsewhere they are coded on the way.
-    pub(crate) fn with_codes(mut self, coded: &BTreeSet<String>) -> PinnedTable {
-        let fields: Vec<Arc<Field>> = self
-            .file_schema
-            .fields()
-            .iter()
-            .map(|field| match coded.contains(field.name()) {
-                true => Arc::new(Field::new(field.name(), code_type(), true)),
-                false => Arc::clone(field),
-            })
-            .collect();
-        self.file_schema = Arc::new(Schema::new(fields));
-        self.table_schema = joined(&self.file_schema, &self.partitions);
-        self
     }
 
     pub(crate) fn store(&self) -> Arc<dyn ObjectStore> {

@@ -131,8 +131,7 @@ struct StoredFact {
     columns: SchemaRef,
     /// The columns with those of the numbers of persons.
     numbered: SchemaRef,
-    plain: Arc<dyn TableProvider>,
-    coded: Arc<dyn TableProvider>,
+    table: Arc<dyn TableProvider>,
     files: Option<Arc<CodedFiles>>,
 }
 
@@ -150,14 +149,13 @@ impl Fact {
             return Err(EngineError::internal("a relation is not stored yet"));
         };
         let name = &self.relation;
-        let some = |table: &Arc<dyn TableProvider>, columns: &Schema| {
-            as_relation(name, columns, Arc::clone(table), Some(slices))
-        };
+        let some =
+            |columns: &Schema| as_relation(name, columns, Arc::clone(&stored.table), Some(slices));
         let session = resolver.fork();
-        session.put_instead(name.clone(), some(&stored.plain, &stored.columns)?);
+        session.put_instead(name.clone(), some(&stored.columns)?);
         let files = stored.files.as_ref();
         let files = files.map(|files| FactFiles::of(files, &stored.numbered, Some(slices)));
-        session.put_coded(name.clone(), some(&stored.coded, &stored.numbered)?, files);
+        session.put_coded(name.clone(), some(&stored.numbered)?, files);
         Ok(session)
     }
 }
@@ -407,17 +405,14 @@ impl Engine {
                 table: fact.clone(),
             }));
         }
-        let plain = lake.provider(&fact, Some(version)).await.map_err(unread)?;
-        let coded = lake.coded_provider(&fact, version).await.map_err(unread)?;
+        let table = lake.provider(&fact, Some(version)).await.map_err(unread)?;
         let files = lake.coded_files(&fact, version).await.map_err(unread)?;
         let files = files.map(Arc::new);
-        let whole = |table: &Arc<dyn TableProvider>, columns: &Schema| {
-            as_relation(name, columns, Arc::clone(table), None)
-        };
-        resolver.put_instead(name.clone(), whole(&plain, &columns)?);
+        let whole = |columns: &Schema| as_relation(name, columns, Arc::clone(&table), None);
+        resolver.put_instead(name.clone(), whole(&columns)?);
         let all = files.as_ref();
         let all = all.map(|files| FactFiles::of(files, &numbered, None));
-        resolver.put_coded(name.clone(), whole(&coded, &numbered)?, all);
+        resolver.put_coded(name.clone(), whole(&numbered)?, all);
         resolver.pin(fact.clone(), version);
         Ok(Some(Fact {
             relation: name.clone(),
@@ -426,8 +421,7 @@ impl Engine {
             stored: Some(StoredFact {
                 columns,
                 numbered,
-                plain,
-                coded,
+                table,
                 files,
             }),
         }))

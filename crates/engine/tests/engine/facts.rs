@@ -432,32 +432,47 @@ async fn texts_of_few_words_are_codes_for_calculation_and_plain_for_others() {
     calc(&engine).await;
     let table = fact_table(&warehouse, "home_care_visit").await;
     let version = warehouse.lake.version(&table).await.unwrap().unwrap();
-    let coded = warehouse
-        .lake
-        .coded_provider(&table, version)
-        .await
+    let files = warehouse.lake.coded_files(&table, version).await.unwrap();
+    let files = files.unwrap();
+    let (largest, _) = files
+        .chosen(|_| true)
+        .into_iter()
+        .max_by_key(|(_, bytes)| *bytes)
         .unwrap();
     let plain = warehouse
         .lake
         .provider(&table, Some(version))
         .await
         .unwrap();
-    let code = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
-    for (column, in_codes, in_plain) in [
-        ("sex", &code, &DataType::Utf8View),
-        ("municipality_code", &code, &DataType::Utf8View),
-        ("production_mode", &code, &DataType::Utf8View),
-        ("delivery_id", &code, &DataType::Utf8View),
-        ("visit_no", &DataType::Utf8View, &DataType::Utf8View),
-        ("person_pid", &DataType::BinaryView, &DataType::BinaryView),
-        ("visit_on", &DataType::Date32, &DataType::Date32),
-        ("period", &DataType::Int32, &DataType::Int32),
+    let coded = |values: DataType| (true, values);
+    for (column, in_files, in_plain) in [
+        ("sex", coded(DataType::Utf8), DataType::Utf8View),
+        (
+            "municipality_code",
+            coded(DataType::Utf8),
+            DataType::Utf8View,
+        ),
+        ("production_mode", coded(DataType::Utf8), DataType::Utf8View),
+        ("delivery_id", coded(DataType::Utf8), DataType::Utf8View),
+        ("visit_on", coded(DataType::Date32), DataType::Date32),
+        ("visit_no", (false, DataType::Utf8View), DataType::Utf8View),
+        (
+            "person_pid",
+            (false, DataType::BinaryView),
+            DataType::BinaryView,
+        ),
     ] {
-        let of = |schema: arrow::datatypes::SchemaRef| {
-            schema.field_with_name(column).unwrap().data_type().clone()
+        let place = files.schema().index_of(column).unwrap();
+        let fetched = files.fetch(largest, &[place]).await.unwrap();
+        let (_, columns) = fetched.read(0).unwrap();
+        let found = match columns[0].as_any_dictionary_opt() {
+            Some(codes) => coded(codes.values().data_type().clone()),
+            None => (false, columns[0].data_type().clone()),
         };
-        assert_eq!(of(coded.schema()), *in_codes, "{column}");
-        assert_eq!(of(plain.schema()), *in_plain, "{column}");
+        assert_eq!(found, in_files, "{column}");
+        let plain = plain.schema();
+        let plain = plain.field_with_name(column).unwrap();
+        assert_eq!(*plain.data_type(), in_plain, "{column}");
     }
 }
 

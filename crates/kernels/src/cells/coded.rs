@@ -230,32 +230,23 @@ impl InHand<'_> {
                 let added = u64::from(*code) * times;
                 places.iter_mut().for_each(|place| *place += added);
             }
-            InHand::Coded(coded, table) => {
-                let table = table.iter().map(|code| u64::from(*code) * times);
-                coded.keys.add_to(places, first, &table.collect::<Vec<_>>());
-            }
+            InHand::Coded(coded, table) => coded.keys.add_to(places, first, table, times),
         }
     }
 }
 
 impl Keys<'_> {
-    /// Adds to each place what the table has for the key of its row, from `first` on.
-    fn add_to(&self, places: &mut [u64], first: usize, table: &[u64]) {
+    /// Adds to each place what the table has for the key of its row, from `first` on, so many times.
+    fn add_to(&self, places: &mut [u64], first: usize, table: &[u32], times: u64) {
         #[inline(always)]
-        fn add<K: Key>(places: &mut [u64], keys: &[K], table: &[u64]) {
-            for (place, key) in places.iter_mut().zip(keys) {
-                *place += entry(table, *key, 0);
+        fn add<K: Key>(places: &mut [u64], keys: Option<&[K]>, table: &[u32], times: u64) {
+            for (place, key) in places.iter_mut().zip(keys.unwrap_or_default()) {
+                *place += u64::from(entry(table, *key, 0)) * times;
             }
         }
         match self {
-            Keys::U8(keys) => add(
-                places,
-                keys.get(first..).unwrap_or_default(),
-                &padded(table, 0),
-            ),
-            keys => {
-                by_width!(*keys, keys => add(places, keys.get(first..).unwrap_or_default(), table))
-            }
+            Keys::U8(keys) => add(places, keys.get(first..), &padded(table, 0), times),
+            keys => by_width!(*keys, keys => add(places, keys.get(first..), table, times)),
         }
     }
 }
