@@ -268,7 +268,7 @@ fn main() {
     assert_eq!(sums.values(), hand_written_sums(&c).as_slice());
     let numbered = MemberNumbers::of(&c.sets).unwrap();
     assert_eq!(numbered.entries(), c.persons.len());
-    let distinct = targets.distinct(c.keys(), &numbered).unwrap();
+    let distinct = targets.distinct(c.keys(), &numbered, 1).unwrap();
     assert_eq!(distinct.values(), hand_written_distinct(&c).as_slice());
     let histograms = targets.histograms(c.keys(), &c.histograms).unwrap();
     let (states, ends) = hand_written_histograms(&c);
@@ -294,12 +294,14 @@ fn main() {
     figures.measure("plain_sum", || plain_sum(black_box(&c.sets)));
     figures.measure("hand_written", || hand_written_distinct(black_box(&c)));
     figures.measure("distinct", || {
-        targets.distinct(black_box(&c).keys(), &numbered).unwrap()
+        targets
+            .distinct(black_box(&c).keys(), &numbered, 1)
+            .unwrap()
     });
     figures.measure("number_and_distinct", || {
         let c = black_box(&c);
         let numbered = MemberNumbers::of(&c.sets).unwrap();
-        targets.distinct(c.keys(), &numbered).unwrap()
+        targets.distinct(c.keys(), &numbered, 1).unwrap()
     });
     figures.measure_some("number_members", c.persons.len(), || {
         MemberNumbers::of(black_box(&c.sets)).unwrap()

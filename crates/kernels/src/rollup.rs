@@ -19,16 +19,18 @@
 //!   histograms O(c·v·m).
 //! - *Memory*: 16 bytes a value for sums. For distinct counts 8 a value and 4 a cell and value (at most 64
 //!   MiB at a time); of sets of numbers their stored form, 32 a cell, and for about four million members at
-//!   a time 4 a member and 4 a number that there may be; of others 4 a member of a set, and about 28 a
-//!   distinct member.
+//!   a time 4 a member and 4 a number that there may be, where 8 a value and 32 a cell are for each core; of
+//!   others 4 a member of a set, and about 28 a distinct member.
 //! - *Laws*: the order of cells does not matter, and cells may be merged with others of their place
 //!   and members before.
 //!
 //! What may not live here: what an area or a period is. To add a state: a method beside these.
 
 use std::borrow::Borrow;
+use std::hash::{Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
+use std::thread::ScopedJoinHandle;
 
 use arrow::array::{Array, ArrayBuilder, BinaryArray, BinaryBuilder, Int64Array};
 use arrow::buffer::{Buffer, OffsetBuffer};
@@ -44,9 +46,14 @@ const WIDTH: usize = 16;
 const LAID_OUT: usize = 16 << 20;
 /// Members of sets that are taken out of their stored form at a time.
 const TAKEN_OUT: usize = 4 << 20;
+/// Numbers that are marked at a time, as long as each set has more than a few of them: their marks stay near.
+const MARKED: u64 = 1 << 18;
+const FEW_MEMBERS: usize = 8;
+/// Another lane begins with so many members.
+const LANE_MEMBERS: usize = 1 << 18;
 
 /// Lists of numbers, one after the other.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Hash)]
 pub struct Lists {
     ends: Vec<usize>,
     items: Vec<u32>,
@@ -81,8 +88,8 @@ impl Lists {
     }
 }
 
-/// Which values each cell counts in.
-#[derive(Debug, Clone)]
+/// Which values each cell counts in. Equal hashes mean equal counts of equal cells.
+#[derive(Debug, Clone, Hash)]
 pub struct CellTargets {
     /// By place, the rows that it counts in.
     places: Lists,
@@ -144,6 +151,7 @@ impl CellTargets {
     fn by_value(
         &self,
         cells: CellKeys<'_>,
+        laid_out: usize,
         counts: impl Fn(usize) -> bool,
         mut with: impl FnMut(usize, &[u32]) -> Result<()>,
     ) -> Result<()> {
@@ -163,7 +171,7 @@ impl CellTargets {
             next.clear();
             let mut total = 0;
             for size in sizes.iter().skip(start) {
-                if total > 0 && total + *size as usize > LAID_OUT {
+                if total > 0 && total + *size as usize > laid_out {
                     break;
                 }
                 next.push(total);
@@ -216,26 +224,71 @@ impl CellTargets {
         Ok(Int64Array::from(sums.collect::<Result<Vec<_>>>()?))
     }
 
-    /// The number of distinct members in each value.
+    /// The number of distinct members in each value, counted on up to so many cores where there is enough
+    /// to count.
     ///
     /// # Errors
     /// When there are not as many sets as cells.
-    pub fn distinct(&self, cells: CellKeys<'_>, sets: &MemberNumbers) -> Result<Int64Array> {
+    pub fn distinct(
+        &self,
+        cells: CellKeys<'_>,
+        sets: &MemberNumbers,
+        lanes: usize,
+    ) -> Result<Int64Array> {
         same_length(cells, sets.len())?;
-        let mut found = vec![0i64; self.values()];
-        match &sets.0 {
+        let found = match &sets.0 {
             Sets::Named { sets, members } => {
-                self.count(cells, sets, members.len(), &mut found)?;
+                let mut found = vec![0i64; self.values()];
+                self.count(cells, sets, members.len(), LAID_OUT, &mut found)?;
+                found
             }
             Sets::Numbers(sets) => {
-                let mut ranges = sets.ranges(TAKEN_OUT);
-                let width = usize::try_from(ranges.width).unwrap_or(usize::MAX);
-                while let Some(own) = ranges.next() {
-                    self.count(cells, own, width, &mut found)?;
+                let lanes = lanes.min(sets.entries / LANE_MEMBERS).max(1);
+                self.count_numbers(cells, sets, sets.count_of_ranges(lanes), lanes)?
+            }
+        };
+        Ok(Int64Array::from(found))
+    }
+
+    /// The same of sets of numbers, in so many ranges of these: each lane takes some that lie together.
+    fn count_numbers(
+        &self,
+        cells: CellKeys<'_>,
+        sets: &StoredSets,
+        ranges: usize,
+        lanes: usize,
+    ) -> Result<Vec<i64>> {
+        let of_lane = ranges.div_ceil(lanes.max(1)).max(1);
+        let count = |first: usize| -> Result<Vec<i64>> {
+            let mut found = vec![0i64; self.values()];
+            let mut ranges = sets.ranges(ranges).only(first..first + of_lane);
+            let width = usize::try_from(ranges.width).unwrap_or(usize::MAX);
+            while let Some(own) = ranges.next() {
+                self.count(cells, own, width, LAID_OUT / lanes, &mut found)?;
+            }
+            Ok(found)
+        };
+        std::thread::scope(|scope| {
+            let others = (of_lane..ranges).step_by(of_lane);
+            let others = others.map(|first| {
+                let lane = std::thread::Builder::new();
+                (first, lane.spawn_scoped(scope, move || count(first)))
+            });
+            let others: Vec<_> = others.collect();
+            let mut found = count(0)?;
+            for (first, other) in others {
+                let other = match other.map(ScopedJoinHandle::join) {
+                    Ok(Ok(own)) => own?,
+                    Ok(Err(_)) => return exec_err!("a part of a count died"),
+                    // There was no thread to be had.
+                    Err(_) => count(first)?,
+                };
+                for (all, own) in found.iter_mut().zip(other) {
+                    *all = all.saturating_add(own);
                 }
             }
-        }
-        Ok(Int64Array::from(found))
+            Ok(found)
+        })
     }
 
     /// Adds the number of distinct members, which are below `bound`, to each value.
@@ -244,12 +297,14 @@ impl CellTargets {
         cells: CellKeys<'_>,
         sets: &Lists,
         bound: usize,
+        laid_out: usize,
         found: &mut [i64],
     ) -> Result<()> {
         let mut marks = vec![0u32; bound];
         let mut mark = 0u32;
         self.by_value(
             cells,
+            laid_out,
             |cell| !sets.get(cell as u32).is_empty(),
             |value, cells| {
                 let count = match cells {
@@ -285,6 +340,7 @@ impl CellTargets {
         let mut built = BinaryBuilder::with_capacity(self.values(), states.value_data().len());
         self.by_value(
             cells,
+            LAID_OUT,
             |cell| states.is_valid(cell),
             |value, cells| {
                 while built.len() < value {
@@ -318,11 +374,11 @@ fn same_length(cells: CellKeys<'_>, states: usize) -> Result<()> {
     }
 }
 
-/// Sets whose members are small numbers, the same in all of them.
-#[derive(Debug, Default)]
+/// Sets whose members are small numbers, the same in all of them. Its hash is one of all sets.
+#[derive(Debug, Default, Hash)]
 pub struct MemberNumbers(Sets);
 
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 enum Sets {
     /// Members have numbers only here.
     Named {
@@ -343,6 +399,14 @@ struct StoredSets {
     entries: usize,
     /// No number is as large as this.
     bound: u64,
+}
+
+impl Hash for StoredSets {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        // What the others are, these tell.
+        self.ends.hash(hasher);
+        self.states.as_slice().hash(hasher);
+    }
 }
 
 impl Default for Sets {
@@ -428,22 +492,39 @@ impl StoredSets {
         before.copied().unwrap_or_default()
     }
 
-    /// The sets range by range of their numbers, in each about so many members, or fewer.
-    fn ranges(&self, members: usize) -> Ranges<'_> {
-        let sets = (0..self.ends.len()).map(|set| match State::of(self.get(set)) {
+    /// In how many ranges the numbers are taken by so many lanes: as few members in each as may be taken
+    /// out, and as few numbers as make marking quick.
+    fn count_of_ranges(&self, lanes: usize) -> usize {
+        let numbers = self.bound.saturating_sub(self.lowest());
+        let marked = usize::try_from(numbers.div_ceil(MARKED)).unwrap_or(usize::MAX);
+        let sets = self.ends.len().max(1);
+        let worth = self.entries / sets.saturating_mul(FEW_MEMBERS);
+        let least = self.entries.div_ceil((TAKEN_OUT / lanes).max(1));
+        least.max(marked.min(worth)).max(1).next_multiple_of(lanes)
+    }
+
+    fn cursors(&self) -> impl Iterator<Item = Cursor<'_>> {
+        (0..self.ends.len()).map(|set| match State::of(self.get(set)) {
             Ok(State::Numbers(numbers)) => Cursor::of(&numbers),
             _ => Cursor::default(),
-        });
-        let sets: Vec<Cursor<'_>> = sets.collect();
-        let lowest = sets.iter().filter_map(Cursor::peek).min();
-        let lowest = lowest.map_or(0, u64::from);
-        let ranges = self.entries.div_ceil(members.max(1)).max(1);
-        let width = self.bound.saturating_sub(lowest).div_ceil(ranges as u64);
+        })
+    }
+
+    /// The least number; zero where there is none.
+    fn lowest(&self) -> u64 {
+        let lowest = self.cursors().filter_map(|cursor| cursor.peek()).min();
+        lowest.map_or(0, u64::from)
+    }
+
+    /// The sets in so many ranges of their numbers, or fewer.
+    fn ranges(&self, ranges: usize) -> Ranges<'_> {
+        let start = self.lowest();
+        let width = self.bound.saturating_sub(start);
         Ranges {
-            sets,
-            start: lowest,
+            sets: self.cursors().collect(),
+            start,
             bound: self.bound,
-            width: width.max(1),
+            width: width.div_ceil(ranges.max(1) as u64).max(1),
             taken: Lists::default(),
         }
     }
@@ -500,12 +581,27 @@ struct Ranges<'a> {
 }
 
 impl Ranges<'_> {
+    /// Of these ranges some only.
+    fn only(mut self, which: Range<usize>) -> Self {
+        let place = |range: usize| {
+            self.start
+                .saturating_add(self.width.saturating_mul(range as u64))
+        };
+        let (start, end) = (place(which.start), place(which.end));
+        for set in &mut self.sets {
+            while set.next_below(start).is_some() {}
+        }
+        self.start = start;
+        self.bound = self.bound.min(end);
+        self
+    }
+
     /// What the sets have in the next range, each number less the first of the range.
     fn next(&mut self) -> Option<&Lists> {
         if self.start >= self.bound {
             return None;
         }
-        let end = self.start + self.width;
+        let end = self.bound.min(self.start + self.width);
         self.taken.ends.clear();
         self.taken.items.clear();
         for set in &mut self.sets {
@@ -846,7 +942,7 @@ mod tests {
             };
             let sums = targets.sums(keys, &made.amounts).unwrap();
             let numbered = MemberNumbers::of(&made.sets).unwrap();
-            let distinct = targets.distinct(keys, &numbered).unwrap();
+            let distinct = targets.distinct(keys, &numbered, 2).unwrap();
             let histograms = targets.histograms(keys, &made.states).unwrap();
             for (value, own) in naive(&targets, &made) {
                 let sum: i64 = own
@@ -901,10 +997,10 @@ mod tests {
         let sets = sets.as_any().downcast_ref::<BinaryArray>().unwrap();
         assert_eq!(
             targets
-                .distinct(own, &MemberNumbers::of(&made.sets).unwrap())
+                .distinct(own, &MemberNumbers::of(&made.sets).unwrap(), 1)
                 .unwrap(),
             targets
-                .distinct(other, &MemberNumbers::of(sets).unwrap())
+                .distinct(other, &MemberNumbers::of(sets).unwrap(), 1)
                 .unwrap()
         );
         let states = take(&made.states);
@@ -953,7 +1049,7 @@ mod tests {
             members: &made.members,
         };
         let known = MemberNumbers::of(&made.sets).unwrap();
-        let counted = targets.distinct(keys, &known).unwrap();
+        let counted = targets.distinct(keys, &known, 1).unwrap();
         for spread in [
             |n| n * 3 + 5,
             |n| u32::MAX - n * 7,
@@ -965,8 +1061,19 @@ mod tests {
             assert_eq!(back.states(0..120).unwrap(), states);
             assert_eq!(back.entries(), known.entries());
             assert!(back.size() <= MemberNumbers::heap_bytes(&states));
-            assert_eq!(targets.distinct(keys, &of_list).unwrap(), counted);
-            assert_eq!(targets.distinct(keys, &back).unwrap(), counted);
+            assert_eq!(targets.distinct(keys, &of_list, 1).unwrap(), counted);
+            let Sets::Numbers(stored) = &of_list.0 else {
+                panic!("numbers are taken for pseudonyms");
+            };
+            for (ranges, lanes) in [(1, 2), (2, 2), (3, 2), (5, 3), (40, 7), (4, 1), (1_000, 3)] {
+                let found = targets.count_numbers(keys, stored, ranges, lanes);
+                assert_eq!(
+                    Int64Array::from(found.unwrap()),
+                    counted,
+                    "{ranges} {lanes}"
+                );
+            }
+            assert_eq!(targets.distinct(keys, &back, 2).unwrap(), counted);
         }
     }
 
@@ -976,11 +1083,11 @@ mod tests {
         let Sets::Numbers(stored) = &sets.0 else {
             panic!("numbers are taken for pseudonyms");
         };
-        let mut whole = stored.ranges(usize::MAX);
+        let mut whole = stored.ranges(1);
         let (start, whole) = (whole.start as u32, whole.next().unwrap().clone());
         assert_eq!(whole.items.len(), sets.entries());
-        for members in [0, 1, 10, 100] {
-            let mut ranges = stored.ranges(members);
+        for wanted in [0, 1, 7, 40, 1_000] {
+            let mut ranges = stored.ranges(wanted);
             let mut found: Vec<Vec<u32>> = vec![Vec::new(); 120];
             let mut count = 0;
             loop {
@@ -996,17 +1103,16 @@ mod tests {
                     found.extend(own.get(set).iter().map(|number| number + first));
                 }
             }
-            assert!(count >= sets.entries() / members.max(1), "{count} ranges");
+            assert!((1..=wanted.max(1)).contains(&count), "{count} ranges");
             for (set, found) in (0u32..).zip(&found) {
                 let expected = whole.get(set).iter().map(|number| number + start);
-                assert!(found.iter().copied().eq(expected), "{members}");
+                assert!(found.iter().copied().eq(expected), "{wanted}");
             }
         }
-        assert!(stored.ranges(0).next().is_some());
         let none = NumberSets::of_list(9);
         assert!(matches!(
             &MemberNumbers::from(none).0,
-            Sets::Numbers(none) if none.ranges(5).next().is_none()
+            Sets::Numbers(none) if none.ranges(5).next().is_none() && none.count_of_ranges(2) == 2
         ));
     }
 

@@ -116,6 +116,13 @@ fn is_private(name: &str, data_type: &DataType) -> bool {
 /// reader for each page is more than such a file holds. The ledger has one of a row a delivery.
 const SMALL_ROWS: usize = 64;
 
+/// A column that begins with fewer bytes is not compressed: making a compressor for it takes longer than
+/// writing it, and so does taking it apart again.
+const SMALL_BYTES: usize = 32 << 10;
+
+/// Binary values of more bytes on average have no dictionary: they are states, which are hardly ever equal.
+const LONG_BINARY: usize = 32;
+
 /// Rows looked at to see whether a text column is worth a dictionary.
 const SAMPLE_ROWS: usize = 1024;
 
@@ -128,6 +135,16 @@ fn is_distinct_text(column: &dyn Array) -> bool {
     let sample = texts.len().min(SAMPLE_ROWS);
     let distinct: HashSet<&str> = texts.iter().take(sample).flatten().collect();
     sample == SAMPLE_ROWS && distinct.len() * 100 >= sample * 98
+}
+
+fn is_long_binary(column: &dyn Array) -> bool {
+    let states = column.as_binary_opt::<i32>();
+    states.is_some_and(|states| {
+        let offsets = states.value_offsets();
+        let bytes = offsets.last().zip(offsets.first());
+        let bytes = bytes.map_or(0, |(last, first)| (last - first) as usize);
+        bytes > states.len() * LONG_BINARY
+    })
 }
 
 /// `first` is the first batch of the file.
@@ -145,6 +162,14 @@ fn properties(first: &RecordBatch, options: PartOptions) -> WriterProperties {
         .set_created_by(concat!("tietopohja ", env!("CARGO_PKG_VERSION")).to_owned());
     for (field, values) in first.schema_ref().fields().iter().zip(first.columns()) {
         let column = ColumnPath::from(field.name().as_str());
+        let bytes = values.to_data().get_slice_memory_size();
+        let is_null = values.null_count() == values.len();
+        if is_null || bytes.is_ok_and(|bytes| bytes < SMALL_BYTES) {
+            builder = builder.set_column_compression(column.clone(), Compression::UNCOMPRESSED);
+        }
+        if is_long_binary(values.as_ref()) {
+            builder = builder.set_column_dictionary_enabled(column.clone(), false);
+        }
         if field.name() == "row_no" {
             builder = builder
                 .set_column_dictionary_enabled(column.clone(), false)

@@ -26,8 +26,13 @@ use crate::state::TableState;
 use crate::workspace::{WORKSPACES, Workspace};
 use crate::{LakeError, TableName};
 
-/// A log this long is folded into a checkpoint when a table is maintained.
-const CHECKPOINT_EVERY: i64 = 50;
+/// A log this long is folded into a checkpoint when a table is maintained: whoever opens the table reads
+/// each commit behind the last checkpoint.
+const CHECKPOINT_EVERY: usize = 10;
+
+/// A checkpoint lists all files of the table, so a table of many waits for a commit more for each so
+/// many of them.
+const FILES_OF_A_COMMIT: usize = 64;
 
 /// Commits of others that are read one after another; when there are more, reading the table anew
 /// from its checkpoint is quicker.
@@ -645,7 +650,8 @@ impl Lake {
             Err(object_store::Error::NotFound { .. }) => 0,
             Err(error) => return Err(LakeError::storage("read a checkpoint pointer")(error)),
         };
-        if state.version() >= folded + CHECKPOINT_EVERY {
+        let due = CHECKPOINT_EVERY + state.files().count() / FILES_OF_A_COMMIT;
+        if state.version().saturating_sub(folded) >= due as i64 {
             let table = self.format_view(name, &state).await?;
             deltalake_core::checkpoints::create_checkpoint(&table, None)
                 .await

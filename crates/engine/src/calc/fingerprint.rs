@@ -24,6 +24,29 @@ pub(crate) struct Inputs {
     reference: BTreeMap<String, String>,
 }
 
+/// The relations that an indicator's queries name.
+#[derive(Debug)]
+pub(crate) struct Reads {
+    /// Those of its components.
+    pub(crate) components: BTreeSet<RelationName>,
+    /// Those and what its value query names.
+    pub(crate) all: BTreeSet<RelationName>,
+}
+
+impl Reads {
+    /// # Errors
+    /// When a text is not one query.
+    pub(crate) fn of(compiled: &Compiled) -> Result<Self> {
+        let mut components = BTreeSet::new();
+        for component in &compiled.components {
+            components.extend(reads_of(&component.sql)?);
+        }
+        let mut all = reads_of(&compiled.value_sql)?;
+        all.extend(components.iter().cloned());
+        Ok(Self { components, all })
+    }
+}
+
 impl Engine {
     pub(crate) async fn inputs(&self, resolver: &Arc<Resolver>) -> Result<Inputs> {
         let delivered = self
@@ -70,8 +93,7 @@ impl Engine {
         &self,
         resolver: &Arc<Resolver>,
         inputs: &Inputs,
-        indicator: &Indicator,
-        compiled: &Compiled,
+        (indicator, compiled, reads): (&Indicator, &Compiled, &Reads),
         profile: &str,
     ) -> Result<String> {
         let mut hasher = blake3::Hasher::new();
@@ -87,7 +109,6 @@ impl Engine {
             part(output.name());
             part(output.unit());
         }
-        let mut reads: BTreeSet<RelationName> = BTreeSet::new();
         for sql in compiled
             .components
             .iter()
@@ -95,17 +116,16 @@ impl Engine {
             .chain([&compiled.value_sql])
         {
             part(sql);
-            reads.extend(reads_of(sql)?);
         }
         for component in &compiled.components {
             part(&component.name);
         }
         let models = &resolver.warehouse().models;
-        for (name, text) in models.texts(&reads) {
+        for (name, text) in models.texts(&reads.all) {
             part(&name.to_string());
             part(text);
         }
-        for source in models.sources(&reads) {
+        for source in models.sources(&reads.all) {
             part(&source.to_string());
             part(&self.state_of(resolver, inputs, indicator, &source).await?);
         }

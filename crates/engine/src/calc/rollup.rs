@@ -11,7 +11,9 @@
 //! state: a [`Merge`], and a column of [`Measured`].
 
 use std::borrow::Cow;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{
@@ -21,11 +23,9 @@ use arrow::array::{
 use arrow::compute::{concat_batches, take};
 use arrow::datatypes::{DataType, Date32Type, Field, Int32Type, Int64Type, Schema};
 use datafusion::datasource::MemTable;
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use futures::TryStreamExt;
-use tietopohja_indicators::{
-    Grain, Level, MembersFrom, Merge, Needed, Residents, RollUp, RollUpColumn, Span,
-};
+use tietopohja_indicators::{Grain, Level, MembersFrom, Merge, Needed, Residents, RollUp, Span};
 use tietopohja_kernels::{CellKeys, CellTargets, Lists, MemberNumbers};
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
@@ -62,12 +62,27 @@ const COUNTIES: &str = "SELECT county_code, collaboration_area_code FROM referen
 const DELIVERED: &str =
     "SELECT DISTINCT contract, county_code, month_start FROM meta.delivered_month";
 
-/// What all roll-ups of a run read, each thing once and when it is first needed.
-#[derive(Debug, Default)]
+/// What all roll-ups of a run read or find alike, each thing once and when it is first needed.
+#[derive(Debug)]
 pub(crate) struct Shared {
     frame: OnceCell<Arc<Frame>>,
     /// Members of code lists, and residents, by the query that gives them.
     queried: Mutex<BTreeMap<String, Arc<OnceCell<Arc<RecordBatch>>>>>,
+    counted: Arc<Counted>,
+}
+
+impl Shared {
+    /// Nothing yet; what is kept counts among this memory.
+    pub(crate) fn new(memory: &Arc<dyn MemoryPool>) -> Self {
+        Self {
+            frame: OnceCell::default(),
+            queried: Mutex::default(),
+            counted: Arc::new(Counted {
+                memory: MemoryConsumer::new("persons that were counted").register(memory),
+                known: Mutex::default(),
+            }),
+        }
+    }
 }
 
 /// Calendar, areas and deliveries.
@@ -119,6 +134,9 @@ struct Work {
     residents: Option<Arc<RecordBatch>>,
     /// The cells of each component.
     cells: BTreeMap<String, PreparedCells>,
+    counted: Arc<Counted>,
+    /// Cores that may count.
+    lanes: usize,
 }
 
 impl Engine {
@@ -162,6 +180,8 @@ impl Engine {
             members,
             residents,
             cells,
+            counted: Arc::clone(&shared.counted),
+            lanes: self.target_partitions(),
         };
         let memory = MemoryConsumer::new("roll-up")
             .register(&resolver.inner_state().runtime_env().memory_pool);
@@ -623,7 +643,7 @@ impl Work {
                 targets.insert(column.span, made);
             }
         }
-        let mut people: Vec<People<'_>> = Vec::new();
+        let mut people: BTreeMap<&str, People<'_>> = BTreeMap::new();
         for column in &self.roll_up.columns {
             let lost = || EngineError::internal("a roll-up lost a component");
             let cells = self.cells.get(&column.component).ok_or_else(lost)?;
@@ -638,7 +658,13 @@ impl Work {
                     let states = binary(&cells.rows, "hist")?;
                     Arc::new(targets.histograms(keys.as_keys(), &states)?)
                 }
-                Merge::Distinct => distinct(&mut people, column, keys, cells, targets, memory)?,
+                Merge::Distinct => {
+                    let people = match people.entry(column.component.as_str()) {
+                        Entry::Occupied(known) => known.into_mut(),
+                        Entry::Vacant(place) => place.insert(People::of(keys, cells)?),
+                    };
+                    people.counted(targets, &self.counted, self.lanes, memory)?
+                }
             };
             measured.put(&column.name, values);
         }
@@ -991,7 +1017,7 @@ struct CodedCells {
     of: BTreeMap<String, Keys>,
 }
 
-#[derive(PartialEq)]
+#[derive(Hash)]
 struct Keys {
     places: Vec<u32>,
     members: Vec<u32>,
@@ -1006,63 +1032,117 @@ impl Keys {
     }
 }
 
-/// Sets that are numbered, and what was counted of them.
+/// The sets of a component's cells.
 struct People<'a> {
-    /// The sets as they were stored; `None` when they came as numbers.
-    states: Option<BinaryArray>,
     keys: &'a Keys,
-    numbers: Arc<MemberNumbers>,
-    counted: BTreeMap<Span, ArrayRef>,
+    sets: SetsOf<'a>,
+    digest: Digest,
 }
 
-/// Distinct members of sets; components with the same cells count them once.
-fn distinct<'a>(
-    people: &mut Vec<People<'a>>,
-    column: &RollUpColumn,
-    keys: &'a Keys,
-    cells: &PreparedCells,
-    targets: &CellTargets,
-    memory: &mut MemoryReservation,
-) -> Result<ArrayRef> {
-    let states = match &cells.sets {
-        Some(_) => None,
-        None => Some(binary(&cells.rows, "persons")?),
-    };
-    let same = |known: &People<'_>| match &cells.sets {
-        Some(sets) => Arc::ptr_eq(&known.numbers, sets),
-        None => known.states == states,
-    };
-    let known = people
-        .iter()
-        .position(|known| same(known) && known.keys == keys);
-    let place = match known {
-        Some(place) => place,
-        None => {
-            let numbers = match (&cells.sets, &states) {
-                (Some(sets), _) => Arc::clone(sets),
-                (None, Some(states)) => {
-                    memory.try_grow(MemberNumbers::heap_bytes(states))?;
-                    Arc::new(MemberNumbers::of(states)?)
-                }
-                (None, None) => return Err(EngineError::internal("a roll-up lost a set")),
-            };
-            people.push(People {
-                states,
-                keys,
-                numbers,
-                counted: BTreeMap::new(),
-            });
-            people.len() - 1
-        }
-    };
-    let lost = || EngineError::internal("a roll-up lost a set");
-    let people = people.get_mut(place).ok_or_else(lost)?;
-    if let Some(counted) = people.counted.get(&column.span) {
-        return Ok(Arc::clone(counted));
+enum SetsOf<'a> {
+    /// As they were stored.
+    States(BinaryArray),
+    /// Ready to be counted.
+    Found(&'a MemberNumbers),
+    Numbered(MemberNumbers),
+}
+
+impl<'a> People<'a> {
+    fn of(keys: &'a Keys, cells: &'a PreparedCells) -> Result<Self> {
+        let mut digest = Digest::default();
+        keys.hash(&mut digest);
+        let sets = match &cells.sets {
+            Some(sets) => {
+                sets.hash(&mut digest);
+                SetsOf::Found(sets)
+            }
+            None => {
+                let states = binary(&cells.rows, "persons")?;
+                states.value_offsets().hash(&mut digest);
+                states.value_data().hash(&mut digest);
+                let nulls = states.nulls().map(|nulls| nulls.iter().collect::<Vec<_>>());
+                nulls.hash(&mut digest);
+                SetsOf::States(states)
+            }
+        };
+        Ok(Self { keys, sets, digest })
     }
-    let counted: ArrayRef = Arc::new(targets.distinct(keys.as_keys(), &people.numbers)?);
-    people.counted.insert(column.span, Arc::clone(&counted));
-    Ok(counted)
+
+    /// The distinct members of each value.
+    fn counted(
+        &mut self,
+        targets: &CellTargets,
+        counted: &Counted,
+        lanes: usize,
+        memory: &mut MemoryReservation,
+    ) -> Result<ArrayRef> {
+        let mut digest = self.digest.clone();
+        targets.hash(&mut digest);
+        counted.of(digest, || {
+            if let SetsOf::States(states) = &self.sets {
+                memory.try_grow(MemberNumbers::heap_bytes(states))?;
+                self.sets = SetsOf::Numbered(MemberNumbers::of(states)?);
+            }
+            let numbers = match &self.sets {
+                SetsOf::Found(numbers) => numbers,
+                SetsOf::Numbered(numbers) => numbers,
+                SetsOf::States(_) => return Err(EngineError::internal("a roll-up lost a set")),
+            };
+            Ok(Arc::new(targets.distinct(
+                self.keys.as_keys(),
+                numbers,
+                lanes,
+            )?))
+        })
+    }
+}
+
+/// A digest of what is counted, and in which values: what has the same gives the same.
+#[derive(Debug, Clone, Default)]
+struct Digest(blake3::Hasher);
+
+impl Hasher for Digest {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        let whole = self.0.finalize();
+        let first = whole.as_bytes().first_chunk::<8>();
+        first.map_or(0, |first| u64::from_le_bytes(*first))
+    }
+}
+
+/// Counts of a run: indicators of the same persons by the same areas, periods and members, such as the
+/// visits and the costs of a service, count them once.
+#[derive(Debug)]
+struct Counted {
+    memory: MemoryReservation,
+    known: Mutex<BTreeMap<[u8; 32], Arc<Mutex<Option<ArrayRef>>>>>,
+}
+
+impl Counted {
+    /// What was counted of this, or what `count` gives. Who asks for what another counts waits for it.
+    fn of(&self, digest: Digest, count: impl FnOnce() -> Result<ArrayRef>) -> Result<ArrayRef> {
+        let place = {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(known.entry(*digest.0.finalize().as_bytes()).or_default())
+        };
+        let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(counted) = &*place {
+            return Ok(Arc::clone(counted));
+        }
+        let counted = count()?;
+        // Without room it is counted again.
+        if self
+            .memory
+            .try_grow(counted.get_array_memory_size())
+            .is_ok()
+        {
+            *place = Some(Arc::clone(&counted));
+        }
+        Ok(counted)
+    }
 }
 
 fn binary(cells: &RecordBatch, name: &str) -> Result<BinaryArray> {
@@ -1092,5 +1172,104 @@ impl Measured {
     fn batch(self) -> Result<RecordBatch> {
         RecordBatch::try_new(Arc::new(Schema::new(self.fields)), self.columns)
             .map_err(|error| EngineError::internal_because("the columns of a roll-up", error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::execution::memory_pool::GreedyMemoryPool;
+
+    use super::*;
+
+    fn counted(bytes: usize) -> Counted {
+        let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(bytes));
+        Counted {
+            memory: MemoryConsumer::new("test").register(&pool),
+            known: Mutex::default(),
+        }
+    }
+
+    fn keys(places: &[u32]) -> Keys {
+        Keys {
+            places: places.to_vec(),
+            members: vec![0; places.len()],
+        }
+    }
+
+    /// Cells with these sets, each of pseudonyms that are one byte over and over.
+    fn cells(sets: &[&[u8]], numbered: bool) -> PreparedCells {
+        let states = sets.iter().map(|set| {
+            let members = set.iter().flat_map(|member| [*member; 16]);
+            members.collect::<Vec<u8>>()
+        });
+        let states = BinaryArray::from_iter_values(states);
+        let sets = numbered.then(|| Arc::new(MemberNumbers::of(&states).unwrap()));
+        let rows = RecordBatch::try_from_iter([("persons", Arc::new(states) as ArrayRef)]);
+        PreparedCells {
+            rows: rows.unwrap(),
+            sets,
+        }
+    }
+
+    fn targets(rows: usize) -> CellTargets {
+        let (mut places, mut members) = (Lists::default(), Lists::default());
+        (0..2).for_each(|_| places.push((0..rows as u32).collect::<Vec<_>>()));
+        members.push([0]);
+        CellTargets::new(places, members, rows, 1).unwrap()
+    }
+
+    #[test]
+    fn the_same_persons_in_the_same_values_are_counted_once() {
+        let counted = counted(1 << 20);
+        let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(1 << 20));
+        let known = || {
+            let known = counted.known.lock().unwrap();
+            known.len()
+        };
+        // Sets, places, rows of the result, whether they are numbered, persons in each row, counts so far.
+        type Case<'a> = (&'a [&'a [u8]], [u32; 2], usize, bool, i64, usize);
+        let cases: [Case<'_>; 9] = [
+            (&[&[1, 2], &[2, 3]], [0, 1], 1, true, 3, 1),
+            (&[&[1, 2], &[2, 3]], [0, 1], 1, true, 3, 1),
+            (&[&[1, 2], &[2, 3]], [0, 1], 1, false, 3, 2),
+            (&[&[1, 2], &[2, 3]], [0, 1], 1, false, 3, 2),
+            (&[&[1, 2], &[2, 4]], [0, 1], 1, true, 3, 3),
+            (&[&[1], &[2, 2, 3]], [0, 1], 1, false, 3, 4),
+            (&[&[1, 2], &[2, 3]], [0, 1], 2, true, 3, 5),
+            (&[&[1, 2], &[2, 3]], [0, 5], 1, true, 2, 6),
+            (&[&[], &[]], [0, 1], 1, false, 0, 7),
+        ];
+        for (sets, places, rows, numbered, persons, counts) in cases {
+            let (keys, cells) = (keys(&places), cells(sets, numbered));
+            let mut memory = MemoryConsumer::new("test").register(&pool);
+            let mut people = People::of(&keys, &cells).unwrap();
+            let found = people.counted(&targets(rows), &counted, 2, &mut memory);
+            let wanted: ArrayRef = Arc::new(Int64Array::from(vec![persons; rows]));
+            assert_eq!(&found.unwrap(), &wanted, "{sets:?} {places:?}");
+            assert_eq!(known(), counts, "{sets:?} {places:?} {rows} {numbered}");
+        }
+    }
+
+    #[test]
+    fn without_room_persons_are_counted_again() {
+        for (bytes, times) in [(1 << 20, 1), (8, 3)] {
+            let counted = counted(bytes);
+            let mut found = 0;
+            for _ in 0..3 {
+                let count = || {
+                    found += 1;
+                    Ok(Arc::new(Int64Array::from(vec![7])) as ArrayRef)
+                };
+                let count = counted.of(Digest::default(), count).unwrap();
+                assert_eq!(count.as_primitive::<Int64Type>().values(), &[7]);
+            }
+            assert_eq!(found, times, "{bytes} bytes");
+        }
+        // Who fails leaves nothing to the next.
+        let counted = counted(1 << 20);
+        let fails = || Err(EngineError::internal("no count"));
+        assert!(counted.of(Digest::default(), fails).is_err());
+        let count = || Ok(Arc::new(Int64Array::from(vec![7])) as ArrayRef);
+        assert!(counted.of(Digest::default(), count).is_ok());
     }
 }

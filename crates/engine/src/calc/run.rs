@@ -14,11 +14,11 @@ use datafusion::datasource::MemTable;
 use futures::future::BoxFuture;
 use tietopohja_disclosure::{Profile, Profiles};
 use tietopohja_domain::{Problem, Timestamp};
-use tietopohja_indicators::{Catalogue, Compiled, Indicator, Language};
+use tietopohja_indicators::{Catalogue, Compiled, Indicator, Language, RowMeasure, RowPart};
 use tietopohja_lake::{CommitInfo, Slice, SliceRows, StoredSlice};
 
 use super::facts::Fact;
-use super::fingerprint::Inputs;
+use super::fingerprint::{Inputs, Reads};
 use super::found::{Found, Prepared, PreparedCells};
 use super::kept::{Kept, KeptCells, Record};
 use super::rollup::Shared;
@@ -40,19 +40,18 @@ use crate::tables::{
     table, value_schema,
 };
 
-/// What relations and values of nearly all indicators read, those that depend on each other in one list
-/// and in order: deliveries; calendar, areas, residents. The ledger alone has a file for each delivery.
-/// They are read once for a run; together they are some tens of megabytes, however much is delivered.
-const READ_BY_ALL: [&[(&str, &str)]; 2] = [
-    &[("meta", "delivery"), ("meta", "delivered_month")],
-    &[
-        ("reference", "period"),
-        ("reference", "county"),
-        ("reference", "municipality_on"),
-        ("reference", "area_member"),
-        ("reference", "population"),
-        ("reference", "population_total"),
-    ],
+/// What relations and values of nearly all indicators read, in the order in which they depend on each
+/// other. The ledger has many small files. They are read once for a run.
+const READ_BY_ALL: [(&str, &str); 2] = [("meta", "delivery"), ("meta", "delivered_month")];
+
+/// What many read: calendar, areas, residents. They are read once for a run that needs them.
+const READ_BY_MANY: [(&str, &str); 6] = [
+    ("reference", "period"),
+    ("reference", "county"),
+    ("reference", "municipality_on"),
+    ("reference", "area_member"),
+    ("reference", "population"),
+    ("reference", "population_total"),
 ];
 
 /// What every run writes.
@@ -68,6 +67,9 @@ const WRITTEN_BY_ALL: [(&str, &str); 6] = [
 /// What scans have found takes one of so many parts of the memory; the others are for the next scan
 /// and for what is computed of it.
 const FOUND_SHARE: usize = 4;
+
+/// Counts of persons that several indicators need take one of so many parts at most.
+const COUNTED_SHARE: usize = 16;
 
 /// The cells of components.
 const COMPONENTS: (&str, &str) = ("component", "cell");
@@ -113,6 +115,8 @@ struct Run {
 struct Todo<'a> {
     indicator: &'a Indicator,
     compiled: Compiled,
+    /// `None` when a text cannot be read: it fails where it is computed.
+    reads: Option<Reads>,
     /// `None` when it cannot be told: whoever computes the indicator meets the error.
     fingerprint: Option<String>,
 }
@@ -245,17 +249,45 @@ fn batches(stale: Vec<Todo<'_>>) -> Vec<Vec<Todo<'_>>> {
         apart.push((tables, together));
         batches = apart;
     }
-    batches.into_iter().map(|(_, members)| members).collect()
+    let batches = batches.into_iter();
+    batches.map(|(_, members)| apart(members)).collect()
+}
+
+/// The same indicators in another order: those whose components take the same rows of the same persons
+/// stand apart. The first counts the persons, and the next would wait for it.
+fn apart(batch: Vec<Todo<'_>>) -> Vec<Todo<'_>> {
+    let mut met: Vec<(RowPart, usize)> = Vec::new();
+    let mut turns: Vec<(usize, Todo<'_>)> = Vec::with_capacity(batch.len());
+    for todo in batch {
+        let rows = todo.compiled.components.iter();
+        let mut rows = rows.filter_map(|component| component.row.as_ref().ok());
+        let turn = rows.find(|row| row.person.is_some()).map_or(0, |row| {
+            let row = RowPart {
+                measure: RowMeasure::Persons,
+                ..row.clone()
+            };
+            match met.iter_mut().find(|(known, _)| *known == row) {
+                Some((_, turn)) => {
+                    *turn += 1;
+                    *turn
+                }
+                None => {
+                    met.push((row, 0));
+                    0
+                }
+            }
+        });
+        turns.push((turn, todo));
+    }
+    turns.sort_by_key(|(turn, _)| *turn);
+    turns.into_iter().map(|(_, todo)| todo).collect()
 }
 
 /// The relations that components of these indicators name.
 fn read_by(stale: &[Todo<'_>]) -> BTreeSet<RelationName> {
-    stale
-        .iter()
-        .flat_map(|todo| &todo.compiled.components)
-        // A text that cannot be read fails where it is computed.
-        .filter_map(|component| reads_of(&component.sql).ok())
-        .flatten()
+    let reads = stale.iter().filter_map(|todo| todo.reads.as_ref());
+    reads
+        .flat_map(|reads| reads.components.iter().cloned())
         .collect()
 }
 
@@ -304,7 +336,8 @@ impl Engine {
                 Some(_) => continue,
             };
             if todo.fingerprint.is_none() {
-                self.fingerprint_in(&run, todo.indicator, &todo.compiled)
+                let reads = Reads::of(&todo.compiled)?;
+                self.fingerprint_in(&run, todo.indicator, &todo.compiled, &reads)
                     .await?;
             }
             steps.push(PlannedStep {
@@ -372,12 +405,19 @@ impl Engine {
                 wanted.push(indicator);
             }
         }
-        for indicator in wanted {
-            let compiled = run.catalogue.compile(indicator);
-            let fingerprint = self.fingerprint_in(run, indicator, &compiled).await.ok();
+        let compiled = self.compiled(run, &wanted).await?;
+        for (indicator, (compiled, reads)) in wanted.into_iter().zip(compiled) {
+            let fingerprint = match &reads {
+                Some(reads) => {
+                    let fingerprint = self.fingerprint_in(run, indicator, &compiled, reads);
+                    fingerprint.await.ok()
+                }
+                None => None,
+            };
             todo.push(Todo {
                 indicator,
                 compiled,
+                reads,
                 fingerprint,
             });
         }
@@ -413,6 +453,7 @@ impl Engine {
                 results.push(before.unchanged());
             }
         }
+        self.hold_for(&run, &stale, request.one_by_one).await?;
         let (facts, kept) = if request.one_by_one {
             (Vec::new(), Kept::nothing())
         } else {
@@ -569,22 +610,16 @@ impl Engine {
             Ok((catalogue, before))
         });
         let beside = SpawnedTask::spawn(beside);
-        let holding = READ_BY_ALL.map(|relations| {
-            let (engine, session) = (Arc::clone(self), Arc::clone(&resolver));
-            let holding: BoxFuture<'static, Result<()>> = Box::pin(async move {
-                for (schema, name) in relations {
-                    engine.hold(&session, schema, name).await?;
-                }
-                Ok(())
-            });
-            SpawnedTask::spawn(holding)
-        });
-        for holding in holding {
-            holding.await.map_err(died)??;
+        for (schema, name) in READ_BY_ALL {
+            self.hold(&resolver, schema, name).await?;
         }
         let inputs = self.inputs(&resolver).await?;
         let (catalogue, before) = beside.await.map_err(died)??;
         let unfinished = self.unfinished().await?;
+        let part = |share| {
+            let runtime = self.warehouse.template.runtime_env();
+            QueryMemory::of(runtime, self.memory_bytes() / share)
+        };
         Ok(Run {
             resolver,
             unfinished,
@@ -593,12 +628,34 @@ impl Engine {
             inputs,
             before,
             stamp: stamp_of(self.now()),
-            shared: Shared::default(),
-            found: QueryMemory::of(
-                self.warehouse.template.runtime_env(),
-                self.memory_bytes() / FOUND_SHARE,
-            ),
+            shared: Shared::new(&part(COUNTED_SHARE).runtime().memory_pool),
+            found: part(FOUND_SHARE),
         })
+    }
+
+    /// Holds what queries of these indicators read more than once. Values that are rolled up read the
+    /// calendar and the areas once for all, and residents for each way in which they are divided.
+    async fn hold_for(&self, run: &Run, stale: &[Todo<'_>], by_query: bool) -> Result<()> {
+        let mut reads: BTreeSet<RelationName> = BTreeSet::new();
+        for todo in stale {
+            let Some(own) = &todo.reads else { continue };
+            match &todo.compiled.roll_up {
+                Some(roll_up) if !by_query => {
+                    reads.extend(own.components.iter().cloned());
+                    let residents = roll_up.residents.as_ref();
+                    let residents = residents.and_then(|own| reads_of(&own.sql).ok());
+                    reads.extend(residents.into_iter().flatten());
+                }
+                _ => reads.extend(own.all.iter().cloned()),
+            }
+        }
+        let sources = run.resolver.warehouse().models.sources(&reads);
+        for (schema, name) in READ_BY_MANY {
+            if sources.contains(&RelationName::new(schema, name)) {
+                self.hold(&run.resolver, schema, name).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Reads a relation once and keeps its rows for everything else that this session plans.
@@ -680,7 +737,11 @@ impl Engine {
         let indicator = find(&run.catalogue, &job.id)?;
         let fingerprint = match &job.fingerprint {
             Some(fingerprint) => fingerprint.clone(),
-            None => self.fingerprint_in(run, indicator, &job.compiled).await?,
+            None => {
+                let reads = Reads::of(&job.compiled)?;
+                self.fingerprint_in(run, indicator, &job.compiled, &reads)
+                    .await?
+            }
         };
         let profile = profile_of(run, indicator)?;
         let computed = self.compute_indicator(run, indicator, profile, job).await?;
@@ -692,10 +753,42 @@ impl Engine {
         run: &Run,
         indicator: &Indicator,
         compiled: &Compiled,
+        reads: &Reads,
     ) -> Result<String> {
         let profile = format!("{:?}", profile_of(run, indicator)?);
-        self.fingerprint(&run.resolver, &run.inputs, indicator, compiled, &profile)
+        let of = (indicator, compiled, reads);
+        self.fingerprint(&run.resolver, &run.inputs, of, &profile)
             .await
+    }
+
+    /// The queries of indicators, and what these read: `None` where that cannot be told. Reading long
+    /// texts is the work of one core for each.
+    async fn compiled(
+        &self,
+        run: &Run,
+        indicators: &[&Indicator],
+    ) -> Result<Vec<(Compiled, Option<Reads>)>> {
+        let lanes = self.options.target_partitions.max(1);
+        let lane = indicators.len().div_ceil(lanes).max(1);
+        let lanes = indicators.chunks(lane).map(|own| {
+            let catalogue = Arc::clone(&run.catalogue);
+            let own: Vec<Indicator> = own.iter().copied().cloned().collect();
+            SpawnedTask::spawn_blocking(move || {
+                let own = own.iter().map(|indicator| catalogue.compile(indicator));
+                own.map(|compiled| {
+                    let reads = Reads::of(&compiled).ok();
+                    (compiled, reads)
+                })
+                .collect::<Vec<_>>()
+            })
+        });
+        let lanes: Vec<_> = lanes.collect();
+        let mut compiled = Vec::with_capacity(indicators.len());
+        for lane in lanes {
+            let died = |error| EngineError::internal_because("reading definitions died", error);
+            compiled.extend(lane.await.map_err(died)?);
+        }
+        Ok(compiled)
     }
 
     /// Components from the tables, values from the components.
@@ -754,6 +847,9 @@ impl Engine {
             cells.insert(name.clone(), own);
             components.push(rows);
         }
+        // Encoding is the work of one core for each, and cells need not wait for values.
+        let number = indicator.number();
+        let storing = self.store(COMPONENTS, number, components.clone())?;
         let batches = match &job.compiled.roll_up {
             Some(roll_up) if !job.by_query => {
                 self.rolled_up(&resolver, &run.shared, roll_up, cells)
@@ -770,9 +866,6 @@ impl Engine {
         let values = value_rows(indicator, breakdowns, profile, &run.stamp, &batches)?;
         let component_rows: usize = components.iter().map(RecordBatch::num_rows).sum();
         let value_rows = values.restricted.num_rows();
-        let number = indicator.number();
-        // Encoding is the work of one core for each.
-        let storing = self.store(COMPONENTS, number, components.clone())?;
         let restricted = self.store(RESTRICTED, number, vec![values.restricted])?;
         let published = self.store(PUBLISHED, number, vec![values.published])?;
         let stored = |ended: std::result::Result<Result<StoredSlice>, _>| {

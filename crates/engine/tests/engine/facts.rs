@@ -455,7 +455,6 @@ async fn texts_of_few_words_are_codes_for_calculation_and_plain_for_others() {
         ("production_mode", coded(DataType::Utf8), DataType::Utf8View),
         ("delivery_id", coded(DataType::Utf8), DataType::Utf8View),
         ("visit_on", coded(DataType::Date32), DataType::Date32),
-        ("visit_no", (false, DataType::Utf8View), DataType::Utf8View),
         (
             "person_pid",
             (false, DataType::BinaryView),

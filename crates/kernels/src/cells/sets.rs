@@ -243,26 +243,9 @@ impl CellSets {
     /// [`NOBODY`] where it does not count.
     pub(super) fn absorb(&mut self, finer: &CellSets, cell_of: impl Iterator<Item = u32> + Clone) {
         let parts = PartsOf::new(cell_of);
-        let mut members = Vec::new();
+        let mut union = Union::default();
         for cell in 0..parts.ends.len() as u32 {
-            finer.members_of(parts.get(cell), &mut members);
-            self.unite(cell, &members);
-        }
-    }
-
-    /// The members of some cells together, in order and each once.
-    fn members_of(&self, cells: &[u32], members: &mut Vec<u32>) {
-        members.clear();
-        for cell in cells {
-            if let Some(run) = self.runs.get(*cell as usize) {
-                members.reserve(run.count as usize);
-                members.extend(run.members());
-            }
-        }
-        if cells.len() > 1 {
-            // Finds what is in order already.
-            members.sort();
-            members.dedup();
+            self.unite(cell, union.of(finer, parts.get(cell)));
         }
     }
 
@@ -272,6 +255,59 @@ impl CellSets {
 
     pub(super) fn heap_bytes(&self) -> usize {
         self.runs.capacity() * size_of::<Run>() + self.bytes + self.late.capacity() * 8
+    }
+}
+
+/// A set of several cells together, one after the other in the same room.
+#[derive(Debug, Default)]
+struct Union {
+    members: Vec<u32>,
+    /// A bit for each number from the least member on; all are zero between two sets.
+    bits: Vec<u64>,
+}
+
+impl Union {
+    /// The members of some cells that have settled, in order and each once.
+    fn of(&mut self, sets: &CellSets, cells: &[u32]) -> &mut Vec<u32> {
+        self.members.clear();
+        let runs = cells.iter().filter_map(|cell| {
+            let run = sets.runs.get(*cell as usize)?;
+            (run.count > 0).then_some(run)
+        });
+        let all: usize = runs.clone().map(|run| run.count as usize).sum();
+        self.members.reserve(all);
+        let least = runs.clone().filter_map(|run| run.members().next()).min();
+        let words = |from: u32, to: u32| (to.saturating_sub(from) as usize >> 6) + 1;
+        let next = runs.clone().map(|run| run.next).max().unwrap_or_default();
+        match (cells, least) {
+            ([_, _, ..], Some(least)) if words(least, next) <= all => {
+                self.bits.resize(self.bits.len().max(words(least, next)), 0);
+                for member in runs.flat_map(Run::members) {
+                    let place = member - least;
+                    if let Some(word) = self.bits.get_mut(place as usize >> 6) {
+                        *word |= 1 << (place & 63);
+                    }
+                }
+                let words = self.bits.iter_mut().take(words(least, next));
+                for (place, word) in words.enumerate() {
+                    let first = least.saturating_add(place as u32 * 64);
+                    let mut left = std::mem::take(word);
+                    while left != 0 {
+                        self.members
+                            .push(first.saturating_add(left.trailing_zeros()));
+                        left &= left - 1;
+                    }
+                }
+            }
+            ([_, _, ..], _) => {
+                self.members.extend(runs.flat_map(Run::members));
+                // Finds what is in order already.
+                self.members.sort();
+                self.members.dedup();
+            }
+            _ => self.members.extend(runs.flat_map(Run::members)),
+        }
+        &mut self.members
     }
 }
 
@@ -323,7 +359,7 @@ impl Members {
         present: &[u32],
     ) -> MemberNumbers {
         let parts = PartsOf::new(cell_of);
-        let mut members = Vec::new();
+        let mut union = Union::default();
         match self {
             Members::Nothing => MemberNumbers::default(),
             Members::Named {
@@ -332,7 +368,7 @@ impl Members {
             } => {
                 let mut sets = Lists::default();
                 for cell in present {
-                    finer.members_of(parts.get(*cell), &mut members);
+                    let members = union.of(finer, parts.get(*cell));
                     members.iter_mut().for_each(|code| *code = at(ranks, *code));
                     members.sort_unstable();
                     sets.push(members.iter().copied());
@@ -355,10 +391,7 @@ impl Members {
                         Some(run) => {
                             sets.push_gaps(run.count, &run.gaps, run.next.checked_sub(1));
                         }
-                        None => {
-                            finer.members_of(own, &mut members);
-                            sets.push(&members);
-                        }
+                        None => sets.push(union.of(finer, own)),
                     }
                 }
                 MemberNumbers::from(sets)
@@ -454,6 +487,34 @@ mod tests {
                 let selected: Vec<(u32, u32)> =
                     selected.iter().map(|row| rows[*row as usize]).collect();
                 assert_eq!(shown(some), naive(&selected));
+            }
+        }
+    }
+
+    #[test]
+    fn a_union_is_that_of_its_parts_however_its_members_lie() {
+        let mut union = Union::default();
+        for (first, step) in [(0, 1), (7, 3), (63, 64), (5, 1_000), (u32::MAX - 9_000, 3)] {
+            // Cells that have much, little and nothing in common.
+            let of_cell = |cell: u32| {
+                let members = (0..3_000u32).filter(move |place| place % (cell + 2) == 0);
+                members.map(move |place| (cell, first + place * step))
+            };
+            let rows: Vec<(u32, u32)> = (0..5).flat_map(of_cell).collect();
+            let sets = put(&rows);
+            let expected = naive(&rows);
+            for cells in [
+                vec![],
+                vec![3],
+                vec![9],
+                vec![0, 1],
+                vec![4, 9, 2],
+                vec![0, 1, 2, 3, 4],
+            ] {
+                let own = cells.iter().filter_map(|cell| expected.get(cell));
+                let own: BTreeSet<u32> = own.flatten().copied().collect();
+                let own: Vec<u32> = own.into_iter().collect();
+                assert_eq!(*union.of(&sets, &cells), own, "{first} {step} {cells:?}");
             }
         }
     }

@@ -679,7 +679,7 @@ async fn a_table_that_is_followed_is_the_table_that_is_read_anew() {
     here.ensure_table(&name, Arc::clone(&schema), &["part"])
         .await
         .expect("a table");
-    for step in 0..12i64 {
+    for step in 0..30i64 {
         let writer = if step % 3 == 0 { &there } else { &here };
         let slices = (0..=step % 2)
             .map(|part| tietopohja_lake::SliceRows {
@@ -691,7 +691,8 @@ async fn a_table_that_is_followed_is_the_table_that_is_read_anew() {
             .replace_slices(&name, slices, CommitInfo::default())
             .await
             .expect("it is replaced");
-        if step == 7 {
+        // The second time and the third, the log is long enough for a checkpoint.
+        if step % 10 == 9 {
             there.maintain(&name).await.expect("it is maintained");
         }
         let anew = place.lake();
