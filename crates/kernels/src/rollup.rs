@@ -259,15 +259,17 @@ impl CellTargets {
         lanes: usize,
     ) -> Result<Vec<i64>> {
         let of_lane = ranges.div_ceil(lanes.max(1)).max(1);
+        let all = sets.ranges(ranges);
         let count = |first: usize| -> Result<Vec<i64>> {
             let mut found = vec![0i64; self.values()];
-            let mut ranges = sets.ranges(ranges).only(first..first + of_lane);
+            let mut ranges = all.clone().only(first..first + of_lane);
             let width = usize::try_from(ranges.width).unwrap_or(usize::MAX);
             while let Some(own) = ranges.next() {
                 self.count(cells, own, width, LAID_OUT / lanes, &mut found)?;
             }
             Ok(found)
         };
+        let count = &count;
         std::thread::scope(|scope| {
             let others = (of_lane..ranges).step_by(of_lane);
             let others = others.map(|first| {
@@ -571,6 +573,7 @@ impl<'a> Cursor<'a> {
 }
 
 /// Sets of numbers, range by range.
+#[derive(Clone)]
 struct Ranges<'a> {
     sets: Vec<Cursor<'a>>,
     /// Where the next range begins.
@@ -1108,6 +1111,25 @@ mod tests {
                 let expected = whole.get(set).iter().map(|number| number + start);
                 assert!(found.iter().copied().eq(expected), "{wanted}");
             }
+        }
+        // Entries, numbers, sets, lanes; ranges by what may be taken out, by what is marked quickly, by how
+        // little a set has in one, and for each lane one.
+        for (entries, numbers, sets, lanes, ranges) in [
+            (TAKEN_OUT * 10, 1_000, 1_000, 1, 10),
+            (TAKEN_OUT * 10, 1_000, 1_000, 2, 20),
+            (TAKEN_OUT, MARKED * 6, 1_000, 1, 6),
+            (TAKEN_OUT, MARKED * 6, 1_000, 4, 8),
+            (1_000 * FEW_MEMBERS * 3, MARKED * 6, 1_000, 1, 3),
+            (1_000, MARKED * 6, 1_000, 1, 1),
+            (1_000, 1_000, 1, 3, 3),
+        ] {
+            let stored = StoredSets {
+                ends: vec![0; sets],
+                states: Buffer::from_vec(Vec::<u8>::new()),
+                entries,
+                bound: numbers,
+            };
+            assert_eq!(stored.count_of_ranges(lanes), ranges, "{entries} {lanes}");
         }
         let none = NumberSets::of_list(9);
         assert!(matches!(

@@ -11,7 +11,7 @@ use arrow::array::RecordBatch;
 use deltalake_core::kernel::transaction::{CommitData, PROTOCOL};
 use deltalake_core::kernel::{Action, Add, Transaction};
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
-use object_store::{PutMode, PutOptions, PutPayload};
+use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use serde_json::Value;
 
 use crate::parts::{EncodedPart, PartEncoder, PartOptions};
@@ -220,6 +220,23 @@ impl Lake {
         let SliceRows { slice, batches } = rows;
         let adds = self.store_rows(name, &state, &slice, batches).await?;
         Ok(StoredSlice { slice, adds })
+    }
+
+    /// Deletes stored rows of a slice that will not be committed. Failures only leave orphans.
+    pub async fn discard_slice(&self, name: &TableName, stored: StoredSlice) {
+        self.take_away(name, &stored.adds).await;
+    }
+
+    /// Deletes files of a table that no version names.
+    pub(crate) async fn take_away(&self, name: &TableName, adds: &[Add]) {
+        for add in adds {
+            let path = format!("{}/{}/{}", name.schema(), name.table(), add.path);
+            if let Ok(path) = self.object_path(&path)
+                && let Err(error) = self.store.delete(&path).await
+            {
+                tracing::warn!(error = %error, "an unused data file stays behind");
+            }
+        }
     }
 
     /// Puts stored rows in the place of what their slices hold, in one commit.

@@ -567,19 +567,8 @@ impl Lake {
 
     /// Deletes stored rows of a landing that will not be finished. Failures only leave orphans.
     pub async fn discard(&self, ticket: &Ticket, staged: &StagedRows) {
-        for add in &staged.adds {
-            let Ok(table) = ticket.delivery.raw_table() else {
-                continue;
-            };
-            if let Ok(path) = self.object_path(&format!(
-                "{}/{}/{}",
-                table.schema(),
-                table.table(),
-                add.path
-            )) && let Err(error) = self.store.delete(&path).await
-            {
-                tracing::warn!(error = %error, "an unused data file stays behind");
-            }
+        if let Ok(table) = ticket.delivery.raw_table() {
+            self.take_away(&table, &staged.adds).await;
         }
     }
 

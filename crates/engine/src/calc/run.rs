@@ -635,7 +635,12 @@ impl Engine {
 
     /// Holds what queries of these indicators read more than once. Values that are rolled up read the
     /// calendar and the areas once for all, and residents for each way in which they are divided.
-    async fn hold_for(&self, run: &Run, stale: &[Todo<'_>], by_query: bool) -> Result<()> {
+    async fn hold_for(
+        self: &Arc<Self>,
+        run: &Run,
+        stale: &[Todo<'_>],
+        by_query: bool,
+    ) -> Result<()> {
         let mut reads: BTreeSet<RelationName> = BTreeSet::new();
         for todo in stale {
             let Some(own) = &todo.reads else { continue };
@@ -650,10 +655,18 @@ impl Engine {
             }
         }
         let sources = run.resolver.warehouse().models.sources(&reads);
-        for (schema, name) in READ_BY_MANY {
-            if sources.contains(&RelationName::new(schema, name)) {
-                self.hold(&run.resolver, schema, name).await?;
-            }
+        let needed = READ_BY_MANY.into_iter();
+        let needed =
+            needed.filter(|(schema, name)| sources.contains(&RelationName::new(*schema, *name)));
+        let holding = needed.map(|(schema, name)| {
+            let (engine, session) = (Arc::clone(self), Arc::clone(&run.resolver));
+            let holding: BoxFuture<'static, Result<()>> =
+                Box::pin(async move { engine.hold(&session, schema, name).await });
+            SpawnedTask::spawn(holding)
+        });
+        for holding in holding.collect::<Vec<_>>() {
+            let died = |error| EngineError::internal_because("the start of a run died", error);
+            holding.await.map_err(died)??;
         }
         Ok(())
     }
@@ -850,20 +863,33 @@ impl Engine {
         // Encoding is the work of one core for each, and cells need not wait for values.
         let number = indicator.number();
         let storing = self.store(COMPONENTS, number, components.clone())?;
-        let batches = match &job.compiled.roll_up {
-            Some(roll_up) if !job.by_query => {
-                self.rolled_up(&resolver, &run.shared, roll_up, cells)
-                    .await?
-            }
-            _ => {
-                // The value query reads the fresh components under their public name.
-                let schema = component_schema(breakdowns);
-                let cells = MemTable::try_new(schema, vec![components.clone()])?;
-                resolver.put_instead(RelationName::new("component", "cell"), Arc::new(cells));
-                self.run(&resolver, &job.compiled.value_sql).await?
+        let made = async {
+            let batches = match &job.compiled.roll_up {
+                Some(roll_up) if !job.by_query => {
+                    self.rolled_up(&resolver, &run.shared, roll_up, cells)
+                        .await?
+                }
+                _ => {
+                    // The value query reads the fresh components under their public name.
+                    let schema = component_schema(breakdowns);
+                    let cells = MemTable::try_new(schema, vec![components.clone()])?;
+                    resolver.put_instead(RelationName::new("component", "cell"), Arc::new(cells));
+                    self.run(&resolver, &job.compiled.value_sql).await?
+                }
+            };
+            value_rows(indicator, breakdowns, profile, &run.stamp, &batches)
+        };
+        let values = match made.await {
+            Ok(values) => values,
+            Err(error) => {
+                // It is computed again, for want of memory or by the next run, and stored then.
+                if let Ok(Ok(cells)) = storing.await {
+                    let name = table(COMPONENTS.0, COMPONENTS.1)?;
+                    self.options.lake.discard_slice(&name, cells).await;
+                }
+                return Err(error);
             }
         };
-        let values = value_rows(indicator, breakdowns, profile, &run.stamp, &batches)?;
         let component_rows: usize = components.iter().map(RecordBatch::num_rows).sum();
         let value_rows = values.restricted.num_rows();
         let restricted = self.store(RESTRICTED, number, vec![values.restricted])?;

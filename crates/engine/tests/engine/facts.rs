@@ -2,7 +2,7 @@
 //! is stored again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{
@@ -11,6 +11,7 @@ use arrow::array::{
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int32Type};
 use arrow::util::pretty::pretty_format_batches;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tietopohja_engine::calc::FactReport;
 use tietopohja_engine::{CalcReport, CalcRequest, Engine, NoProgress, Role};
 use tietopohja_lake::{CommitInfo, Slice, SliceRows, TableName};
@@ -434,45 +435,96 @@ async fn texts_of_few_words_are_codes_for_calculation_and_plain_for_others() {
     let version = warehouse.lake.version(&table).await.unwrap().unwrap();
     let files = warehouse.lake.coded_files(&table, version).await.unwrap();
     let files = files.unwrap();
-    let (largest, _) = files
+    let (largest, bytes) = files
         .chosen(|_| true)
         .into_iter()
         .max_by_key(|(_, bytes)| *bytes)
         .unwrap();
+    let stored = stored_file(&warehouse.folder.path().join("lake/fact"), bytes);
+    let stored = std::fs::File::open(stored).unwrap();
+    let stored = ParquetRecordBatchReaderBuilder::try_new(stored).unwrap();
     let plain = warehouse
         .lake
         .provider(&table, Some(version))
         .await
         .unwrap();
-    let coded = |values: DataType| (true, values);
-    for (column, in_files, in_plain) in [
-        ("sex", coded(DataType::Utf8), DataType::Utf8View),
+    let code = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+    // As it is stored, as it is read: the type of its values, and of how many codes; as others see it.
+    for (column, in_file, read, in_plain) in [
+        ("sex", &code, (DataType::Utf8, Some(3)), DataType::Utf8View),
         (
             "municipality_code",
-            coded(DataType::Utf8),
+            &code,
+            (DataType::Utf8, Some(2)),
             DataType::Utf8View,
         ),
-        ("production_mode", coded(DataType::Utf8), DataType::Utf8View),
-        ("delivery_id", coded(DataType::Utf8), DataType::Utf8View),
-        ("visit_on", coded(DataType::Date32), DataType::Date32),
+        (
+            "production_mode",
+            &code,
+            (DataType::Utf8, Some(5)),
+            DataType::Utf8View,
+        ),
+        (
+            "delivery_id",
+            &code,
+            (DataType::Utf8, Some(1)),
+            DataType::Utf8View,
+        ),
+        (
+            "visit_no",
+            &DataType::Utf8,
+            (DataType::Utf8, Some(2_729)),
+            DataType::Utf8View,
+        ),
         (
             "person_pid",
-            (false, DataType::BinaryView),
+            &DataType::Binary,
+            (DataType::BinaryView, None),
             DataType::BinaryView,
         ),
+        (
+            "visit_on",
+            &DataType::Date32,
+            (DataType::Date32, Some(28)),
+            DataType::Date32,
+        ),
     ] {
+        let own = stored.schema().field_with_name(column).unwrap();
+        assert_eq!(own.data_type(), in_file, "{column}");
         let place = files.schema().index_of(column).unwrap();
         let fetched = files.fetch(largest, &[place]).await.unwrap();
         let (_, columns) = fetched.read(0).unwrap();
         let found = match columns[0].as_any_dictionary_opt() {
-            Some(codes) => coded(codes.values().data_type().clone()),
-            None => (false, columns[0].data_type().clone()),
+            Some(codes) => (
+                codes.values().data_type().clone(),
+                Some(codes.values().len()),
+            ),
+            None => (columns[0].data_type().clone(), None),
         };
-        assert_eq!(found, in_files, "{column}");
+        assert_eq!(found, read, "{column}");
         let plain = plain.schema();
         let plain = plain.field_with_name(column).unwrap();
         assert_eq!(*plain.data_type(), in_plain, "{column}");
     }
+    let period = plain.schema();
+    let period = period.field_with_name("period").unwrap();
+    assert_eq!(*period.data_type(), DataType::Int32);
+}
+
+/// The file of so many bytes in a folder.
+fn stored_file(folder: &Path, bytes: u64) -> PathBuf {
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false if path.metadata().unwrap().len() == bytes => return path,
+                false => {}
+            }
+        }
+    }
+    panic!("there is no file of {bytes} bytes");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::array::{Array, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
@@ -39,7 +39,7 @@ fn delivery_of(county: i32, period: i32) -> Delivery {
 
 /// A folder that several lakes, as if of several processes, are opened on.
 struct Place {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     url: Url,
 }
 
@@ -48,10 +48,7 @@ impl Place {
         let folder = tempfile::tempdir().expect("a folder");
         let url = Url::from_directory_path(folder.path().canonicalize().expect("a path"))
             .expect("an address");
-        Place {
-            _folder: folder,
-            url,
-        }
+        Place { folder, url }
     }
 
     /// A lake as a new process sees it.
@@ -711,4 +708,42 @@ async fn a_table_that_is_followed_is_the_table_that_is_read_anew() {
             expected.len()
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_are_discarded_leave_no_file() {
+    let place = Place::new();
+    let lake = place.lake();
+    let name = TableName::new("result", "thing").expect("a name");
+    let fields = [
+        Field::new("part", DataType::Int32, true),
+        Field::new("number", DataType::Int64, true),
+    ];
+    let schema = Arc::new(Schema::new(fields.to_vec()));
+    lake.ensure_table(&name, schema, &["part"])
+        .await
+        .expect("a table");
+    let numbers: Arc<dyn Array> = Arc::new(Int64Array::from(vec![1, 2]));
+    let batch = RecordBatch::try_from_iter([("number", numbers)]).expect("a batch");
+    let folder = place.folder.path().join("result/thing/part=1");
+    let files = || std::fs::read_dir(&folder).expect("a folder").count();
+    let store = || {
+        let slice = Slice::new(&[("part", 1)]);
+        let batches = vec![batch.clone()];
+        lake.store_slice(&name, tietopohja_lake::SliceRows { slice, batches })
+    };
+    let kept = store().await.expect("it is stored");
+    let discarded = store().await.expect("it is stored");
+    assert_eq!(files(), 2);
+    lake.discard_slice(&name, discarded).await;
+    assert_eq!(files(), 1);
+    lake.commit_slices(&name, vec![kept], CommitInfo::default())
+        .await
+        .expect("it is committed");
+    let mut rows = 0;
+    let mut each = |batch: &RecordBatch| rows += batch.num_rows();
+    lake.read(&name, &Slice::whole(), None, None, &mut each)
+        .await
+        .expect("rows");
+    assert_eq!(rows, 2);
 }
