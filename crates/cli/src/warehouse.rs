@@ -37,6 +37,7 @@ impl Warehouse {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let lake = Arc::new(Lake::open(&folder.join("lake"), Arc::clone(&clock))?);
         let (lists, contracts) = read_contracts(folder)?;
+        tracing::debug!("contracts are read");
         Ok(Warehouse {
             folder: folder.to_owned(),
             settings,

@@ -5,15 +5,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use arrow::datatypes::Schema;
+use futures::future::BoxFuture;
 use tietopohja_domain::Problem;
 use tietopohja_indicators::{Catalogue, CatalogueInput, TableColumns};
+use tokio::task::JoinSet;
 
 use crate::catalog::held;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::keys;
-use crate::model::read_folder;
+use crate::model::{RelationName, read_folder};
 use crate::plain::plain_schema;
 use crate::reference::definition_files;
 
@@ -69,20 +73,40 @@ impl Engine {
 
     /// The columns of every table that a definition may read, and what is wrong with the others.
     async fn readable_tables(self: &Arc<Self>) -> Result<(Columns, Vec<Problem>)> {
+        let names = READABLE.iter().flat_map(|schema| {
+            let names = self.warehouse.static_names(schema).into_iter();
+            names.map(|name| RelationName::new(*schema, name))
+        });
+        let names: Arc<[RelationName]> = names.collect();
         let resolver = self.plain_resolver();
+        // Planning a relation is the work of one core. Whoever is free takes the next of them.
+        let next = Arc::new(AtomicUsize::new(0));
+        let mut lanes = JoinSet::new();
+        for _ in 0..self.options.target_partitions.max(1) {
+            let (names, next, resolver) =
+                (Arc::clone(&names), Arc::clone(&next), Arc::clone(&resolver));
+            let lane: BoxFuture<'static, Vec<_>> = Box::pin(async move {
+                let mut found = Vec::new();
+                while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let table = resolver.table(&name.schema, &name.name).await;
+                    let columns = table.map(|found| {
+                        let table = found?;
+                        Some(columns_of(&plain_schema(&table.schema())))
+                    });
+                    found.push((name.to_string(), columns));
+                }
+                found
+            });
+            lanes.spawn(lane);
+        }
         let mut columns = BTreeMap::new();
         let mut broken = Vec::new();
-        for schema in READABLE {
-            for name in self.warehouse.static_names(schema) {
-                match resolver.table(schema, &name).await {
-                    Ok(Some(table)) => {
-                        let fields = plain_schema(&table.schema());
-                        let of_table = fields
-                            .fields()
-                            .iter()
-                            .map(|field| (field.name().clone(), field.data_type().to_string()))
-                            .collect();
-                        columns.insert(format!("{schema}.{name}"), of_table);
+        while let Some(ended) = lanes.join_next().await {
+            let died = |error| EngineError::internal_because("planning of a relation died", error);
+            for (name, found) in ended.map_err(died)? {
+                match found {
+                    Ok(Some(found)) => {
+                        columns.insert(name, found);
                     }
                     Ok(None) => {}
                     Err(EngineError::Definitions { problems }) => broken.extend(problems),
@@ -124,6 +148,13 @@ impl Engine {
         problems.dedup();
         problems
     }
+}
+
+/// Names and types.
+fn columns_of(schema: &Schema) -> Vec<(String, String)> {
+    let fields = schema.fields().iter();
+    let columns = fields.map(|field| (field.name().clone(), field.data_type().to_string()));
+    columns.collect()
 }
 
 struct Columns(BTreeMap<String, Vec<(String, String)>>);

@@ -95,6 +95,7 @@ impl Engine {
             DELIVERED_MONTH,
         );
         let manifest = Manifest::read(&options.root)?;
+        tracing::debug!("relations are read");
         let raw: BTreeMap<String, _> = options
             .raw_schemas
             .iter()
@@ -113,6 +114,7 @@ impl Engine {
             live: Mutex::default(),
             codes: Mutex::default(),
         };
+        tracing::debug!("functions are registered");
         Ok(Arc::new(Engine {
             options,
             warehouse: Arc::new(warehouse),

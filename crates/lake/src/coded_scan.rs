@@ -20,10 +20,11 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 
+use crate::pages::Spare;
 use crate::scan::PinnedTable;
 use crate::{Lake, LakeError, TableName, pages};
 
@@ -48,12 +49,24 @@ struct CodedFile {
     values: Vec<Option<i32>>,
 }
 
-/// A file, of which some columns are in memory as they are stored.
+/// A file whose footer is known, of which some columns are wanted.
 #[derive(Debug)]
-pub struct FetchedFile {
+pub struct OpenedFile {
+    store: Arc<dyn ObjectStore>,
+    path: Path,
     schema: SchemaRef,
     columns: Vec<usize>,
     metadata: Arc<ParquetMetaData>,
+    size: u64,
+    /// Where the bytes begin that were read along with the footer, and these.
+    tail: (u64, Bytes),
+}
+
+/// A row group, of which some columns are in memory as they are stored.
+#[derive(Debug)]
+pub struct FetchedGroup {
+    file: Arc<OpenedFile>,
+    group: usize,
     parts: Parts,
 }
 
@@ -95,41 +108,30 @@ impl CodedFiles {
         files.map(|(number, file)| (number, file.bytes)).collect()
     }
 
-    /// Reads columns of a file into memory, by their places in [`CodedFiles::schema`].
+    /// Opens a file for columns, by their places in [`CodedFiles::schema`].
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub async fn fetch(&self, file: usize, columns: &[usize]) -> Result<FetchedFile, LakeError> {
+    pub async fn open(&self, file: usize, columns: &[usize]) -> Result<OpenedFile, LakeError> {
         let Some(file) = self.files.get(file) else {
             return Err(LakeError::Internal("there is no such file".to_owned()));
         };
         let (metadata, from, tail) = footer(&*self.store, &file.path, file.bytes).await?;
-        let mut parts = Parts {
-            size: file.bytes,
-            parts: Vec::new(),
-        };
-        let wanted = wanted(&metadata, &self.schema, columns)?;
-        let ranges = wanted.into_iter().filter(|range| range.start < from);
-        let ranges: Vec<Range<u64>> = ranges.collect();
-        if !ranges.is_empty() {
-            let read = self.store.get_ranges(&file.path, &ranges).await;
-            let read = read.map_err(LakeError::storage("read columns of a data file"))?;
-            let starts = ranges.iter().map(|range| range.start);
-            parts.parts.extend(starts.zip(read));
-        }
-        parts.parts.push((from, tail));
-        Ok(FetchedFile {
+        Ok(OpenedFile {
+            store: Arc::clone(&self.store),
+            path: file.path.clone(),
             schema: Arc::clone(&self.schema),
             columns: columns.to_vec(),
             metadata: Arc::new(metadata),
-            parts,
+            size: file.bytes,
+            tail: (from, tail),
         })
     }
 }
 
-/// What of a file must be read for some columns, in order, near ones together.
+/// What must be read for some columns of a row group, in order, near ones together.
 fn wanted(
-    metadata: &ParquetMetaData,
+    group: &RowGroupMetaData,
     schema: &SchemaRef,
     columns: &[usize],
 ) -> Result<Vec<Range<u64>>, LakeError> {
@@ -137,10 +139,7 @@ fn wanted(
         .iter()
         .filter_map(|column| schema.fields().get(*column));
     let names: Vec<&str> = names.map(|field| field.name().as_str()).collect();
-    let chunks = metadata
-        .row_groups()
-        .iter()
-        .flat_map(|group| group.columns());
+    let chunks = group.columns().iter();
     let chunks = chunks.filter(|chunk| match chunk.column_path().parts() {
         [name] => names.contains(&name.as_str()),
         _ => false,
@@ -196,25 +195,58 @@ async fn footer(
     }
 }
 
-impl FetchedFile {
+impl OpenedFile {
     /// How many row groups it has.
     pub fn groups(&self) -> usize {
         self.metadata.num_row_groups()
     }
 
-    /// The rows of a row group: its columns in the order in which they were asked for, each as
+    fn group(&self, group: usize) -> Result<&RowGroupMetaData, LakeError> {
+        let lost = || LakeError::Internal("a data file lacks a row group".to_owned());
+        self.metadata.row_groups().get(group).ok_or_else(lost)
+    }
+
+    /// Reads the columns of a row group into memory.
+    ///
+    /// # Errors
+    /// When there is no such row group, or it cannot be read.
+    pub async fn fetch(self: &Arc<Self>, group: usize) -> Result<FetchedGroup, LakeError> {
+        let (from, tail) = &self.tail;
+        let wanted = wanted(self.group(group)?, &self.schema, &self.columns)?;
+        let ranges = wanted.into_iter().filter(|range| range.start < *from);
+        let ranges: Vec<Range<u64>> = ranges.collect();
+        let mut parts = Vec::with_capacity(ranges.len() + 1);
+        if !ranges.is_empty() {
+            let read = self.store.get_ranges(&self.path, &ranges).await;
+            let read = read.map_err(LakeError::storage("read columns of a data file"))?;
+            parts.extend(ranges.iter().map(|range| range.start).zip(read));
+        }
+        parts.push((*from, tail.clone()));
+        let size = self.size;
+        Ok(FetchedGroup {
+            file: Arc::clone(self),
+            group,
+            parts: Parts { size, parts },
+        })
+    }
+}
+
+impl FetchedGroup {
+    /// Its rows: the columns in the order in which they were asked for, each as
     /// `Dictionary(UInt8, UInt16, UInt32 or Int32, values)` or as plain values, and their number.
+    /// Buffers are taken from `spare` where it has some.
     ///
     /// # Errors
     /// When the file does not hold what it says.
-    pub fn read(&self, group: usize) -> Result<(usize, Vec<ArrayRef>), LakeError> {
-        let lost = || LakeError::Internal("a data file lacks a row group".to_owned());
-        let of_group = self.metadata.row_groups().get(group).ok_or_else(lost)?;
+    pub fn read(&self, spare: &mut Spare) -> Result<(usize, Vec<ArrayRef>), LakeError> {
+        let lost = || LakeError::Internal("a data file lost a column".to_owned());
+        let file = &self.file;
+        let of_group = file.group(self.group)?;
         let rows = usize::try_from(of_group.num_rows()).map_err(|_| lost())?;
-        let schema = self.metadata.file_metadata().schema_descr();
-        let mut columns = Vec::with_capacity(self.columns.len());
-        for column in &self.columns {
-            let field = self.schema.fields().get(*column).ok_or_else(lost)?;
+        let schema = file.metadata.file_metadata().schema_descr();
+        let mut columns = Vec::with_capacity(file.columns.len());
+        for column in &file.columns {
+            let field = file.schema.fields().get(*column).ok_or_else(lost)?;
             let found = schema.columns().iter().enumerate();
             let mut found = found.filter(|(_, leaf)| match leaf.path().parts() {
                 [name] => name == field.name(),
@@ -232,12 +264,15 @@ impl FetchedFile {
             let flat = described.max_rep_level() == 0 && described.max_def_level() <= 1;
             let stored = described.physical_type();
             let read = match flat {
-                true => pages::column(&mut reader, stored, nullable, field.data_type(), rows)?,
+                true => {
+                    let data_type = field.data_type();
+                    pages::column(&mut reader, stored, nullable, data_type, rows, spare)?
+                }
                 false => None,
             };
             let read = match read {
                 Some(read) => read,
-                None => self.otherwise(group, leaf, rows, field.data_type())?,
+                None => self.otherwise(leaf, rows, field.data_type())?,
             };
             if read.len() != rows {
                 return Err(pages::damaged());
@@ -250,7 +285,6 @@ impl FetchedFile {
     /// A column as the Parquet library reads it.
     fn otherwise(
         &self,
-        group: usize,
         leaf: usize,
         rows: usize,
         data_type: &DataType,
@@ -258,7 +292,7 @@ impl FetchedFile {
         let failed = |error| LakeError::parquet("read a column of a data file")(error);
         let lost = || LakeError::Internal("a data file lost a column".to_owned());
         let options = ArrowReaderOptions::new();
-        let metadata = ArrowReaderMetadata::try_new(Arc::clone(&self.metadata), options);
+        let metadata = ArrowReaderMetadata::try_new(Arc::clone(&self.file.metadata), options);
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(
             self.parts.clone(),
             metadata.map_err(failed)?,
@@ -266,7 +300,7 @@ impl FetchedFile {
         let mask = ProjectionMask::leaves(builder.parquet_schema(), [leaf]);
         let reader = builder
             .with_projection(mask)
-            .with_row_groups(vec![group])
+            .with_row_groups(vec![self.group])
             .with_batch_size(rows.max(1))
             .build()
             .map_err(failed)?;

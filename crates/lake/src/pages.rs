@@ -2,15 +2,18 @@
 //!
 //! A column whose pages are codes of a dictionary is read as what it is: one code a row, in the
 //! narrowest type that the dictionary needs, and the values of the dictionary once. Numbers that have
-//! no dictionary are copied. What is written in any other way is left to the Parquet library's own
-//! reader ([`column`] gives `None`); pages are found, and unpacked where they are compressed, by the
-//! library too. The layout of pages, levels and runs is that of the Apache Parquet format, "Data
-//! Pages" and "Run Length Encoding / Bit-Packing Hybrid".
+//! no dictionary are copied, or added up where differences are stored. What is written in any other way
+//! is left to the Parquet library's own reader ([`column`] gives `None`); pages are found, and unpacked
+//! where they are compressed, by the library too. The layout of pages, levels, runs and differences is
+//! that of the Apache Parquet format, "Data Pages", "Run Length Encoding / Bit-Packing Hybrid" and
+//! "Delta Encoding".
 //!
 //! - *Result*: `Dictionary(UInt8, UInt16 or UInt32, values)`, where every row has a code and one of
 //!   them may stand for null; or an array of values, where rows without one are null. Values are
 //!   `Utf8`, `Int32`, `Int64` or `Date32`.
 //! - *Time*: about a nanosecond a row.
+//! - *Memory*: that of the result, of buffers that are no longer needed where there are some
+//!   ([`Spare`]): the first touch of new memory takes longer than what is then written there.
 //!
 //! What may not live here: which files and columns are read (`coded_scan.rs`). To read another
 //! encoding: an arm of [`Chunk::page`].
@@ -18,13 +21,13 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, Date32Array, DictionaryArray, Int32Array, Int64Array,
-    PrimitiveArray, StringArray,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, Date32Array, DictionaryArray, Int32Array,
+    Int64Array, PrimitiveArray, StringArray,
 };
 use arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 use arrow::datatypes::{
-    ArrowDictionaryKeyType, DataType, Date32Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
-    UInt32Type,
+    ArrowDictionaryKeyType, ArrowNativeType, DataType, Date32Type, Int32Type, Int64Type, UInt8Type,
+    UInt16Type, UInt32Type,
 };
 use bytes::Bytes;
 use parquet::basic::{Encoding, Type as PhysicalType};
@@ -45,6 +48,7 @@ pub(crate) fn column(
     nullable: bool,
     data_type: &DataType,
     rows: usize,
+    spare: &mut Spare,
 ) -> Result<Option<ArrayRef>, LakeError> {
     let kind = match (stored, data_type) {
         (PhysicalType::INT32, DataType::Int32) => Kind::Int32,
@@ -53,7 +57,7 @@ pub(crate) fn column(
         (PhysicalType::BYTE_ARRAY, DataType::Utf8 | DataType::Utf8View) => Kind::Text,
         _ => return Ok(None),
     };
-    let mut chunk = Chunk::of(rows, nullable, kind);
+    let mut chunk = Chunk::of(rows, nullable, kind, spare);
     let failed = |error| LakeError::parquet("read a column of a data file")(error);
     while let Some(page) = pages.get_next_page().map_err(failed)? {
         if chunk.page(page)?.is_none() {
@@ -65,6 +69,94 @@ pub(crate) fn column(
 
 /// Rows that room is made for at once.
 const MOST_ROOM: usize = 1 << 20;
+
+/// Buffers of columns that are no longer needed, for those that are read next.
+#[derive(Debug, Default)]
+pub struct Spare {
+    bytes: Vec<Vec<u8>>,
+    shorts: Vec<Vec<u16>>,
+    words: Vec<Vec<u32>>,
+    narrow: Vec<Vec<i32>>,
+    wide: Vec<Vec<i64>>,
+}
+
+impl Spare {
+    /// Takes the buffer of a column that was read, unless somebody else still holds it.
+    pub fn take_back(&mut self, column: ArrayRef) {
+        match column.data_type() {
+            DataType::Int32 => self.keep(column.as_primitive_opt::<Int32Type>().cloned(), column),
+            DataType::Date32 => self.keep(column.as_primitive_opt::<Date32Type>().cloned(), column),
+            DataType::Int64 => self.keep(column.as_primitive_opt::<Int64Type>().cloned(), column),
+            DataType::Dictionary(codes, _) => match **codes {
+                DataType::UInt8 => self.keep(codes_of::<UInt8Type>(&column), column),
+                DataType::UInt16 => self.keep(codes_of::<UInt16Type>(&column), column),
+                DataType::UInt32 => self.keep(codes_of::<UInt32Type>(&column), column),
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+
+    /// `column` is let go of, so that `values` hold the buffer alone.
+    fn keep<T>(&mut self, values: Option<PrimitiveArray<T>>, column: ArrayRef)
+    where
+        T: ArrowPrimitiveType<Native: Reused>,
+    {
+        drop(column);
+        let Some(values) = values else { return };
+        let (_, values, _) = values.into_parts();
+        if let Ok(values) = values.into_inner().into_vec::<T::Native>() {
+            T::Native::spare(self).push(values);
+        }
+    }
+
+    /// An empty buffer with room for so many.
+    fn buffer<T: Reused>(&mut self, room: usize) -> Vec<T> {
+        let mut buffer = T::spare(self).pop().unwrap_or_default();
+        buffer.clear();
+        buffer.reserve(room);
+        buffer
+    }
+}
+
+fn codes_of<K: ArrowDictionaryKeyType>(column: &ArrayRef) -> Option<PrimitiveArray<K>> {
+    Some(column.as_dictionary_opt::<K>()?.keys().clone())
+}
+
+/// What buffers are kept of.
+trait Reused: ArrowNativeType {
+    fn spare(spare: &mut Spare) -> &mut Vec<Vec<Self>>;
+}
+
+impl Reused for u8 {
+    fn spare(spare: &mut Spare) -> &mut Vec<Vec<Self>> {
+        &mut spare.bytes
+    }
+}
+
+impl Reused for u16 {
+    fn spare(spare: &mut Spare) -> &mut Vec<Vec<Self>> {
+        &mut spare.shorts
+    }
+}
+
+impl Reused for u32 {
+    fn spare(spare: &mut Spare) -> &mut Vec<Vec<Self>> {
+        &mut spare.words
+    }
+}
+
+impl Reused for i32 {
+    fn spare(spare: &mut Spare) -> &mut Vec<Vec<Self>> {
+        &mut spare.narrow
+    }
+}
+
+impl Reused for i64 {
+    fn spare(spare: &mut Spare) -> &mut Vec<Vec<Self>> {
+        &mut spare.wide
+    }
+}
 
 /// What a column is read as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,7 +253,8 @@ impl Dictionary {
 
 /// A column of a row group that is being read.
 #[derive(Debug)]
-struct Chunk {
+struct Chunk<'a> {
+    spare: &'a mut Spare,
     rows: usize,
     nullable: bool,
     kind: Kind,
@@ -172,9 +265,10 @@ struct Chunk {
     levels: Levels,
 }
 
-impl Chunk {
-    fn of(rows: usize, nullable: bool, kind: Kind) -> Self {
+impl<'a> Chunk<'a> {
+    fn of(rows: usize, nullable: bool, kind: Kind, spare: &'a mut Spare) -> Self {
         Self {
+            spare,
             rows,
             nullable,
             kind,
@@ -285,10 +379,11 @@ impl Chunk {
                 Dictionary::Numbers(Numbers::Wide(numbers))
             }
         };
+        let room = self.room();
         self.codes = match dictionary.len() {
-            0..=0x100 => Codes::U8(Vec::with_capacity(self.room())),
-            0x101..=0x1_0000 => Codes::U16(Vec::with_capacity(self.room())),
-            _ => Codes::U32(Vec::with_capacity(self.room())),
+            0..=0x100 => Codes::U8(self.spare.buffer(room)),
+            0x101..=0x1_0000 => Codes::U16(self.spare.buffer(room)),
+            _ => Codes::U32(self.spare.buffer(room)),
         };
         self.dictionary = Some(dictionary);
         Ok(())
@@ -322,14 +417,26 @@ impl Chunk {
             // A dictionary that became too large is given up in the middle.
             Encoding::PLAIN if self.kind != Kind::Text => {
                 self.leave_codes()?;
-                match (&mut self.numbers, self.kind) {
-                    (Numbers::Wide(numbers), Kind::Int64) => {
+                match &mut self.numbers {
+                    Numbers::Wide(numbers) => {
                         put_numbers(bytes, present, numbers, i64::from_le_bytes)?;
                     }
-                    (Numbers::Narrow(numbers), Kind::Int32 | Kind::Date32) => {
+                    Numbers::Narrow(numbers) => {
                         put_numbers(bytes, present, numbers, i32::from_le_bytes)?;
                     }
-                    _ => return Err(damaged()),
+                    Numbers::None => return Err(damaged()),
+                }
+                Ok(Some(()))
+            }
+            Encoding::DELTA_BINARY_PACKED if self.kind != Kind::Text => {
+                self.leave_codes()?;
+                match &mut self.numbers {
+                    Numbers::Wide(numbers) => put_sums(bytes, present, numbers, |sum| sum)?,
+                    // Differences of narrow numbers wrap around as these do.
+                    Numbers::Narrow(numbers) => {
+                        put_sums(bytes, present, numbers, |sum| sum as i32)?;
+                    }
+                    Numbers::None => return Err(damaged()),
                 }
                 Ok(Some(()))
             }
@@ -348,13 +455,28 @@ impl Chunk {
             Some(Dictionary::Texts(_)) => return Err(damaged()),
             None => &Numbers::None,
         };
+        let room = self.rows.min(MOST_ROOM);
         self.numbers = match (self.kind, dictionary) {
             (Kind::Text, _) => return Err(damaged()),
-            (Kind::Int64, Numbers::Wide(values)) => Numbers::Wide(codes.looked_up(values)?),
-            (_, Numbers::Narrow(values)) => Numbers::Narrow(codes.looked_up(values)?),
-            (Kind::Int64, _) => Numbers::Wide(Vec::with_capacity(self.room())),
-            (_, _) => Numbers::Narrow(Vec::with_capacity(self.room())),
+            (Kind::Int64, Numbers::Wide(values)) => {
+                let mut numbers = self.spare.buffer(room);
+                codes.look_up(values, &mut numbers)?;
+                Numbers::Wide(numbers)
+            }
+            (_, Numbers::Narrow(values)) => {
+                let mut numbers = self.spare.buffer(room);
+                codes.look_up(values, &mut numbers)?;
+                Numbers::Narrow(numbers)
+            }
+            (Kind::Int64, _) => Numbers::Wide(self.spare.buffer(room)),
+            (_, _) => Numbers::Narrow(self.spare.buffer(room)),
         };
+        match codes {
+            Codes::U8(codes) => self.spare.bytes.push(codes),
+            Codes::U16(codes) => self.spare.shorts.push(codes),
+            Codes::U32(codes) => self.spare.words.push(codes),
+            Codes::None => {}
+        }
         Ok(())
     }
 
@@ -376,14 +498,14 @@ impl Chunk {
         };
         match self.numbers {
             Numbers::Narrow(numbers) => {
-                let numbers = ScalarBuffer::from(spread(numbers, known, 0)?);
+                let numbers = ScalarBuffer::from(spread(numbers, known, 0, self.spare)?);
                 return Ok(Some(match self.kind {
                     Kind::Date32 => Arc::new(primitive::<Date32Type>(numbers, nulls())?),
                     _ => Arc::new(primitive::<Int32Type>(numbers, nulls())?),
                 }));
             }
             Numbers::Wide(numbers) => {
-                let numbers = ScalarBuffer::from(spread(numbers, known, 0)?);
+                let numbers = ScalarBuffer::from(spread(numbers, known, 0, self.spare)?);
                 return Ok(Some(Arc::new(primitive::<Int64Type>(numbers, nulls())?)));
             }
             Numbers::None => {}
@@ -398,21 +520,21 @@ impl Chunk {
         Ok(Some(
             match (self.codes, u8::try_from(none), u16::try_from(none)) {
                 (Codes::U8(codes), Ok(none), _) => {
-                    coded::<UInt8Type>(spread(codes, known, none)?, values)?
+                    coded::<UInt8Type>(spread(codes, known, none, self.spare)?, values)?
                 }
                 (Codes::U8(codes), Err(_), Ok(none)) => {
                     let codes = codes.into_iter().map(u16::from).collect();
-                    coded::<UInt16Type>(spread(codes, known, none)?, values)?
+                    coded::<UInt16Type>(spread(codes, known, none, self.spare)?, values)?
                 }
                 (Codes::U16(codes), _, Ok(none)) => {
-                    coded::<UInt16Type>(spread(codes, known, none)?, values)?
+                    coded::<UInt16Type>(spread(codes, known, none, self.spare)?, values)?
                 }
                 (Codes::U16(codes), _, Err(_)) => {
                     let codes = codes.into_iter().map(u32::from).collect();
-                    coded::<UInt32Type>(spread(codes, known, none as u32)?, values)?
+                    coded::<UInt32Type>(spread(codes, known, none as u32, self.spare)?, values)?
                 }
                 (Codes::U32(codes), _, _) => {
-                    coded::<UInt32Type>(spread(codes, known, none as u32)?, values)?
+                    coded::<UInt32Type>(spread(codes, known, none as u32, self.spare)?, values)?
                 }
                 (Codes::None, _, _) | (Codes::U8(_), Err(_), Err(_)) => return Err(damaged()),
             },
@@ -421,22 +543,25 @@ impl Chunk {
 }
 
 impl Codes {
-    fn looked_up<V: Copy>(self, values: &[V]) -> Result<Vec<V>, LakeError> {
+    /// Puts the value of each behind `out`.
+    fn look_up<V: Copy>(&self, values: &[V], out: &mut Vec<V>) -> Result<(), LakeError> {
         fn each<C: Copy + Into<u32>, V: Copy>(
             codes: &[C],
             values: &[V],
-        ) -> Result<Vec<V>, LakeError> {
-            let of = codes.iter().map(|code| {
+            out: &mut Vec<V>,
+        ) -> Result<(), LakeError> {
+            out.reserve(codes.len());
+            for code in codes {
                 let code: u32 = (*code).into();
-                values.get(code as usize).copied()
-            });
-            of.collect::<Option<_>>().ok_or_else(damaged)
+                out.push(*values.get(code as usize).ok_or_else(damaged)?);
+            }
+            Ok(())
         }
         match self {
-            Codes::None => Ok(Vec::new()),
-            Codes::U8(codes) => each(&codes, values),
-            Codes::U16(codes) => each(&codes, values),
-            Codes::U32(codes) => each(&codes, values),
+            Codes::None => Ok(()),
+            Codes::U8(codes) => each(codes, values, out),
+            Codes::U16(codes) => each(codes, values, out),
+            Codes::U32(codes) => each(codes, values, out),
         }
     }
 }
@@ -459,19 +584,27 @@ fn coded<K: ArrowDictionaryKeyType>(
 }
 
 /// One value for each row, where only rows with a value brought one.
-fn spread<T: Copy>(values: Vec<T>, levels: &[u8], none: T) -> Result<Vec<T>, LakeError> {
+fn spread<T: Reused>(
+    values: Vec<T>,
+    levels: &[u8],
+    none: T,
+    spare: &mut Spare,
+) -> Result<Vec<T>, LakeError> {
     if levels.is_empty() {
         return Ok(values);
     }
     let mut next = 0;
-    let rows = levels.iter().map(|level| {
+    let mut rows = spare.buffer(levels.len());
+    rows.extend(levels.iter().map(|level| {
         let value = values.get(next).copied().unwrap_or(none);
         next += usize::from(*level);
         if *level == 1 { value } else { none }
-    });
-    let rows = rows.collect();
+    }));
     match next == values.len() {
-        true => Ok(rows),
+        true => {
+            T::spare(spare).push(values);
+            Ok(rows)
+        }
         false => Err(damaged()),
     }
 }
@@ -486,6 +619,90 @@ fn put_numbers<T, const W: usize>(
     let length = count.checked_mul(W).ok_or_else(damaged)?;
     let (numbers, _) = bytes.get(..length).ok_or_else(damaged)?.as_chunks::<W>();
     out.extend(numbers.iter().map(|number| of(*number)));
+    Ok(())
+}
+
+/// A number of seven bits a byte, the lowest first.
+fn varint(bytes: &mut &[u8]) -> Result<u64, LakeError> {
+    let mut number = 0;
+    for shift in (0..64).step_by(7) {
+        let (byte, rest) = bytes.split_first().ok_or_else(damaged)?;
+        *bytes = rest;
+        number |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Ok(number);
+        }
+    }
+    Err(damaged())
+}
+
+/// The same, where every other number is below zero.
+fn zigzag(bytes: &mut &[u8]) -> Result<i64, LakeError> {
+    let number = varint(bytes)?;
+    Ok((number >> 1) as i64 ^ -((number & 1) as i64))
+}
+
+/// Numbers of which the first is stored, and of each of the others how much more it is than the one
+/// before; all wrap around. Differences lie in blocks, each with its least one, and these in parts with
+/// so many bits a difference for what is above the least.
+fn put_sums<T>(
+    mut bytes: &[u8],
+    count: usize,
+    out: &mut Vec<T>,
+    of: fn(i64) -> T,
+) -> Result<(), LakeError> {
+    let bytes = &mut bytes;
+    let length = |bytes: &mut &[u8]| usize::try_from(varint(bytes)?).map_err(|_| damaged());
+    let (block, parts) = (length(bytes)?, length(bytes)?);
+    let stored = length(bytes)?;
+    let mut sum = zigzag(bytes)?;
+    let of_part = block.checked_div(parts).ok_or_else(damaged)?;
+    if of_part == 0 || of_part % 8 != 0 || of_part * parts != block || stored != count {
+        return Err(damaged());
+    }
+    let Some(mut left) = count.checked_sub(1) else {
+        return Ok(());
+    };
+    out.reserve(count.min(MOST_ROOM));
+    out.push(of(sum));
+    while left > 0 {
+        let least = zigzag(bytes)?;
+        let (widths, rest) = bytes.split_at_checked(parts).ok_or_else(damaged)?;
+        *bytes = rest;
+        for width in widths {
+            if left == 0 {
+                break;
+            }
+            let (width, taken) = (usize::from(*width), of_part.min(left));
+            let needed = taken.checked_mul(width).ok_or_else(damaged)?.div_ceil(8);
+            if width > 64 || needed > bytes.len() {
+                return Err(damaged());
+            }
+            let packed = *bytes;
+            let mut next = |above: u64| {
+                sum = sum.wrapping_add(least).wrapping_add(above as i64);
+                of(sum)
+            };
+            match width {
+                0 => out.extend((0..taken).map(|_| next(0))),
+                1..=57 => {
+                    let mask = (1u64 << width) - 1;
+                    out.extend((0..taken).map(|place| next(word(packed, place * width) & mask)));
+                }
+                _ => {
+                    let mask = u64::MAX >> (64 - width);
+                    out.extend((0..taken).map(|place| {
+                        let bit = place * width;
+                        let low = word(packed, bit) & 0xffff_ffff;
+                        next((word(packed, bit + 32) << 32 | low) & mask)
+                    }));
+                }
+            }
+            left -= taken;
+            let whole = of_part.checked_mul(width).ok_or_else(damaged)? / 8;
+            *bytes = packed.get(whole..).unwrap_or_default();
+        }
+    }
     Ok(())
 }
 
@@ -751,11 +968,23 @@ mod tests {
         let (stored, nullable) = (leaf.column_type(), leaf.column_descr().max_def_level() == 1);
         let rows = group.metadata().num_rows() as usize;
         let mut pages = group.get_column_page_reader(0).unwrap();
-        let own = column(&mut *pages, stored, nullable, data_type, rows).unwrap();
+        let spare = &mut Spare::default();
+        let own = column(&mut *pages, stored, nullable, data_type, rows, spare).unwrap();
         let theirs = ParquetRecordBatchReaderBuilder::try_new(file.clone()).unwrap();
         let theirs: Vec<RecordBatch> = theirs.build().unwrap().map(Result::unwrap).collect();
         let theirs = concat_batches(&theirs[0].schema(), &theirs).unwrap();
         (own, cast(theirs.column(0), data_type).unwrap())
+    }
+
+    /// Written as differences where that can be done.
+    fn as_differences(properties: WriterProperties, data_type: &DataType) -> WriterProperties {
+        if *data_type == DataType::Utf8 {
+            return properties;
+        }
+        let properties = properties.into_builder();
+        properties
+            .set_encoding(Encoding::DELTA_BINARY_PACKED)
+            .build()
     }
 
     fn properties(version: WriterVersion, dictionary_bytes: usize) -> WriterProperties {
@@ -808,10 +1037,16 @@ mod tests {
                             DataType::Date32 => cast(&narrow, &data_type).unwrap(),
                             _ => cast(&numbers, &data_type).unwrap(),
                         };
-                        for bytes in [0, 1 << 20, 1_001] {
-                            let file =
-                                written(Arc::clone(&values), nullable, properties(version, bytes));
+                        let ways = [0, 1 << 20, 1_001].into_iter();
+                        let ways = ways.flat_map(|bytes| [(bytes, false), (bytes, true)]);
+                        for (bytes, differences) in ways {
+                            let mut properties = properties(version, bytes);
+                            if differences {
+                                properties = as_differences(properties, &data_type);
+                            }
+                            let file = written(Arc::clone(&values), nullable, properties);
                             let (own, theirs) = read(&file, &data_type);
+                            assert!(own.is_some() || data_type == DataType::Utf8);
                             let Some(own) = own else {
                                 continue;
                             };
@@ -821,7 +1056,7 @@ mod tests {
                             assert_eq!(
                                 &cast(&own, &data_type).unwrap(),
                                 &theirs,
-                                "{data_type} {rows} {nulls} {bytes}"
+                                "{data_type} {rows} {nulls} {bytes} {differences}"
                             );
                         }
                     }
@@ -829,6 +1064,56 @@ mod tests {
             }
         }
         assert!(coded > 200, "{coded}");
+    }
+
+    #[test]
+    fn differences_of_any_size_are_added_up() {
+        let wide = [i64::MIN, i64::MAX, 0, -1, 1 << 57, -(1 << 60), 1 << 31];
+        let narrow = [i32::MIN, i32::MAX, 0, -1, 1 << 16];
+        for bits in [0, 1, 7, 20, 31, 32, 33, 56, 57, 58, 63] {
+            for rows in [1, 2, 64, 257, 5_000] {
+                let numbers = draws(1 << bits.min(52)).map(|of| of << (bits - bits.min(52)));
+                let numbers: Vec<i64> = numbers.take(rows).map(|of| of as i64).collect();
+                let extremes = |row: usize| wide[row % wide.len()];
+                let of_extremes: Vec<i64> = (0..rows).map(extremes).collect();
+                let of_narrow = (0..rows).map(|row| match row % 9 {
+                    0..5 => narrow[row % narrow.len()],
+                    _ => numbers[row] as i32,
+                });
+                let columns: [ArrayRef; 3] = [
+                    Arc::new(Int64Array::from(numbers.clone())),
+                    Arc::new(Int64Array::from(of_extremes)),
+                    Arc::new(of_narrow.collect::<Int32Array>()),
+                ];
+                for column in columns {
+                    let data_type = column.data_type().clone();
+                    let properties = properties(WriterVersion::PARQUET_2_0, 0);
+                    let file = written(column, false, as_differences(properties, &data_type));
+                    let (own, theirs) = read(&file, &data_type);
+                    assert_eq!(own.unwrap().as_ref(), theirs.as_ref(), "{bits} {rows}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn buffers_are_taken_back_when_nobody_holds_them() {
+        let spare = &mut Spare::default();
+        let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
+        let held = numbers.slice(1, 2);
+        spare.take_back(numbers);
+        assert!(spare.wide.is_empty());
+        spare.take_back(held);
+        assert!(spare.wide.is_empty(), "a part of a buffer is not one");
+        let days: ArrayRef = Arc::new(Date32Array::from(vec![1, 2]));
+        let texts = Arc::new(StringArray::from(vec!["a"]));
+        let codes = DictionaryArray::<UInt16Type>::new(vec![0, 0].into(), texts.clone());
+        for column in [days, Arc::new(codes), texts] {
+            spare.take_back(column);
+        }
+        assert_eq!((spare.narrow.len(), spare.shorts.len()), (1, 1));
+        let again: Vec<i32> = spare.buffer(2);
+        assert!(again.is_empty() && again.capacity() >= 2 && spare.narrow.is_empty());
     }
 
     #[test]
@@ -924,12 +1209,20 @@ mod tests {
                 refused +=
                     usize::from(unpack_runs::<u8>(&bytes, width, 100, &mut Vec::new()).is_err());
             }
+            // A header that is well, and anything after it.
+            let mut page = vec![0x80, 0x01, 0x04, 100, 3];
+            page.extend(&bytes);
+            let summed = put_sums(&page, 100, &mut Vec::new(), |sum| sum);
+            refused += usize::from(summed.is_err());
             for (nullable, kind, encoding) in [
                 (true, Kind::Int64, Encoding::PLAIN),
                 (true, Kind::Text, Encoding::RLE_DICTIONARY),
                 (false, Kind::Int32, Encoding::RLE_DICTIONARY),
+                (false, Kind::Int64, Encoding::DELTA_BINARY_PACKED),
+                (true, Kind::Date32, Encoding::DELTA_BINARY_PACKED),
             ] {
-                let mut chunk = Chunk::of(9, nullable, kind);
+                let spare = &mut Spare::default();
+                let mut chunk = Chunk::of(9, nullable, kind, spare);
                 let dictionary = Page::DictionaryPage {
                     buf: bytes.clone().into(),
                     num_values: (round % 5) as u32,

@@ -126,6 +126,10 @@ const LONG_BINARY: usize = 32;
 /// Rows looked at to see whether a text column is worth a dictionary.
 const SAMPLE_ROWS: usize = 1024;
 
+/// Rows looked at to see whether a column of numbers is, if there are so many: days of three years are
+/// few among them.
+const NUMBERS_LOOKED_AT: usize = 16 * 1024;
+
 /// True when nearly every text of the first rows is another: a dictionary would only be filled,
 /// row group after row group, until it is given up.
 fn is_distinct_text(column: &dyn Array) -> bool {
@@ -195,14 +199,15 @@ fn properties(first: &RecordBatch, options: PartOptions) -> WriterProperties {
     builder.build()
 }
 
-/// How a column is written that is read by codes. Numbers that are all different tell rows apart, and
-/// nobody adds them.
+/// How a column is written that is read by codes. Numbers that have few values are codes too: days above
+/// all, of which a year has 366. The others are stored as differences, which take a third of the bytes
+/// of numbers that stand alone. Those that are all different tell rows apart, and nobody adds them.
 fn for_codes(
     properties: WriterPropertiesBuilder,
     column: &ColumnPath,
     values: &ArrayRef,
 ) -> WriterPropertiesBuilder {
-    let sample = values.slice(0, values.len().min(SAMPLE_ROWS));
+    let sample = values.slice(0, values.len().min(NUMBERS_LOOKED_AT));
     let Ok(numbers) = cast(&sample, &DataType::Int64) else {
         return properties;
     };
@@ -215,13 +220,15 @@ fn for_codes(
             let numbers = numbers.as_primitive::<Int64Type>();
             let distinct: HashSet<i64> = numbers.iter().flatten().collect();
             let (distinct, sample) = (distinct.len(), sample.len());
-            if sample == SAMPLE_ROWS && distinct == sample {
-                return properties
-                    .set_column_dictionary_enabled(column.clone(), false)
-                    .set_column_encoding(column.clone(), Encoding::DELTA_BINARY_PACKED);
+            let is_told = sample >= SAMPLE_ROWS;
+            let few = !is_told || distinct * 4 <= sample;
+            let properties = properties
+                .set_column_dictionary_enabled(column.clone(), few)
+                .set_column_encoding(column.clone(), Encoding::DELTA_BINARY_PACKED);
+            match is_told && distinct == sample {
+                true => properties,
+                false => plainly(properties),
             }
-            let many = sample == SAMPLE_ROWS && distinct * 4 > sample;
-            plainly(properties).set_column_dictionary_enabled(column.clone(), !many)
         }
         _ => properties,
     }

@@ -28,7 +28,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use object_store::ObjectStore;
 use object_store::path::Path as StorePath;
 
-use crate::small::{are_small, rows_of};
+use crate::small::{SmallFile, are_small, rows_of};
 use crate::state::TableState;
 use crate::{Lake, LakeError};
 
@@ -331,7 +331,12 @@ impl PinnedTable {
             let values = self.partitions.iter().zip(self.values.columns());
             let values =
                 values.map(|(field, column)| (field.name().clone(), column.slice(*index, 1)));
-            Some((self.files.get(*index)?.path.clone(), values.collect()))
+            let file = self.files.get(*index)?;
+            Some(SmallFile {
+                path: file.path.clone(),
+                bytes: file.bytes,
+                values: values.collect(),
+            })
         });
         let (store, files) = (Arc::clone(&self.store), files.collect());
         let batches = rows_of(store, Arc::clone(&schema), files).await?;

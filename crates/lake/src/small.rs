@@ -11,6 +11,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{Field, SchemaRef};
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{DataFusionError, Result};
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
@@ -29,8 +30,11 @@ const ALL_BYTES: u64 = 16 << 20;
 const ALL_ROWS: usize = 1 << 18;
 /// Rows that make a batch: files of a row each are put together, larger ones stay apart.
 const BATCH_ROWS: usize = 8_192;
-/// Files that are read at a time.
-const AT_A_TIME: usize = 16;
+/// Files that are read one after the other by whoever is free: unpacking them takes longer than
+/// reading them.
+const FILES_OF_A_TASK: usize = 32;
+/// Files of a task that are fetched at a time, and tasks that are begun.
+const AT_A_TIME: usize = 4;
 
 /// Whether so many files of so many bytes and rows together are read here; not when the rows are not
 /// known.
@@ -39,22 +43,34 @@ pub(crate) fn are_small(files: usize, bytes: u64, rows: Option<usize>) -> bool {
     files >= MANY_FILES && few_rows && bytes <= ALL_BYTES && bytes / files as u64 <= SMALL_BYTES
 }
 
+/// A file that is read whole.
+pub(crate) struct SmallFile {
+    pub(crate) path: Path,
+    pub(crate) bytes: u64,
+    /// Columns that are not in the file, each with the one value of all its rows.
+    pub(crate) values: Vec<(String, ArrayRef)>,
+}
+
 /// The rows of files, in their order. `schema` is that of the result: columns of the files, of which
 /// one that a file lacks is null, and columns whose values in each file are given.
 pub(crate) async fn rows_of(
     store: Arc<dyn ObjectStore>,
     schema: SchemaRef,
-    files: Vec<(Path, Vec<(String, ArrayRef)>)>,
+    files: Vec<SmallFile>,
 ) -> Result<Vec<RecordBatch>> {
-    let mut reads: Vec<BoxFuture<'static, Result<Vec<RecordBatch>>>> = Vec::new();
-    for (path, values) in files {
+    let mut tasks = Vec::new();
+    let mut files = files.into_iter().peekable();
+    while files.peek().is_some() {
+        let own: Vec<SmallFile> = files.by_ref().take(FILES_OF_A_TASK).collect();
         let (store, schema) = (Arc::clone(&store), Arc::clone(&schema));
-        reads.push(Box::pin(async move {
-            let bytes = store.get(&path).await?.bytes().await?;
-            rows_of_file(bytes, &schema, &values)
-        }));
+        let rows: BoxFuture<'static, Result<Vec<RecordBatch>>> =
+            Box::pin(async move { rows_of_few(&store, &schema, own).await });
+        tasks.push(async move {
+            let ended = SpawnedTask::spawn(rows).await;
+            ended.map_err(|error| DataFusionError::External(Box::new(error)))?
+        });
     }
-    let batches: Vec<Vec<RecordBatch>> = futures::stream::iter(reads)
+    let batches: Vec<Vec<RecordBatch>> = futures::stream::iter(tasks)
         .buffered(AT_A_TIME)
         .try_collect()
         .await?;
@@ -72,6 +88,22 @@ pub(crate) async fn rows_of(
         from += count;
     }
     Ok(whole)
+}
+
+async fn rows_of_few(
+    store: &Arc<dyn ObjectStore>,
+    schema: &SchemaRef,
+    files: Vec<SmallFile>,
+) -> Result<Vec<RecordBatch>> {
+    let read = files.into_iter().map(|file| async move {
+        let bytes = store.get_range(&file.path, 0..file.bytes).await?;
+        rows_of_file(bytes, schema, &file.values)
+    });
+    let batches: Vec<Vec<RecordBatch>> = futures::stream::iter(read)
+        .buffered(AT_A_TIME)
+        .try_collect()
+        .await?;
+    Ok(batches.into_iter().flatten().collect())
 }
 
 fn rows_of_file(

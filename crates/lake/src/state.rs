@@ -1,17 +1,19 @@
 //! What a table's log says at one version: its files, and who has committed.
 //!
-//! The table format layer reads a log from its last checkpoint on, and each reading costs as much
-//! as the table has files. So it reads a table once; from then on the commits that follow are
-//! applied one by one, our own without reading them. Columns and protocol are taken from the
-//! reading alone: a commit that changes them makes the table be read anew. What may not live here:
-//! storage, and what to commit. To keep more of the log: a field, and its line in
-//! [`TableState::after`].
+//! A log is read from its last checkpoint on, here where it is as ours are (`log.rs`) and by the table
+//! format layer otherwise, and each reading costs as much as the table has files. So a table is read
+//! once; from then on the commits that follow are applied one by one, our own without reading them.
+//! Columns and protocol are taken from the reading alone: a commit that changes them makes the table be
+//! read anew. What may not live here: storage, and what to commit. To keep more of the log: a field, and
+//! its line in [`TableState::after`].
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use arrow::datatypes::{Schema, SchemaRef};
 use deltalake_core::DeltaTable;
-use deltalake_core::kernel::{Action, Add, EagerSnapshot, LogicalFileView, Remove};
+use deltalake_core::kernel::engine::arrow_conversion::TryIntoArrow;
+use deltalake_core::kernel::{Action, Add, EagerSnapshot, LogicalFileView, Remove, StructType};
 use serde::Deserialize;
 
 use crate::{LakeError, Slice, TableName};
@@ -21,14 +23,26 @@ use crate::{LakeError, Slice, TableName};
 #[derive(Clone)]
 pub(crate) struct TableState {
     name: TableName,
-    /// The table as the format layer read it; its columns and protocol are those of `version` too.
-    read: DeltaTable,
+    /// The table as the format layer read it, unless the log was read here.
+    read: Option<DeltaTable>,
     read_at: i64,
     version: i64,
+    columns: Columns,
     partition_columns: Arc<[String]>,
     files: BTreeMap<Arc<str>, Arc<TableFile>>,
-    /// The newest version of each application that committed after `read_at`.
+    /// The newest version of each application that committed after `read_at`; where the log was read
+    /// here, of each that ever did.
     transactions: HashMap<Arc<str>, i64>,
+}
+
+/// What holds of a table until it is read anew.
+#[derive(Clone)]
+struct Columns {
+    id: Arc<str>,
+    columns: Arc<StructType>,
+    arrow: SchemaRef,
+    /// False where a later protocol may give actions a meaning that is not known here.
+    may_follow: bool,
 }
 
 impl std::fmt::Debug for TableState {
@@ -170,6 +184,13 @@ impl TableState {
             .map_err(LakeError::delta(name, "read the log of"))?
             .snapshot();
         let version = snapshot.version() as i64;
+        let protocol = snapshot.protocol();
+        let columns = Columns {
+            id: snapshot.metadata().id().into(),
+            columns: snapshot.schema(),
+            arrow: snapshot.arrow_schema(),
+            may_follow: protocol.min_reader_version() <= 1 && protocol.min_writer_version() <= 6,
+        };
         let partition_columns: Arc<[String]> =
             snapshot.metadata().partition_columns().to_vec().into();
         let files = snapshot
@@ -180,30 +201,80 @@ impl TableState {
             .collect();
         Ok(TableState {
             name: name.clone(),
-            read,
+            read: Some(read),
             read_at: version,
             version,
+            columns,
             partition_columns,
             files,
             transactions: HashMap::new(),
         })
     }
 
-    /// The table as the format layer read it, at this version or an earlier one.
-    pub(crate) fn table(&self) -> &DeltaTable {
-        &self.read
+    /// What a log says that was read here; `None` when a type of its columns is not known.
+    pub(crate) fn of_log<'a>(
+        name: &TableName,
+        version: i64,
+        (id, columns): (String, Arc<StructType>),
+        partition_columns: Arc<[String]>,
+        files: impl Iterator<Item = &'a Add>,
+        transactions: HashMap<Arc<str>, i64>,
+    ) -> Option<TableState> {
+        let arrow: Schema = columns.as_ref().try_into_arrow().ok()?;
+        let files = files
+            .map(|add| Arc::new(TableFile::added(add, &partition_columns)))
+            .map(|file| (Arc::from(file.path()), file))
+            .collect();
+        Some(TableState {
+            name: name.clone(),
+            read: None,
+            read_at: version,
+            version,
+            columns: Columns {
+                id: id.into(),
+                columns,
+                arrow: Arc::new(arrow),
+                may_follow: true,
+            },
+            partition_columns,
+            files,
+            transactions,
+        })
     }
 
-    /// The reading behind this state. Its columns and protocol hold; its files may be older.
-    pub(crate) fn snapshot(&self) -> Result<&EagerSnapshot, LakeError> {
-        Ok(self
-            .read
-            .snapshot()
-            .map_err(LakeError::delta(&self.name, "read the log of"))?
-            .snapshot())
+    /// The table as the format layer read it, at this version or an earlier one; `None` when the log was
+    /// read here.
+    pub(crate) fn table(&self) -> Option<&DeltaTable> {
+        self.read.as_ref()
     }
 
-    /// The version up to which the format layer read.
+    /// The reading of the format layer behind this state, if it is one. Its columns and protocol hold;
+    /// its files may be older.
+    pub(crate) fn snapshot(&self) -> Result<Option<&EagerSnapshot>, LakeError> {
+        let Some(read) = &self.read else {
+            return Ok(None);
+        };
+        let snapshot = read.snapshot();
+        let snapshot = snapshot.map_err(LakeError::delta(&self.name, "read the log of"))?;
+        Ok(Some(snapshot.snapshot()))
+    }
+
+    /// The id that the table got when it was made.
+    pub(crate) fn table_id(&self) -> &str {
+        &self.columns.id
+    }
+
+    /// The columns, partition columns included.
+    pub(crate) fn columns(&self) -> &StructType {
+        &self.columns.columns
+    }
+
+    /// The same as Arrow knows them.
+    pub(crate) fn arrow_schema(&self) -> &SchemaRef {
+        &self.columns.arrow
+    }
+
+    /// The version up to which the log was read.
     pub(crate) fn read_at(&self) -> i64 {
         self.read_at
     }
@@ -249,7 +320,7 @@ impl TableState {
         self.files.contains_key(path)
     }
 
-    /// What an application committed after `read_at`.
+    /// What an application committed after `read_at`; where the log was read here, ever.
     pub(crate) fn transaction(&self, application: &str) -> Option<i64> {
         self.transactions.get(application).copied()
     }
@@ -278,9 +349,7 @@ impl TableState {
 
     /// The state after the commit that follows, from its actions.
     pub(crate) fn after(&self, actions: &[Action]) -> Option<TableState> {
-        // A later protocol may give actions a meaning that is not known here.
-        let protocol = self.snapshot().ok()?.protocol();
-        if protocol.min_reader_version() > 1 || protocol.min_writer_version() > 6 {
+        if !self.columns.may_follow {
             return None;
         }
         let mut next = self.clone();

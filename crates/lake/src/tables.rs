@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::TableProvider;
-use deltalake_core::kernel::engine::arrow_conversion::{TryIntoArrow, TryIntoKernel};
+use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake_core::kernel::{StructField, StructType};
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::protocol::SaveMode;
@@ -21,6 +21,7 @@ use url::Url;
 use crate::commit::CommitInfo;
 use crate::group::Settled;
 use crate::ledger::LedgerFiles;
+use crate::log;
 use crate::scan::PinnedTable;
 use crate::state::TableState;
 use crate::workspace::{WORKSPACES, Workspace};
@@ -28,7 +29,7 @@ use crate::{LakeError, TableName};
 
 /// A log this long is folded into a checkpoint when a table is maintained: whoever opens the table reads
 /// each commit behind the last checkpoint.
-const CHECKPOINT_EVERY: usize = 10;
+const CHECKPOINT_EVERY: usize = 20;
 
 /// A checkpoint lists all files of the table, so a table of many waits for a commit more for each so
 /// many of them.
@@ -148,18 +149,10 @@ impl Lake {
         &self,
         name: &TableName,
     ) -> Result<Option<Arc<TableState>>, LakeError> {
-        if let Some(state) = self.remembered(name) {
-            return Ok(Some(self.follow(name, state).await?));
+        match self.remembered(name) {
+            Some(state) => self.follow(name, state).await,
+            None => self.read_anew(name).await,
         }
-        let table = self.unopened(name)?;
-        if !table
-            .verify_deltatable_existence()
-            .await
-            .map_err(LakeError::delta(name, "open"))?
-        {
-            return Ok(None);
-        }
-        Ok(Some(self.read_anew(name, table).await?))
     }
 
     pub(crate) async fn existing(&self, name: &TableName) -> Result<Arc<TableState>, LakeError> {
@@ -213,29 +206,46 @@ impl Lake {
         &self,
         name: &TableName,
         mut state: Arc<TableState>,
-    ) -> Result<Arc<TableState>, LakeError> {
+    ) -> Result<Option<Arc<TableState>>, LakeError> {
         for _ in 0..FOLLOWED_COMMITS {
             let Some(commit) = self.commit_text(name, state.version() + 1).await? else {
-                return Ok(state);
+                return Ok(Some(state));
             };
             let Some(next) = state.after_text(&commit) else {
                 break;
             };
             state = self.remember(name, next);
         }
-        self.read_anew(name, state.table().clone()).await
+        self.read_anew(name).await
     }
 
-    async fn read_anew(
+    /// The table as its log tells, read from its last checkpoint on; `None` when there is none.
+    async fn read_anew(&self, name: &TableName) -> Result<Option<Arc<TableState>>, LakeError> {
+        if let Some(state) = log::read(self, name).await? {
+            return Ok(Some(self.remember(name, state)));
+        }
+        let exists = self.unopened(name)?.verify_deltatable_existence().await;
+        if !exists.map_err(LakeError::delta(name, "open"))? {
+            return Ok(None);
+        }
+        let state = self.read_by_library(name).await?;
+        Ok(Some(self.remember(name, state)))
+    }
+
+    /// The same as the format layer tells. The table must be there.
+    pub(crate) async fn read_by_library(&self, name: &TableName) -> Result<TableState, LakeError> {
+        let table = self.updated(name, self.unopened(name)?).await?;
+        TableState::read(name, table)
+    }
+
+    async fn updated(
         &self,
         name: &TableName,
         mut table: DeltaTable,
-    ) -> Result<Arc<TableState>, LakeError> {
-        table
-            .update_state()
-            .await
-            .map_err(LakeError::delta(name, "read the log of"))?;
-        Ok(self.remember(name, TableState::read(name, table)?))
+    ) -> Result<DeltaTable, LakeError> {
+        let updated = table.update_state().await;
+        updated.map_err(LakeError::delta(name, "read the log of"))?;
+        Ok(table)
     }
 
     /// The format layer's own view of a table at its newest version.
@@ -244,11 +254,11 @@ impl Lake {
         name: &TableName,
         state: &Arc<TableState>,
     ) -> Result<DeltaTable, LakeError> {
-        if state.read_at() == state.version() {
-            return Ok(state.table().clone());
+        match state.table() {
+            Some(table) if state.read_at() == state.version() => Ok(table.clone()),
+            Some(table) => self.updated(name, table.clone()).await,
+            None => self.updated(name, self.unopened(name)?).await,
         }
-        let anew = self.read_anew(name, state.table().clone()).await?;
-        Ok(anew.table().clone())
     }
 
     /// The format layer's own view of a table at a version.
@@ -367,7 +377,7 @@ impl Lake {
     pub async fn table_id(&self, name: &TableName) -> Result<Option<String>, LakeError> {
         match self.newest(name).await? {
             None => Ok(None),
-            Some(state) => Ok(Some(state.snapshot()?.metadata().id().to_owned())),
+            Some(state) => Ok(Some(state.table_id().to_owned())),
         }
     }
 
@@ -375,17 +385,7 @@ impl Lake {
     pub async fn schema(&self, name: &TableName) -> Result<Option<SchemaRef>, LakeError> {
         match self.newest(name).await? {
             None => Ok(None),
-            Some(state) => {
-                let schema: Schema = state
-                    .snapshot()?
-                    .schema()
-                    .as_ref()
-                    .try_into_arrow()
-                    .map_err(|error| {
-                        LakeError::Internal(format!("columns of `{name}`: {error}"))
-                    })?;
-                Ok(Some(Arc::new(schema)))
-            }
+            Some(state) => Ok(Some(Arc::clone(state.arrow_schema()))),
         }
     }
 
@@ -467,7 +467,7 @@ impl Lake {
                 },
             };
         };
-        let present = state.snapshot()?.schema();
+        let present = state.columns();
         let mut missing: Vec<StructField> = Vec::new();
         for field in wanted.fields() {
             match present.field(field.name()) {
@@ -532,7 +532,7 @@ impl Lake {
         Ok(PinnedTable::new(
             Arc::clone(&self.store),
             self.store_url()?,
-            &state.snapshot()?.arrow_schema(),
+            state.arrow_schema(),
             state,
             place,
         ))

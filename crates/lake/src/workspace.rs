@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::commit::{ATTEMPTS, FAILURES, unique_name};
 use crate::parts::{EncodedPart, PartEncoder, PartOptions};
 use crate::scan::{PinnedFile, PinnedTable};
-use crate::small::rows_of;
+use crate::small::{SmallFile, rows_of};
 use crate::{Lake, LakeError, TableName};
 
 /// The folder of all workspaces.
@@ -711,13 +711,15 @@ impl Lake {
         }
         let folder = self.workspace_folder(&commit.place)?;
         let columns = table.shown().columns;
-        let paths = small
-            .iter()
-            .map(|file| (folder.clone().join(file.name.as_str()), Vec::new()));
+        let files = small.iter().map(|file| SmallFile {
+            path: folder.clone().join(file.name.as_str()),
+            bytes: file.bytes,
+            values: Vec::new(),
+        });
         let batches = rows_of(
             Arc::clone(&self.store),
             Arc::clone(&columns),
-            paths.collect(),
+            files.collect(),
         )
         .await
         .map_err(|error| LakeError::Internal(format!("rows of a workspace: {error}")))?;

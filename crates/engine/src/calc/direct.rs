@@ -7,8 +7,8 @@
 //! without codes, row by row. The rows are those of the query `SELECT expressions FROM relation`, in
 //! another order.
 //!
-//! Each core holds the columns of two files, which have some megabytes each, and the rows of one row
-//! group. They do not count among the memory of queries, as those of a query's scan do not.
+//! Each core holds the columns of two row groups, which have some megabytes each, and the rows of one.
+//! They do not count among the memory of queries, as those of a query's scan do not.
 //!
 //! What may not live here: what an expression is for (`scan.rs`), how a file is read (the lake).
 
@@ -22,7 +22,7 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::PhysicalExpr;
-use tietopohja_lake::{CodedFiles, FetchedFile, LakeError};
+use tietopohja_lake::{CodedFiles, FetchedGroup, LakeError, OpenedFile, Spare};
 use tokio::task::JoinSet;
 
 use super::facts::FactFiles;
@@ -175,8 +175,8 @@ impl Direct {
             queue: Arc::clone(&queue),
             lane,
             ahead: JoinSet::new(),
-            file: None,
             group: Group::default(),
+            spare: Spare::default(),
         };
         (0..lanes).map(lane).collect()
     }
@@ -250,12 +250,15 @@ pub(super) struct Lane {
     direct: Direct,
     queue: Arc<Queue>,
     lane: usize,
-    /// The file after this one, which is being fetched meanwhile.
-    ahead: JoinSet<std::result::Result<FetchedFile, LakeError>>,
-    /// The file, and the row group of it that comes next.
-    file: Option<(FetchedFile, usize)>,
+    /// The row group after this one, which is being fetched meanwhile.
+    ahead: JoinSet<std::result::Result<Fetched, LakeError>>,
     group: Group,
+    /// What held the rows before.
+    spare: Spare,
 }
+
+/// A row group in memory; none of a file that has none.
+type Fetched = (Arc<OpenedFile>, usize, Option<FetchedGroup>);
 
 /// The row group that is being handed on.
 #[derive(Debug, Default)]
@@ -272,20 +275,23 @@ impl Lane {
     /// When a file cannot be read, or an expression fails.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<ArrayRef>>> {
         while self.group.taken == self.group.rows {
-            match &mut self.file {
-                Some((file, next)) if *next < file.groups() => {
-                    let (rows, columns) = file.read(*next).map_err(unread)?;
-                    *next += 1;
-                    self.group = Group {
-                        columns,
-                        rows,
-                        taken: 0,
-                    };
-                }
-                _ => match self.fetched().await? {
-                    Some(file) => self.file = Some((file, 0)),
-                    None => return Ok(None),
-                },
+            let group = std::mem::take(&mut self.group);
+            for column in group.columns {
+                self.spare.take_back(column);
+            }
+            let Some((file, group, fetched)) = self.fetched().await? else {
+                return Ok(None);
+            };
+            self.fetch_after(file, group);
+            // What was begun is begun by another core, and who stops the pass gets to do so.
+            tokio::task::yield_now().await;
+            if let Some(fetched) = fetched {
+                let (rows, columns) = fetched.read(&mut self.spare).map_err(unread)?;
+                self.group = Group {
+                    columns,
+                    rows,
+                    taken: 0,
+                };
             }
         }
         let group = &mut self.group;
@@ -300,31 +306,46 @@ impl Lane {
         found.collect::<Result<_>>().map(Some)
     }
 
-    /// The next file.
-    async fn fetched(&mut self) -> Result<Option<FetchedFile>> {
-        self.file = None;
-        self.group = Group::default();
+    /// The row group that was fetched meanwhile.
+    async fn fetched(&mut self) -> Result<Option<Fetched>> {
         if self.ahead.is_empty() {
-            self.fetch();
+            self.fetch_file();
         }
         let Some(ended) = self.ahead.join_next().await else {
             return Ok(None);
         };
-        self.fetch();
-        // What was begun is begun by another core, and who stops the pass gets to do so.
-        tokio::task::yield_now().await;
         let ended =
             ended.map_err(|error| EngineError::internal_because("a part of a scan died", error))?;
         ended.map(Some).map_err(unread)
     }
 
-    fn fetch(&mut self) {
-        if let Some(file) = self.queue.next(self.lane) {
-            let files: Arc<CodedFiles> = Arc::clone(&self.direct.files.files);
-            let columns = self.direct.columns.clone();
-            self.ahead
-                .spawn(async move { files.fetch(file, &columns).await });
+    /// Begins with what comes after a row group.
+    fn fetch_after(&mut self, file: Arc<OpenedFile>, group: usize) {
+        let next = group + 1;
+        if next >= file.groups() {
+            return self.fetch_file();
         }
+        self.ahead.spawn(async move {
+            let fetched = file.fetch(next).await?;
+            Ok((file, next, Some(fetched)))
+        });
+    }
+
+    /// Begins with the next file.
+    fn fetch_file(&mut self) {
+        let Some(file) = self.queue.next(self.lane) else {
+            return;
+        };
+        let files: Arc<CodedFiles> = Arc::clone(&self.direct.files.files);
+        let columns = self.direct.columns.clone();
+        self.ahead.spawn(async move {
+            let file = Arc::new(files.open(file, &columns).await?);
+            let fetched = match file.groups() {
+                0 => None,
+                _ => Some(file.fetch(0).await?),
+            };
+            Ok((file, 0, fetched))
+        });
     }
 }
 

@@ -453,7 +453,9 @@ impl Engine {
                 results.push(before.unchanged());
             }
         }
+        tracing::debug!(stale = stale.len(), "what is stale is known");
         self.hold_for(&run, &stale, request.one_by_one).await?;
+        tracing::debug!("what many read is held");
         let (facts, kept) = if request.one_by_one {
             (Vec::new(), Kept::nothing())
         } else {
@@ -464,6 +466,7 @@ impl Engine {
             let kept = self.kept_of(&run, facts, &stale, request.full).await?;
             (reports, kept)
         };
+        tracing::debug!("facts are stored and kept results known");
         let kept = Arc::new(kept);
         let total = stale.len();
         if total > 0 {
@@ -527,6 +530,7 @@ impl Engine {
             .iter()
             .any(|result| matches!(result.outcome, IndicatorOutcome::Failed { .. }));
         let recorded = computed > 0 || retired || failed;
+        tracing::debug!("values are stored");
         let finishing = Instant::now();
         if recorded {
             let after = after.into_values().collect();
@@ -605,15 +609,20 @@ impl Engine {
         let opened = self.options.lake.open_ahead(written);
         let beside: BoxFuture<'static, Result<_>> = Box::pin(async move {
             let catalogue = engine.catalogue().await?;
+            tracing::debug!("definitions are read");
             opened.wait().await;
+            tracing::debug!("tables of results are open");
             let before = engine.calculations(&session).await?;
+            tracing::debug!("the last calculations are known");
             Ok((catalogue, before))
         });
         let beside = SpawnedTask::spawn(beside);
         for (schema, name) in READ_BY_ALL {
             self.hold(&resolver, schema, name).await?;
+            tracing::debug!(schema, name, "a relation is held");
         }
         let inputs = self.inputs(&resolver).await?;
+        tracing::debug!("versions of sources are known");
         let (catalogue, before) = beside.await.map_err(died)??;
         let unfinished = self.unfinished().await?;
         let part = |share| {
@@ -712,6 +721,7 @@ impl Engine {
                 .await;
             prepared.extend(found);
             reports.push(report);
+            tracing::debug!("a pass has ended");
         }
         (prepared, reports)
     }

@@ -64,7 +64,9 @@ impl Engine {
     pub async fn load_reference(self: &Arc<Self>) -> Result<ReferenceReport> {
         let started = Instant::now();
         let known = self.known_digests().await?;
+        tracing::debug!("loaded reference data is known");
         let loaded = self.read_files(&known).await?;
+        tracing::debug!("reference files are compared");
         let mut report = ReferenceReport::default();
         let mut holdings = Vec::new();
         let mut writing = Writing::default();

@@ -14,7 +14,7 @@ use arrow::util::pretty::pretty_format_batches;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tietopohja_engine::calc::FactReport;
 use tietopohja_engine::{CalcReport, CalcRequest, Engine, NoProgress, Role};
-use tietopohja_lake::{CommitInfo, Slice, SliceRows, TableName};
+use tietopohja_lake::{CommitInfo, Slice, SliceRows, Spare, TableName};
 
 use crate::fixture::{
     Warehouse, contract_schema, day, members, refused, session, shown, shown_cells,
@@ -492,8 +492,13 @@ async fn texts_of_few_words_are_codes_for_calculation_and_plain_for_others() {
         let own = stored.schema().field_with_name(column).unwrap();
         assert_eq!(own.data_type(), in_file, "{column}");
         let place = files.schema().index_of(column).unwrap();
-        let fetched = files.fetch(largest, &[place]).await.unwrap();
-        let (_, columns) = fetched.read(0).unwrap();
+        let file = Arc::new(files.open(largest, &[place]).await.unwrap());
+        let (_, columns) = file
+            .fetch(0)
+            .await
+            .unwrap()
+            .read(&mut Spare::default())
+            .unwrap();
         let found = match columns[0].as_any_dictionary_opt() {
             Some(codes) => (
                 codes.values().data_type().clone(),

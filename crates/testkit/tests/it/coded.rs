@@ -13,7 +13,7 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use tietopohja_domain::{FixedClock, Timestamp};
-use tietopohja_lake::{CodedSlices, CommitInfo, Lake, LakeError, Slice, TableName};
+use tietopohja_lake::{CodedSlices, CommitInfo, Lake, LakeError, Slice, Spare, TableName};
 use tietopohja_testkit::{Fault, FaultyStore};
 use url::Url;
 
@@ -339,6 +339,7 @@ async fn files_read_by_codes_have_the_rows_of_the_table() {
         .expect("of ours");
     let places: Vec<usize> = (0..columns.fields().len()).collect();
     let mut few = 0;
+    let mut spare = Spare::default();
     for (county, count) in counts {
         let expected = wide_rows(count);
         let chosen = files.chosen(|values| values[0] == Some(county));
@@ -349,9 +350,11 @@ async fn files_read_by_codes_have_the_rows_of_the_table() {
             let mut rows = 0;
             for (file, bytes) in &chosen {
                 assert!(*bytes > 0);
-                let fetched = files.fetch(*file, &asked).await.expect("a file");
-                for group in 0..fetched.groups() {
-                    let (length, found) = fetched.read(group).expect("a row group");
+                let file = files.open(*file, &asked).await.expect("a file");
+                let file = Arc::new(file);
+                for group in 0..file.groups() {
+                    let fetched = file.fetch(group).await.expect("a row group");
+                    let (length, found) = fetched.read(&mut spare).expect("its rows");
                     assert_eq!(found.len(), asked.len());
                     for (place, column) in asked.iter().zip(&found) {
                         few += usize::from(matches!(column.data_type(), DataType::Dictionary(..)));
@@ -365,13 +368,16 @@ async fn files_read_by_codes_have_the_rows_of_the_table() {
                         );
                     }
                     rows += length;
+                    for column in found {
+                        spare.take_back(column);
+                    }
                 }
-                assert!(fetched.read(fetched.groups()).is_err());
+                assert!(file.fetch(file.groups()).await.is_err());
             }
             assert_eq!(rows as i64, count);
         }
     }
     assert!(few > 20, "{few} columns were codes");
-    assert!(files.fetch(99, &[0]).await.is_err());
+    assert!(files.open(99, &[0]).await.is_err());
     assert!(files.chosen(|_| false).is_empty());
 }
