@@ -493,7 +493,7 @@ mod tests {
                 "\\\"metadata\\\":{\\\"delta.invariants\\\":\\\"x\\\"}",
             ),
             (0, "\\\"long\\\"", "\\\"interval\\\""),
-            (1, "part-", "part%20"),
+            (1, "part-", "part%25"),
             (1, "{\"add\"", "{\"put\""),
             (1, "\"size\"", "\"sise\""),
             (1, "\"dataChange\":true", "\"dataChange\":"),

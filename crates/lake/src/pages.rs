@@ -353,6 +353,9 @@ impl<'a> Chunk<'a> {
         }
         let mut known: Vec<u8> = Vec::with_capacity(rows);
         unpack_runs(levels, 1, rows, &mut known)?;
+        if known.iter().any(|level| *level > 1) {
+            return Err(damaged());
+        }
         let present = known.iter().filter(|level| **level == 1).count();
         match present == rows {
             true => self.levels.all(rows),
@@ -491,11 +494,7 @@ impl<'a> Chunk<'a> {
             self.leave_codes()?;
         }
         let known = &self.levels.known;
-        let nulls = || {
-            let valid = |row| known.get(row) == Some(&1);
-            let valid = || NullBuffer::new(BooleanBuffer::collect_bool(rows, valid));
-            (!known.is_empty()).then(valid)
-        };
+        let nulls = || (!known.is_empty()).then(|| NullBuffer::new(bits(known)));
         match self.numbers {
             Numbers::Narrow(numbers) => {
                 let numbers = ScalarBuffer::from(spread(numbers, known, 0, self.spare)?);
@@ -593,20 +592,48 @@ fn spread<T: Reused>(
     if levels.is_empty() {
         return Ok(values);
     }
-    let mut next = 0;
     let mut rows = spare.buffer(levels.len());
-    rows.extend(levels.iter().map(|level| {
-        let value = values.get(next).copied().unwrap_or(none);
-        next += usize::from(*level);
-        if *level == 1 { value } else { none }
-    }));
-    match next == values.len() {
+    let mut left = values.as_slice();
+    for levels in levels.chunks(8) {
+        let present = levels.iter().map(|level| usize::from(*level)).sum();
+        let (own, rest) = left.split_at_checked(present).ok_or_else(damaged)?;
+        left = rest;
+        if present == levels.len() {
+            rows.extend_from_slice(own);
+            continue;
+        }
+        // No branch for each row: which of them have a value is as good as random.
+        let mut near = [none; 16];
+        for (to, from) in near.iter_mut().zip(own) {
+            *to = *from;
+        }
+        let mut next = 0;
+        rows.extend(levels.iter().map(|level| {
+            let value = near[next & 15];
+            next += usize::from(*level);
+            if *level == 1 { value } else { none }
+        }));
+    }
+    match left.is_empty() {
         true => {
             T::spare(spare).push(values);
             Ok(rows)
         }
         false => Err(damaged()),
     }
+}
+
+/// A bit for each level, which is 0 or 1.
+fn bits(levels: &[u8]) -> BooleanBuffer {
+    let eights = levels.chunks(8).map(|levels| {
+        let mut eight = [0; 8];
+        for (to, from) in eight.iter_mut().zip(levels) {
+            *to = *from;
+        }
+        // The product's highest byte has the lowest bit of each, in order.
+        (u64::from_le_bytes(eight).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8
+    });
+    BooleanBuffer::new(eights.collect::<Vec<u8>>().into(), 0, levels.len())
 }
 
 /// Numbers of `W` bytes each.

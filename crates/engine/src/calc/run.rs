@@ -11,7 +11,7 @@ use arrow::array::{
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType};
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::datasource::MemTable;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, try_join_all};
 use tietopohja_disclosure::{Profile, Profiles};
 use tietopohja_domain::{Problem, Timestamp};
 use tietopohja_indicators::{Catalogue, Compiled, Indicator, Language, RowMeasure, RowPart};
@@ -311,6 +311,9 @@ struct Ended {
     /// Whether it failed for want of memory, which others may have had.
     refused: bool,
 }
+
+/// Rows that are being made.
+type Making = BoxFuture<'static, Result<RecordBatch>>;
 
 /// Rows that wait to become visible.
 #[derive(Default)]
@@ -825,7 +828,9 @@ impl Engine {
         let breakdowns = run.catalogue.breakdowns();
         let resolver = run.resolver.fork();
         let mut kept = self.kept_for(indicator, job, breakdowns).await;
+        let rolled_up = job.compiled.roll_up.as_ref().filter(|_| !job.by_query);
         let mut components = Vec::new();
+        let mut making: Vec<Making> = Vec::new();
         let mut cells = BTreeMap::new();
         let mut kept_rows = 0;
         // Let go when the indicator is done.
@@ -854,6 +859,11 @@ impl Engine {
                     None => {}
                 }
             }
+            if let (Some(own), Some(_), None) = (prepared, rolled_up, &joined) {
+                cells.insert(name.clone(), own.clone());
+                making.push(sorted_cells(indicator, name, breakdowns, own));
+                continue;
+            }
             let (batches, sets) = match (joined, prepared) {
                 (Some((batches, rows)), _) => {
                     kept_rows += rows;
@@ -868,18 +878,20 @@ impl Engine {
                 sets: None,
             });
             cells.insert(name.clone(), own);
-            components.push(rows);
+            components.push(rows.clone());
+            making.push(Box::pin(std::future::ready(Ok(rows))));
         }
-        // Encoding is the work of one core for each, and cells need not wait for values.
+        // Sorting and encoding are the work of one core for each. Values need neither, nor do cells wait
+        // for values.
         let number = indicator.number();
-        let storing = self.store(COMPONENTS, number, components.clone())?;
+        let storing = self.store(COMPONENTS, number, making)?;
         let made = async {
-            let batches = match &job.compiled.roll_up {
-                Some(roll_up) if !job.by_query => {
+            let batches = match rolled_up {
+                Some(roll_up) => {
                     self.rolled_up(&resolver, &run.shared, roll_up, cells)
                         .await?
                 }
-                _ => {
+                None => {
                     // The value query reads the fresh components under their public name.
                     let schema = component_schema(breakdowns);
                     let cells = MemTable::try_new(schema, vec![components.clone()])?;
@@ -893,26 +905,27 @@ impl Engine {
             Ok(values) => values,
             Err(error) => {
                 // It is computed again, for want of memory or by the next run, and stored then.
-                if let Ok(Ok(cells)) = storing.await {
+                if let Ok(Ok((_, cells))) = storing.await {
                     let name = table(COMPONENTS.0, COMPONENTS.1)?;
                     self.options.lake.discard_slice(&name, cells).await;
                 }
                 return Err(error);
             }
         };
-        let component_rows: usize = components.iter().map(RecordBatch::num_rows).sum();
         let value_rows = values.restricted.num_rows();
-        let restricted = self.store(RESTRICTED, number, vec![values.restricted])?;
-        let published = self.store(PUBLISHED, number, vec![values.published])?;
-        let stored = |ended: std::result::Result<Result<StoredSlice>, _>| {
+        let made = |rows| -> Vec<Making> { vec![Box::pin(std::future::ready(Ok(rows)))] };
+        let restricted = self.store(RESTRICTED, number, made(values.restricted))?;
+        let published = self.store(PUBLISHED, number, made(values.published))?;
+        let stored = |ended: std::result::Result<Result<(_, StoredSlice)>, _>| {
             ended.map_err(|error| EngineError::internal_because("storing rows died", error))?
         };
-        let stored_cells = stored(storing.await)?;
+        let (components, stored_cells) = stored(storing.await)?;
+        let component_rows: usize = components.iter().map(RecordBatch::num_rows).sum();
         Ok(Computed {
             record: job.kept.record(&job.compiled, &components, &stored_cells),
             components: stored_cells,
-            restricted: stored(restricted.await)?,
-            published: stored(published.await)?,
+            restricted: stored(restricted.await)?.1,
+            published: stored(published.await)?.1,
             component_rows: component_rows as u64,
             kept_rows: kept_rows as u64,
             value_rows: value_rows as u64,
@@ -936,22 +949,24 @@ impl Engine {
         })
     }
 
-    /// Stores rows of an indicator, to become visible with the run.
+    /// Stores rows of an indicator as they are made, to become visible with the run. Gives them too.
     fn store(
         &self,
         (schema, name): (&str, &str),
         number: i32,
-        batches: Vec<RecordBatch>,
-    ) -> Result<SpawnedTask<Result<StoredSlice>>> {
+        making: Vec<Making>,
+    ) -> Result<SpawnedTask<Result<(Vec<RecordBatch>, StoredSlice)>>> {
         let name = table(schema, name)?;
         let lake = self.options.lake.clone();
-        let rows = SliceRows {
-            slice: Slice::new(&[(INDICATOR_NO, number)]),
-            batches,
-        };
-        let work: BoxFuture<'static, Result<StoredSlice>> = Box::pin(async move {
+        let work: BoxFuture<'static, Result<_>> = Box::pin(async move {
+            let batches = try_join_all(making).await?;
+            let rows = SliceRows {
+                slice: Slice::new(&[(INDICATOR_NO, number)]),
+                batches: batches.clone(),
+            };
             let stored = lake.store_slice(&name, rows).await;
-            stored.map_err(|error| not_written(&name, error))
+            let stored = stored.map_err(|error| not_written(&name, error))?;
+            Ok((batches, stored))
         });
         Ok(SpawnedTask::spawn(work))
     }
@@ -1140,6 +1155,31 @@ fn retire(run: &Run, after: &mut BTreeMap<String, Calculation>, pending: &mut Pe
         }
     }
     !gone.is_empty()
+}
+
+/// The rows of a component that are being put in order, on a core of their own.
+fn sorted_cells(
+    indicator: &Indicator,
+    component: &str,
+    breakdowns: &[String],
+    cells: &PreparedCells,
+) -> Making {
+    let (indicator, cells) = (indicator.clone(), cells.clone());
+    let (component, breakdowns) = (component.to_owned(), breakdowns.to_vec());
+    let sorting = SpawnedTask::spawn_blocking(move || {
+        let rows = std::slice::from_ref(&cells.rows);
+        component_rows(
+            &indicator,
+            &component,
+            &breakdowns,
+            rows,
+            cells.sets.as_deref(),
+        )
+    });
+    Box::pin(async move {
+        let died = |error| EngineError::internal_because("sorting of cells died", error);
+        sorting.await.map_err(died)?
+    })
 }
 
 fn not_kept(indicator: &str, error: &EngineError) {

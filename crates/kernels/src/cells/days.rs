@@ -50,21 +50,36 @@ impl CellDays {
         selected: Option<&[u32]>,
         days: &Int64Array,
     ) -> Result<()> {
-        let valid = days.nulls();
-        let mut add = |row: usize| match (cells.get(row), days.values().get(row)) {
-            (Some(cell), Some(day)) if valid.is_none_or(|valid| valid.is_valid(row)) => {
-                self.add_day(*cell, *day)
-            }
-            _ => Ok(()),
-        };
         match selected {
-            None => (0..cells.len()).try_for_each(add),
-            Some(selected) => selected.iter().try_for_each(|row| add(*row as usize)),
+            None => self.add_rows(cells, 0..cells.len(), days),
+            Some(selected) => {
+                let selected = selected.iter().map(|row| *row as usize);
+                self.add_rows(cells, selected, days)
+            }
         }
     }
 
+    fn add_rows(
+        &mut self,
+        cells: &[u32],
+        rows: impl Iterator<Item = usize>,
+        days: &Int64Array,
+    ) -> Result<()> {
+        let (values, valid) = (days.values(), days.nulls());
+        for row in rows {
+            let (Some(cell), Some(day)) = (cells.get(row), values.get(row)) else {
+                continue;
+            };
+            if valid.is_none_or(|valid| valid.is_valid(row)) && !self.is_counted(*cell, *day) {
+                self.add_day(*cell, *day)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts a day for which there is room already; false for any other.
     #[inline]
-    fn add_day(&mut self, cell: u32, day: i64) -> Result<()> {
+    fn is_counted(&mut self, cell: u32, day: i64) -> bool {
         if let Some(run) = self.runs.get(cell as usize)
             && day >= 0
             && day < i64::from(run.days)
@@ -72,15 +87,19 @@ impl CellDays {
             && *count < u32::MAX
         {
             *count += 1;
-            return Ok(());
+            return true;
         }
+        false
+    }
+
+    #[cold]
+    fn add_day(&mut self, cell: u32, day: i64) -> Result<()> {
         match i32::try_from(day) {
             Ok(day) => self.add_times(cell, day, 1),
             Err(_) => exec_err!("a number of days is out of range"),
         }
     }
 
-    #[cold]
     fn add_times(&mut self, cell: u32, day: i32, times: u64) -> Result<()> {
         if let Ok(place) = usize::try_from(day)
             && place < MOST_DAYS
