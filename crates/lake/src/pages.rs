@@ -21,8 +21,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, Date32Array, DictionaryArray, Int32Array,
-    Int64Array, PrimitiveArray, StringArray,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, DictionaryArray, PrimitiveArray, StringArray,
 };
 use arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 use arrow::datatypes::{
@@ -227,25 +226,29 @@ impl Dictionary {
 
     /// The values; a null behind them where it is needed.
     fn values(self, kind: Kind, with_null: bool) -> Result<ArrayRef, LakeError> {
-        fn all<T>(numbers: Vec<T>, with_null: bool) -> impl Iterator<Item = Option<T>> {
-            let null = with_null.then_some(None);
-            numbers.into_iter().map(Some).chain(null)
+        fn all<T: ArrowPrimitiveType>(
+            mut numbers: Vec<T::Native>,
+            with_null: bool,
+        ) -> Result<ArrayRef, LakeError> {
+            let known = numbers.len();
+            let nulls = with_null.then(|| {
+                numbers.push(T::default_value());
+                NullBuffer::new(BooleanBuffer::collect_bool(known + 1, |place| {
+                    place < known
+                }))
+            });
+            Ok(Arc::new(primitive::<T>(numbers.into(), nulls)?))
         }
         Ok(match self {
             Dictionary::Texts(texts) => match with_null {
                 false => Arc::new(texts),
                 true => Arc::new(texts.iter().chain([None]).collect::<StringArray>()),
             },
-            Dictionary::Numbers(Numbers::Wide(numbers)) => {
-                Arc::new(all(numbers, with_null).collect::<Int64Array>())
-            }
-            Dictionary::Numbers(Numbers::Narrow(numbers)) => {
-                let numbers = all(numbers, with_null);
-                match kind {
-                    Kind::Date32 => Arc::new(numbers.collect::<Date32Array>()),
-                    _ => Arc::new(numbers.collect::<Int32Array>()),
-                }
-            }
+            Dictionary::Numbers(Numbers::Wide(numbers)) => all::<Int64Type>(numbers, with_null)?,
+            Dictionary::Numbers(Numbers::Narrow(numbers)) => match kind {
+                Kind::Date32 => all::<Date32Type>(numbers, with_null)?,
+                _ => all::<Int32Type>(numbers, with_null)?,
+            },
             Dictionary::Numbers(Numbers::None) => return Err(damaged()),
         })
     }
@@ -522,14 +525,14 @@ impl<'a> Chunk<'a> {
                     coded::<UInt8Type>(spread(codes, known, none, self.spare)?, values)?
                 }
                 (Codes::U8(codes), Err(_), Ok(none)) => {
-                    let codes = codes.into_iter().map(u16::from).collect();
+                    let codes = widened(codes, self.spare);
                     coded::<UInt16Type>(spread(codes, known, none, self.spare)?, values)?
                 }
                 (Codes::U16(codes), _, Ok(none)) => {
                     coded::<UInt16Type>(spread(codes, known, none, self.spare)?, values)?
                 }
                 (Codes::U16(codes), _, Err(_)) => {
-                    let codes = codes.into_iter().map(u32::from).collect();
+                    let codes = widened(codes, self.spare);
                     coded::<UInt32Type>(spread(codes, known, none as u32, self.spare)?, values)?
                 }
                 (Codes::U32(codes), _, _) => {
@@ -580,6 +583,14 @@ fn coded<K: ArrowDictionaryKeyType>(
     let codes = primitive::<K>(ScalarBuffer::from(codes), None)?;
     let coded = DictionaryArray::<K>::try_new(codes, values).map_err(|_| damaged())?;
     Ok(Arc::new(coded))
+}
+
+/// The same codes with more room for each.
+fn widened<A: Reused, B: Reused + From<A>>(codes: Vec<A>, spare: &mut Spare) -> Vec<B> {
+    let mut wide = spare.buffer(codes.len());
+    wide.extend(codes.iter().map(|code| B::from(*code)));
+    A::spare(spare).push(codes);
+    wide
 }
 
 /// One value for each row, where only rows with a value brought one.
@@ -955,7 +966,7 @@ fn eight<T: Code, const W: usize>(group: &[u8; W]) -> [T; 8] {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{BooleanArray, RecordBatch};
+    use arrow::array::{BooleanArray, Date32Array, Int32Array, Int64Array, RecordBatch};
     use arrow::compute::{cast, concat_batches};
     use arrow::datatypes::{Field, Schema};
     use parquet::arrow::ArrowWriter;

@@ -43,7 +43,7 @@ use crate::statement;
 use crate::tables::table;
 
 /// Raised when the same relation over the same rows would be stored differently.
-const FORMAT: &str = "tietopohja-fact/4";
+const FORMAT: &str = "tietopohja-fact/5";
 
 /// The schema of facts.
 const SCHEMA: &str = "fact";
