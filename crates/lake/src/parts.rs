@@ -3,9 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int64Type, SchemaRef};
+use arrow::datatypes::{
+    ArrowPrimitiveType, DataType, Decimal128Type, Int32Type, Int64Type, SchemaRef,
+};
 use bytes::Bytes;
 use deltalake_core::kernel::Add;
 use object_store::{ObjectStoreExt, PutPayload};
@@ -141,6 +143,32 @@ fn is_distinct_text(column: &dyn Array) -> bool {
     sample == SAMPLE_ROWS && distinct.len() * 100 >= sample * 98
 }
 
+/// True for bytes that are nearly all different in the first rows, and for numbers of which more than
+/// half are: their dictionary would be given up too.
+fn is_mostly_distinct(column: &dyn Array) -> bool {
+    if let Some(bytes) = column.as_binary_opt::<i32>() {
+        let sample = bytes.len().min(SAMPLE_ROWS);
+        let distinct: HashSet<&[u8]> = bytes.iter().take(sample).flatten().collect();
+        return sample == SAMPLE_ROWS && distinct.len() * 100 >= sample * 98;
+    }
+    let sample = column.slice(0, column.len().min(NUMBERS_LOOKED_AT));
+    let distinct = match sample.data_type() {
+        DataType::Int32 => distinct(sample.as_primitive::<Int32Type>()),
+        DataType::Int64 => distinct(sample.as_primitive::<Int64Type>()),
+        DataType::Decimal128(..) => distinct(sample.as_primitive::<Decimal128Type>()),
+        _ => return false,
+    };
+    sample.len() >= SAMPLE_ROWS && distinct * 2 > sample.len()
+}
+
+/// How many values a column has.
+fn distinct<T: ArrowPrimitiveType<Native: Eq + std::hash::Hash>>(
+    column: &PrimitiveArray<T>,
+) -> usize {
+    let values: HashSet<T::Native> = column.iter().flatten().collect();
+    values.len()
+}
+
 fn is_long_binary(column: &dyn Array) -> bool {
     let states = column.as_binary_opt::<i32>();
     states.is_some_and(|states| {
@@ -171,7 +199,7 @@ fn properties(first: &RecordBatch, options: PartOptions) -> WriterProperties {
         if is_null || bytes.is_ok_and(|bytes| bytes < SMALL_BYTES) {
             builder = builder.set_column_compression(column.clone(), Compression::UNCOMPRESSED);
         }
-        if is_long_binary(values.as_ref()) {
+        if is_long_binary(values.as_ref()) || is_mostly_distinct(values.as_ref()) {
             builder = builder.set_column_dictionary_enabled(column.clone(), false);
         }
         if field.name() == "row_no" {
