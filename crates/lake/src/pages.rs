@@ -69,6 +69,10 @@ pub(crate) fn column(
 /// Rows that room is made for at once.
 const MOST_ROOM: usize = 1 << 20;
 
+/// Buffers of one kind that are kept: columns that the Parquet library has read are given back too, and
+/// nobody may ask for as many.
+const MOST_SPARE: usize = 32;
+
 /// Buffers of columns that are no longer needed, for those that are read next.
 #[derive(Debug, Default)]
 pub struct Spare {
@@ -105,7 +109,14 @@ impl Spare {
         let Some(values) = values else { return };
         let (_, values, _) = values.into_parts();
         if let Ok(values) = values.into_inner().into_vec::<T::Native>() {
-            T::Native::spare(self).push(values);
+            self.put(values);
+        }
+    }
+
+    fn put<T: Reused>(&mut self, buffer: Vec<T>) {
+        let kept = T::spare(self);
+        if kept.len() < MOST_SPARE {
+            kept.push(buffer);
         }
     }
 
@@ -127,35 +138,17 @@ trait Reused: ArrowNativeType {
     fn spare(spare: &mut Spare) -> &mut Vec<Vec<Self>>;
 }
 
-impl Reused for u8 {
-    fn spare(spare: &mut Spare) -> &mut Vec<Vec<Self>> {
-        &mut spare.bytes
-    }
+macro_rules! reused {
+    ($($number:ty => $spare:ident),+) => {
+        $(impl Reused for $number {
+            fn spare(spare: &mut Spare) -> &mut Vec<Vec<Self>> {
+                &mut spare.$spare
+            }
+        })+
+    };
 }
 
-impl Reused for u16 {
-    fn spare(spare: &mut Spare) -> &mut Vec<Vec<Self>> {
-        &mut spare.shorts
-    }
-}
-
-impl Reused for u32 {
-    fn spare(spare: &mut Spare) -> &mut Vec<Vec<Self>> {
-        &mut spare.words
-    }
-}
-
-impl Reused for i32 {
-    fn spare(spare: &mut Spare) -> &mut Vec<Vec<Self>> {
-        &mut spare.narrow
-    }
-}
-
-impl Reused for i64 {
-    fn spare(spare: &mut Spare) -> &mut Vec<Vec<Self>> {
-        &mut spare.wide
-    }
-}
+reused!(u8 => bytes, u16 => shorts, u32 => words, i32 => narrow, i64 => wide);
 
 /// What a column is read as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -478,9 +471,9 @@ impl<'a> Chunk<'a> {
             (_, _) => Numbers::Narrow(self.spare.buffer(room)),
         };
         match codes {
-            Codes::U8(codes) => self.spare.bytes.push(codes),
-            Codes::U16(codes) => self.spare.shorts.push(codes),
-            Codes::U32(codes) => self.spare.words.push(codes),
+            Codes::U8(codes) => self.spare.put(codes),
+            Codes::U16(codes) => self.spare.put(codes),
+            Codes::U32(codes) => self.spare.put(codes),
             Codes::None => {}
         }
         Ok(())
@@ -589,7 +582,7 @@ fn coded<K: ArrowDictionaryKeyType>(
 fn widened<A: Reused, B: Reused + From<A>>(codes: Vec<A>, spare: &mut Spare) -> Vec<B> {
     let mut wide = spare.buffer(codes.len());
     wide.extend(codes.iter().map(|code| B::from(*code)));
-    A::spare(spare).push(codes);
+    spare.put(codes);
     wide
 }
 
@@ -627,7 +620,7 @@ fn spread<T: Reused>(
     }
     match left.is_empty() {
         true => {
-            T::spare(spare).push(values);
+            spare.put(values);
             Ok(rows)
         }
         false => Err(damaged()),

@@ -3,10 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Decimal128Type, Int32Type, Int64Type, SchemaRef,
+    ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Int32Type, Int64Type, SchemaRef,
 };
 use bytes::Bytes;
 use deltalake_core::kernel::Add;
@@ -151,22 +151,26 @@ fn is_mostly_distinct(column: &dyn Array) -> bool {
         let distinct: HashSet<&[u8]> = bytes.iter().take(sample).flatten().collect();
         return sample == SAMPLE_ROWS && distinct.len() * 100 >= sample * 98;
     }
-    let sample = column.slice(0, column.len().min(NUMBERS_LOOKED_AT));
-    let distinct = match sample.data_type() {
-        DataType::Int32 => distinct(sample.as_primitive::<Int32Type>()),
-        DataType::Int64 => distinct(sample.as_primitive::<Int64Type>()),
-        DataType::Decimal128(..) => distinct(sample.as_primitive::<Decimal128Type>()),
-        _ => return false,
-    };
-    sample.len() >= SAMPLE_ROWS && distinct * 2 > sample.len()
+    distinct_numbers(column)
+        .is_some_and(|(distinct, sample)| sample >= SAMPLE_ROWS && distinct * 2 > sample)
 }
 
-/// How many values a column has.
-fn distinct<T: ArrowPrimitiveType<Native: Eq + std::hash::Hash>>(
-    column: &PrimitiveArray<T>,
-) -> usize {
-    let values: HashSet<T::Native> = column.iter().flatten().collect();
-    values.len()
+/// How many values the first rows of a column of numbers have, and how many rows these are; `None` for
+/// other columns.
+fn distinct_numbers(column: &dyn Array) -> Option<(usize, usize)> {
+    fn values<T: ArrowPrimitiveType<Native: Eq + std::hash::Hash>>(sample: &dyn Array) -> usize {
+        let values: HashSet<T::Native> = sample.as_primitive::<T>().iter().flatten().collect();
+        values.len()
+    }
+    let sample = column.slice(0, column.len().min(NUMBERS_LOOKED_AT));
+    let distinct = match sample.data_type() {
+        DataType::Int32 => values::<Int32Type>(&sample),
+        DataType::Int64 => values::<Int64Type>(&sample),
+        DataType::Date32 => values::<Date32Type>(&sample),
+        DataType::Decimal128(..) => values::<Decimal128Type>(&sample),
+        _ => return None,
+    };
+    Some((distinct, sample.len()))
 }
 
 fn is_long_binary(column: &dyn Array) -> bool {
@@ -235,19 +239,13 @@ fn for_codes(
     column: &ColumnPath,
     values: &ArrayRef,
 ) -> WriterPropertiesBuilder {
-    let sample = values.slice(0, values.len().min(NUMBERS_LOOKED_AT));
-    let Ok(numbers) = cast(&sample, &DataType::Int64) else {
-        return properties;
-    };
     let plainly = |properties: WriterPropertiesBuilder| {
         properties.set_column_compression(column.clone(), Compression::UNCOMPRESSED)
     };
     match values.data_type() {
         DataType::Dictionary(..) => plainly(properties),
         DataType::Int32 | DataType::Int64 | DataType::Date32 => {
-            let numbers = numbers.as_primitive::<Int64Type>();
-            let distinct: HashSet<i64> = numbers.iter().flatten().collect();
-            let (distinct, sample) = (distinct.len(), sample.len());
+            let (distinct, sample) = distinct_numbers(values).unwrap_or_default();
             let is_told = sample >= SAMPLE_ROWS;
             let few = !is_told || distinct * 4 <= sample;
             let properties = properties
