@@ -39,7 +39,8 @@ use crate::sliding::{Frame, Tally, Way};
 
 /// Days counted in a plain array; rarer ones go to a map.
 const DENSE_DAYS: usize = 1_024;
-const PAIR: usize = 12;
+/// Bytes of a day and its count.
+pub(crate) const PAIR: usize = 12;
 /// The most that the counts of one histogram add up to: results are signed.
 const MOST: u64 = i64::MAX as u64;
 /// 0.9 · n is not exact in binary: this share of n from a whole number is that number.
@@ -111,11 +112,8 @@ impl DayHistogram {
         quantile_of(&self.state(), q, rule)
     }
 
-    fn put_state(&self, out: &mut Vec<u8>) {
-        let mut put = |day: i32, count: u64| {
-            out.extend_from_slice(&day.to_le_bytes());
-            out.extend_from_slice(&count.to_le_bytes());
-        };
+    pub(crate) fn put_state(&self, out: &mut Vec<u8>) {
+        let mut put = |day: i32, count: u64| put_pair(out, day, count);
         self.sparse
             .range(..0)
             .for_each(|(day, count)| put(*day, *count));
@@ -128,6 +126,12 @@ impl DayHistogram {
             .range(0..)
             .for_each(|(day, count)| put(*day, *count));
     }
+}
+
+/// Writes out how often a day was counted.
+pub(crate) fn put_pair(out: &mut Vec<u8>, day: i32, count: u64) {
+    out.extend_from_slice(&day.to_le_bytes());
+    out.extend_from_slice(&count.to_le_bytes());
 }
 
 /// Pairs of day and count of an encoded histogram, by day; an error when the bytes are not one.

@@ -191,14 +191,6 @@ impl Levels {
         }
         self.rows += rows;
     }
-
-    fn some(&mut self, levels: &[u8]) {
-        if self.known.is_empty() {
-            self.known.resize(self.rows, 1);
-        }
-        self.known.extend_from_slice(levels);
-        self.rows += levels.len();
-    }
 }
 
 #[derive(Debug)]
@@ -347,17 +339,19 @@ impl<'a> Chunk<'a> {
             self.levels.all(rows);
             return Ok(rows);
         }
-        let mut known: Vec<u8> = Vec::with_capacity(rows);
-        unpack_runs(levels, 1, rows, &mut known)?;
-        if known.iter().any(|level| *level > 1) {
+        if self.levels.known.is_empty() {
+            self.levels.known = self.spare.buffer(self.room());
+            self.levels.known.resize(self.levels.rows, 1);
+        }
+        let known = &mut self.levels.known;
+        let before = known.len();
+        unpack_runs(levels, 1, rows, known)?;
+        let own = known.get(before..).unwrap_or_default();
+        if own.iter().fold(0, |all, level| all | *level) > 1 {
             return Err(damaged());
         }
-        let present = known.iter().filter(|level| **level == 1).count();
-        match present == rows {
-            true => self.levels.all(rows),
-            false => self.levels.some(&known),
-        }
-        Ok(present)
+        self.levels.rows += rows;
+        Ok(own.iter().map(|level| usize::from(*level)).sum())
     }
 
     fn dictionary_page(&mut self, bytes: &Bytes, values: usize) -> Result<(), LakeError> {
@@ -489,9 +483,16 @@ impl<'a> Chunk<'a> {
         {
             self.leave_codes()?;
         }
-        let known = &self.levels.known;
+        let levels = std::mem::take(&mut self.levels.known);
+        let column = self.column(&levels);
+        self.spare.put(levels);
+        column
+    }
+
+    /// The column of rows of which these have a value; all where there are no levels.
+    fn column(&mut self, known: &[u8]) -> Result<Option<ArrayRef>, LakeError> {
         let nulls = || (!known.is_empty()).then(|| NullBuffer::new(bits(known)));
-        match self.numbers {
+        match std::mem::replace(&mut self.numbers, Numbers::None) {
             Numbers::Narrow(numbers) => {
                 let numbers = ScalarBuffer::from(spread(numbers, known, 0, self.spare)?);
                 return Ok(Some(match self.kind {
@@ -505,15 +506,16 @@ impl<'a> Chunk<'a> {
             }
             Numbers::None => {}
         }
-        let Some(dictionary) = self.dictionary else {
+        let Some(dictionary) = self.dictionary.take() else {
             return Ok(None);
         };
         // The code of no value is behind the others, where it is needed.
         let has_nulls = !known.is_empty();
         let none = if has_nulls { dictionary.len() } else { 0 };
         let values = dictionary.values(self.kind, has_nulls)?;
+        let codes = std::mem::replace(&mut self.codes, Codes::None);
         Ok(Some(
-            match (self.codes, u8::try_from(none), u16::try_from(none)) {
+            match (codes, u8::try_from(none), u16::try_from(none)) {
                 (Codes::U8(codes), Ok(none), _) => {
                     coded::<UInt8Type>(spread(codes, known, none, self.spare)?, values)?
                 }
@@ -597,26 +599,27 @@ fn spread<T: Reused>(
         return Ok(values);
     }
     let mut rows = spare.buffer(levels.len());
+    rows.resize(levels.len(), none);
     let mut left = values.as_slice();
-    for levels in levels.chunks(8) {
-        let present = levels.iter().map(|level| usize::from(*level)).sum();
-        let (own, rest) = left.split_at_checked(present).ok_or_else(damaged)?;
-        left = rest;
-        if present == levels.len() {
-            rows.extend_from_slice(own);
-            continue;
-        }
+    for (rows, levels) in rows.chunks_mut(8).zip(levels.chunks(8)) {
+        let mut eight = [0; 8];
+        eight[..levels.len()].copy_from_slice(levels);
+        let eight = u64::from_le_bytes(eight);
+        // Each byte of the product is the sum of the levels up to its own.
+        let sums = eight.wrapping_mul(0x0101_0101_0101_0101);
+        let near = match left.first_chunk::<8>() {
+            Some(near) => *near,
+            None => std::array::from_fn(|place| left.get(place).copied().unwrap_or(none)),
+        };
         // No branch for each row: which of them have a value is as good as random.
-        let mut near = [none; 16];
-        for (to, from) in near.iter_mut().zip(own) {
-            *to = *from;
+        let before = sums - eight;
+        for (place, row) in rows.iter_mut().enumerate() {
+            let value = near[(before >> (place * 8)) as usize & 7];
+            if (eight >> (place * 8)) & 1 == 1 {
+                *row = value;
+            }
         }
-        let mut next = 0;
-        rows.extend(levels.iter().map(|level| {
-            let value = near[next & 15];
-            next += usize::from(*level);
-            if *level == 1 { value } else { none }
-        }));
+        left = left.get((sums >> 56) as usize..).ok_or_else(damaged)?;
     }
     match left.is_empty() {
         true => {

@@ -687,6 +687,7 @@ impl Engine {
         let slices = part.as_ref().or(scan.slices.as_ref());
         let session = run.kept.session_of(resolver, &scan.table, slices)?;
         let (cells, numbers, memory) = Box::pin(self.cells_of(&session, scan)).await?;
+        tracing::debug!(table = scan.table, "parts of a pass are one");
         let of = Arc::clone(run);
         let pass = Pass { of, numbers, part };
         finished(cells, memory, pass, self.options.target_partitions).await
@@ -789,6 +790,7 @@ impl Engine {
                 }
             }
         }
+        tracing::debug!(table = scan.table, "all rows of a pass are read");
         parts.sort_by_key(|(partition, _)| *partition);
         let mut whole = Cells::new(scan.spec(&from))?;
         let mut held: Option<MemoryReservation> = None;

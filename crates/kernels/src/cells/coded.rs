@@ -112,6 +112,12 @@ impl<'a> Coded<'a> {
         self.nulls.is_some()
     }
 
+    /// The place of a row's value; `None` of one without a code.
+    pub(super) fn place(&self, row: usize) -> Option<usize> {
+        let is_valid = self.nulls.is_none_or(|nulls| nulls.is_valid(row));
+        by_width!(self.keys, keys => keys.get(row).map(|key| key.place())).filter(|_| is_valid)
+    }
+
     /// Whether rows have the codes of these rows, for as many values.
     pub(super) fn has_codes_of(&self, other: &Coded<'_>) -> bool {
         let same = match (self.keys, other.keys) {

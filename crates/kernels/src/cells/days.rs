@@ -1,35 +1,82 @@
-//! Histograms of days by cell: counts lie in one array, a run of days for each cell.
+//! Histograms of days by cell: counts lie in blocks that are never moved, a run of days for each cell.
 //!
-//! A run begins with room for the days below [`FIRST_DAYS`] and is moved where a longer one has room
-//! when it must grow. Days outside [`MOST_DAYS`], and counts that run over, are kept in a map. A cell is
-//! written out as [`DayHistogram`] writes itself. What may not live here: what a histogram tells.
+//! A run begins with room for the days below [`FIRST_DAYS`] and is moved to twice the room when it must
+//! grow; the room that it leaves is for other cells. Days outside [`MOST_DAYS`], and counts that run
+//! over, are kept in a map. Other histograms are taken in with their blocks: nothing is copied where a
+//! cell has no counts yet. A cell is written out as [`DayHistogram`] writes itself. What may not live
+//! here: what a histogram tells.
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, Int64Array};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray};
+use arrow::buffer::{OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::Int64Type;
 use datafusion_common::{Result, exec_err};
 
-use crate::day_histogram::DayHistogram;
+use super::coded::Coded;
+use crate::day_histogram::{DayHistogram, PAIR, put_pair};
 
 /// Days that a run begins with.
-const FIRST_DAYS: usize = 32;
+const FIRST_DAYS: u32 = 32;
 /// Days that a run has at most.
-const MOST_DAYS: usize = 1 << 11;
+const MOST_DAYS: u32 = 1 << 11;
+/// Counts of a block.
+const BLOCK: u32 = 1 << 15;
+/// A row without a day.
+const NO_DAY: u32 = u32::MAX;
+/// A row whose day has no place in a run.
+const FAR_DAY: u32 = u32::MAX - 1;
 
 /// Counts of days by cell.
 #[derive(Debug, Default)]
 pub(super) struct CellDays {
     runs: Vec<Run>,
-    counts: Vec<u32>,
+    blocks: Vec<Vec<u32>>,
+    /// What is free of the block that is being filled.
+    next: u32,
+    end: u32,
+    /// Runs that were left, all zero, by how many days they have.
+    left: BTreeMap<u32, Vec<u32>>,
     /// By cell and day.
     rare: BTreeMap<(u32, i32), u64>,
+    /// The days of the rows in hand, and the rows that have one.
+    days: Vec<u32>,
+    rows: Vec<u32>,
 }
 
-/// The days of a cell: a place among the counts, and how many.
+/// The days of a cell: a place among the counts of all blocks, and how many.
 #[derive(Debug, Default, Clone, Copy)]
 struct Run {
     start: u32,
     days: u32,
+}
+
+/// The counts of a run.
+#[inline]
+fn counts_of(blocks: &mut [Vec<u32>], run: Run) -> Option<&mut [u32]> {
+    let block = blocks.get_mut((run.start / BLOCK) as usize)?;
+    let first = (run.start % BLOCK) as usize;
+    block.get_mut(first..first + run.days as usize)
+}
+
+/// The place of a day in a run.
+fn place_of(day: i64) -> u32 {
+    u32::try_from(day).map_or(FAR_DAY, |day| day.min(FAR_DAY))
+}
+
+/// Those of the rows that have a day, written over `out`. No branch for each row: whether it has one is
+/// as good as random.
+fn with_day(rows: impl ExactSizeIterator<Item = u32>, days: &[u32], out: &mut Vec<u32>) {
+    out.clear();
+    out.resize(rows.len(), 0);
+    let mut count = 0;
+    for row in rows {
+        if let (Some(to), Some(day)) = (out.get_mut(count), days.get(row as usize)) {
+            *to = row;
+            count += usize::from(*day != NO_DAY);
+        }
+    }
+    out.truncate(count);
 }
 
 impl CellDays {
@@ -43,35 +90,69 @@ impl CellDays {
     /// Counts rows, each in its cell: all of them, or those selected. A null day counts for nothing.
     ///
     /// # Errors
-    /// When a number of days is out of range.
+    /// When days are not whole numbers, plain or as codes, or one is out of range.
     pub(super) fn add(
         &mut self,
         cells: &[u32],
         selected: Option<&[u32]>,
-        days: &Int64Array,
+        column: &ArrayRef,
     ) -> Result<()> {
-        match selected {
-            None => self.add_rows(cells, 0..cells.len(), days),
-            Some(selected) => {
-                let selected = selected.iter().map(|row| *row as usize);
-                self.add_rows(cells, selected, days)
+        let coded = Coded::of(column);
+        let values = coded.as_ref().map_or(column, Coded::values);
+        let Some(values) = values.as_primitive_opt::<Int64Type>() else {
+            return exec_err!("days of a scan have another type than agreed");
+        };
+        let places = values.iter().map(|day| day.map_or(NO_DAY, place_of));
+        let mut days = std::mem::take(&mut self.days);
+        let mut rows = std::mem::take(&mut self.rows);
+        days.clear();
+        let all_have_one = match &coded {
+            None => {
+                days.extend(places);
+                values.null_count() == 0
             }
-        }
+            Some(coded) => {
+                let places: Vec<u32> = places.collect();
+                coded.look_up(&places, NO_DAY, &mut days);
+                !coded.has_nulls() && !places.contains(&NO_DAY)
+            }
+        };
+        let day_of = |row: usize| match &coded {
+            None => Some(values.value(row)),
+            Some(coded) => coded.place(row).map(|place| values.value(place)),
+        };
+        let counted = match selected {
+            None if all_have_one => {
+                let rows = cells.iter().copied().zip(days.iter().copied());
+                self.add_rows(rows.enumerate(), day_of)
+            }
+            _ => {
+                match selected {
+                    None => with_day(0..cells.len() as u32, &days, &mut rows),
+                    Some(selected) => with_day(selected.iter().copied(), &days, &mut rows),
+                }
+                let rows = rows.iter().filter_map(|row| {
+                    let row = *row as usize;
+                    Some((row, (*cells.get(row)?, *days.get(row)?)))
+                });
+                self.add_rows(rows, day_of)
+            }
+        };
+        (self.days, self.rows) = (days, rows);
+        counted
     }
 
+    /// Counts rows, each with its cell and the place of its day; `day_of` tells days that are far.
     fn add_rows(
         &mut self,
-        cells: &[u32],
-        rows: impl Iterator<Item = usize>,
-        days: &Int64Array,
+        rows: impl Iterator<Item = (usize, (u32, u32))>,
+        day_of: impl Fn(usize) -> Option<i64>,
     ) -> Result<()> {
-        let (values, valid) = (days.values(), days.nulls());
-        for row in rows {
-            let (Some(cell), Some(day)) = (cells.get(row), values.get(row)) else {
-                continue;
-            };
-            if valid.is_none_or(|valid| valid.is_valid(row)) && !self.is_counted(*cell, *day) {
-                self.add_day(*cell, *day)?;
+        for (row, (cell, day)) in rows {
+            if !self.is_counted(cell, day)
+                && let Some(day) = day_of(row)
+            {
+                self.add_day(cell, day)?;
             }
         }
         Ok(())
@@ -79,11 +160,11 @@ impl CellDays {
 
     /// Counts a day for which there is room already; false for any other.
     #[inline]
-    fn is_counted(&mut self, cell: u32, day: i64) -> bool {
+    fn is_counted(&mut self, cell: u32, day: u32) -> bool {
         if let Some(run) = self.runs.get(cell as usize)
-            && day >= 0
-            && day < i64::from(run.days)
-            && let Some(count) = self.counts.get_mut(run.start as usize + day as usize)
+            && day < run.days
+            && let Some(block) = self.blocks.get_mut((run.start / BLOCK) as usize)
+            && let Some(count) = block.get_mut((run.start % BLOCK + day) as usize)
             && *count < u32::MAX
         {
             *count += 1;
@@ -101,12 +182,12 @@ impl CellDays {
     }
 
     fn add_times(&mut self, cell: u32, day: i32, times: u64) -> Result<()> {
-        if let Ok(place) = usize::try_from(day)
-            && place < MOST_DAYS
-            && let Ok(few) = u32::try_from(times)
+        let place = place_of(i64::from(day));
+        if let Ok(few) = u32::try_from(times)
             && self.reach(cell, place)
-            && let Some(run) = self.runs.get(cell as usize)
-            && let Some(count) = self.counts.get_mut(run.start as usize + place)
+            && let Some(run) = self.runs.get(cell as usize).copied()
+            && let Some(counts) = counts_of(&mut self.blocks, run)
+            && let Some(count) = counts.get_mut(place as usize)
             && let Some(sum) = count.checked_add(few)
         {
             *count = sum;
@@ -120,31 +201,55 @@ impl CellDays {
         Ok(())
     }
 
-    /// Makes the run of a cell reach a day; false when there is no more room.
-    fn reach(&mut self, cell: u32, day: usize) -> bool {
-        let Some(run) = self.runs.get_mut(cell as usize) else {
+    /// Makes the run of a cell reach a day; false when it has no place, or there is no more room.
+    fn reach(&mut self, cell: u32, day: u32) -> bool {
+        let Some(held) = self.runs.get(cell as usize).copied() else {
             return false;
         };
-        let held = run.days as usize;
-        if day < held {
+        if day < held.days {
             return true;
         }
-        let start = self.counts.len();
-        let days = (day + 1).next_power_of_two().max(FIRST_DAYS);
-        if u32::try_from(start + days).is_err() {
+        if day >= MOST_DAYS {
             return false;
         }
-        self.counts.resize(start + days, 0);
-        let (before, own) = self.counts.split_at_mut(start);
-        let from = run.start as usize;
-        if let (Some(before), Some(own)) = (before.get(from..from + held), own.get_mut(..held)) {
-            own.copy_from_slice(before);
-        }
-        *run = Run {
-            start: start as u32,
-            days: days as u32,
+        let days = (day + 1).next_power_of_two().max(FIRST_DAYS);
+        let Some(start) = self.room(days) else {
+            return false;
         };
+        let before = counts_of(&mut self.blocks, held).map(|counts| {
+            let before = counts.to_vec();
+            counts.fill(0);
+            before
+        });
+        let run = Run { start, days };
+        let before = before.unwrap_or_default();
+        if let Some(counts) = counts_of(&mut self.blocks, run) {
+            let own = counts.iter_mut().zip(&before);
+            own.for_each(|(own, before)| *own = *before);
+        }
+        if held.days > 0 {
+            self.left.entry(held.days).or_default().push(held.start);
+        }
+        if let Some(of_cell) = self.runs.get_mut(cell as usize) {
+            *of_cell = run;
+        }
         true
+    }
+
+    /// Where so many counts have room, all zero; `None` when there is no more.
+    fn room(&mut self, days: u32) -> Option<u32> {
+        if let Some(start) = self.left.get_mut(&days).and_then(Vec::pop) {
+            return Some(start);
+        }
+        if self.end - self.next < days {
+            let start = u32::try_from(self.blocks.len()).ok()?.checked_mul(BLOCK)?;
+            self.end = start.checked_add(BLOCK)?;
+            self.next = start;
+            self.blocks.push(vec![0; BLOCK as usize]);
+        }
+        let start = self.next;
+        self.next += days;
+        Some(start)
     }
 
     /// Adds a cell of other histograms to one of these.
@@ -152,19 +257,78 @@ impl CellDays {
     /// # Errors
     /// When counts add up to more than a histogram may have.
     pub(super) fn absorb(&mut self, cell: u32, other: &CellDays, from: u32) -> Result<()> {
-        let mut days = (0i32..)
-            .zip(other.run(from))
-            .filter(|(_, count)| **count > 0);
-        days.try_for_each(|(day, count)| self.add_times(cell, day, u64::from(*count)))?;
+        self.add_counts(cell, other.run(from))?;
         let mut rare = other.rare_of(from);
         rare.try_for_each(|(day, count)| self.add_times(cell, day, count))
     }
 
+    /// Adds the counts of days from zero on to a cell.
+    fn add_counts(&mut self, cell: u32, counts: &[u32]) -> Result<()> {
+        let Some(last) = counts.iter().rposition(|count| *count > 0) else {
+            return Ok(());
+        };
+        let mut over = Vec::new();
+        let mut add = |own: &mut [u32]| {
+            for ((day, own), count) in (0i32..).zip(own).zip(counts) {
+                match own.checked_add(*count) {
+                    Some(sum) => *own = sum,
+                    None => over.push((day, u64::from(*count))),
+                }
+            }
+        };
+        if self.reach(cell, last as u32)
+            && let Some(run) = self.runs.get(cell as usize).copied()
+            && let Some(own) = counts_of(&mut self.blocks, run)
+        {
+            add(own);
+        } else {
+            let all = (0i32..).zip(counts).filter(|(_, count)| **count > 0);
+            over.extend(all.map(|(day, count)| (day, u64::from(*count))));
+        }
+        let mut over = over.into_iter();
+        over.try_for_each(|(day, count)| self.add_times(cell, day, count))
+    }
+
+    /// Takes in other histograms: each of the cells `from` as part of the cell `to`.
+    ///
+    /// # Errors
+    /// When counts add up to more than a histogram may have.
+    pub(super) fn take_over(
+        &mut self,
+        mut other: CellDays,
+        cells: impl Iterator<Item = (u32, u32)>,
+    ) -> Result<()> {
+        let first = u32::try_from(self.blocks.len()).ok();
+        let first = first.and_then(|blocks| blocks.checked_mul(BLOCK));
+        let own = u32::try_from(self.blocks.len() + other.blocks.len()).ok();
+        let (Some(first), Some(_)) = (first, own.and_then(|all| all.checked_mul(BLOCK))) else {
+            let mut cells = cells;
+            return cells.try_for_each(|(from, to)| self.absorb(to, &other, from));
+        };
+        self.blocks.append(&mut other.blocks);
+        for (from, to) in cells {
+            let mut run = other.runs.get(from as usize).copied().unwrap_or_default();
+            run.start += first;
+            match self.runs.get_mut(to as usize) {
+                _ if run.days == 0 => {}
+                Some(own) if own.days == 0 => *own = run,
+                _ => {
+                    let counts = counts_of(&mut self.blocks, run).map(|counts| counts.to_vec());
+                    self.add_counts(to, &counts.unwrap_or_default())?;
+                }
+            }
+            let mut rare = other.rare_of(from);
+            rare.try_for_each(|(day, count)| self.add_times(to, day, count))?;
+        }
+        Ok(())
+    }
+
     fn run(&self, cell: u32) -> &[u32] {
         let run = self.runs.get(cell as usize).copied().unwrap_or_default();
-        let start = run.start as usize;
-        self.counts
-            .get(start..start + run.days as usize)
+        let first = (run.start % BLOCK) as usize;
+        let block = self.blocks.get((run.start / BLOCK) as usize);
+        block
+            .and_then(|block| block.get(first..first + run.days as usize))
             .unwrap_or_default()
     }
 
@@ -173,33 +337,62 @@ impl CellDays {
         rare.map(|((_, day), count)| (*day, *count))
     }
 
-    /// The histogram of a cell, written out.
+    /// The days of a cell's run that were met, each with its count.
+    fn met(&self, cell: u32) -> impl Iterator<Item = (i32, u64)> + '_ {
+        let days = (0i32..).zip(self.run(cell));
+        let days = days.filter(|(_, count)| **count > 0);
+        days.map(|(day, count)| (day, u64::from(*count)))
+    }
+
+    /// The histogram of each of these cells, written out.
     ///
     /// # Errors
-    /// When counts add up to more than a histogram may have.
-    pub(super) fn state(&self, cell: u32) -> Result<Vec<u8>> {
-        let mut histogram = DayHistogram::default();
-        for (day, count) in (0i32..)
-            .zip(self.run(cell))
-            .filter(|(_, count)| **count > 0)
-        {
-            histogram.add_times(day, u64::from(*count))?;
+    /// When counts add up to more than a histogram may have, or all are more than an array holds.
+    pub(super) fn states(&self, cells: &[u32]) -> Result<BinaryArray> {
+        let pairs: usize = cells.iter().map(|cell| self.met(*cell).count()).sum();
+        let mut bytes = Vec::with_capacity(pairs * PAIR);
+        let mut ends = Vec::with_capacity(cells.len() + 1);
+        ends.push(0i32);
+        for cell in cells {
+            self.put_state(*cell, &mut bytes)?;
+            match i32::try_from(bytes.len()) {
+                Ok(end) => ends.push(end),
+                Err(_) => return exec_err!("the histograms of a scan have more than 2 GiB"),
+            }
         }
-        for (day, count) in self.rare_of(cell) {
+        let ends = OffsetBuffer::new(ScalarBuffer::from(ends));
+        Ok(BinaryArray::try_new(ends, bytes.into(), None)?)
+    }
+
+    fn put_state(&self, cell: u32, out: &mut Vec<u8>) -> Result<()> {
+        if self.rare_of(cell).next().is_none() {
+            self.met(cell)
+                .for_each(|(day, count)| put_pair(out, day, count));
+            return Ok(());
+        }
+        let mut histogram = DayHistogram::default();
+        for (day, count) in self.met(cell).chain(self.rare_of(cell)) {
             histogram.add_times(day, count)?;
         }
-        Ok(histogram.state())
+        histogram.put_state(out);
+        Ok(())
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
+        let left: usize = self.left.values().map(Vec::capacity).sum();
         self.runs.capacity() * size_of::<Run>()
-            + self.counts.capacity() * 4
+            + (self.blocks.len() * BLOCK as usize + left) * 4
             + self.rare.len().div_ceil(6) * 240
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{DictionaryArray, Int64Array, PrimitiveArray};
+    use arrow::datatypes::UInt16Type;
+
     use super::*;
     use crate::cell::{Cell as _, Value};
     use crate::day_histogram::decode;
@@ -224,28 +417,95 @@ mod tests {
         let days: Int64Array = days.into_iter().collect();
         let even: Vec<u32> = (0..15_000).step_by(2).collect();
         let odd: Vec<u32> = (1..15_000).step_by(2).collect();
-        let of = |selected: Option<&[u32]>| {
+        // Every value once, and one that no row has; rows without a day have no code, or that of null.
+        let mut values: Vec<Option<i64>> = days.iter().chain([Some(1 << 40)]).collect();
+        values.sort_unstable();
+        values.dedup();
+        let code = |day: Option<i64>| values.binary_search(&day).unwrap() as u16;
+        let dictionary: ArrayRef = Arc::new(values.iter().copied().collect::<Int64Array>());
+        let all: PrimitiveArray<UInt16Type> = days.iter().map(|day| Some(code(day))).collect();
+        let some = days.iter().map(|day| day.map(|_| code(day)));
+        let some: PrimitiveArray<UInt16Type> = some.collect();
+        let coded =
+            |keys| Arc::new(DictionaryArray::new(keys, Arc::clone(&dictionary))) as ArrayRef;
+        let forms = [Arc::new(days.clone()) as ArrayRef, coded(all), coded(some)];
+        let of = |selected: Option<&[u32]>, column: &ArrayRef| {
             let mut own = CellDays::default();
             own.grow(7);
-            own.add(&cells, selected, &days).unwrap();
+            own.add(&cells, selected, column).unwrap();
             own
         };
-        let whole = of(None);
-        let mut merged = of(Some(&even));
-        let other = of(Some(&odd));
-        (0..7).for_each(|cell| merged.absorb(cell, &other, cell).unwrap());
-        for cell in 0..7 {
+        let naive = |of_cell: &dyn Fn(u32) -> bool| {
             let mut naive = DayHistogram::default();
-            for (of_row, day) in cells.iter().zip(&days) {
-                if let (true, Some(day)) = (*of_row == cell, day) {
+            for (cell, day) in cells.iter().zip(&days) {
+                if let (true, Some(day)) = (of_cell(*cell), day) {
                     naive.add(Value::Whole(day)).unwrap();
                 }
             }
-            assert_eq!(whole.state(cell).unwrap(), naive.state());
-            assert_eq!(merged.state(cell).unwrap(), naive.state());
+            naive.state()
+        };
+        let states = |histograms: &CellDays, cells: &[u32]| -> Vec<Vec<u8>> {
+            let states = histograms.states(cells).unwrap();
+            states.iter().flatten().map(<[u8]>::to_vec).collect()
+        };
+        let each: Vec<Vec<u8>> = (0..7).map(|cell| naive(&|of| of == cell)).collect();
+        let together: Vec<Vec<u8>> = (0..3).map(|cell| naive(&|of| of % 3 == cell)).collect();
+        for column in &forms {
+            let whole = of(None, column);
+            assert_eq!(states(&whole, &[0, 1, 2, 3, 4, 5, 6]), each);
+            assert_eq!(
+                states(&whole, &[5, 99, 5]),
+                [&each[5], &vec![], &each[5]].map(Clone::clone)
+            );
+            assert!(whole.heap_bytes() > 0);
+            let other = of(Some(&odd), column);
+            let mut copied = of(Some(&even), column);
+            (0..7).for_each(|cell| copied.absorb(cell, &other, cell).unwrap());
+            assert_eq!(states(&copied, &[0, 1, 2, 3, 4, 5, 6]), each);
+            let mut taken = of(Some(&even), column);
+            taken.take_over(other, (0..7).zip(0..)).unwrap();
+            assert_eq!(states(&taken, &[0, 1, 2, 3, 4, 5, 6]), each);
+            let mut rolled_up = CellDays::default();
+            rolled_up.grow(3);
+            rolled_up
+                .take_over(taken, (0..7).map(|cell| (cell, cell % 3)))
+                .unwrap();
+            assert_eq!(states(&rolled_up, &[0, 1, 2]), together);
+            // What was taken grows as any other.
+            rolled_up
+                .add(
+                    &[2, 2],
+                    None,
+                    &(Arc::new(Int64Array::from(vec![2_000, 90])) as ArrayRef),
+                )
+                .unwrap();
+            let mut more = DayHistogram::default();
+            more.merge_state(&together[2]).unwrap();
+            more.add_days(&[90, 2_000]).unwrap();
+            assert_eq!(states(&rolled_up, &[2]), [more.state()]);
         }
-        assert!(whole.heap_bytes() > 0);
-        assert!(whole.state(99).unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_room_that_a_cell_leaves_is_for_others() {
+        let mut days = CellDays::default();
+        days.grow(3);
+        let mut add = |cell: u32, of: Vec<i64>| {
+            let cells = vec![cell; of.len()];
+            let column: ArrayRef = Arc::new(Int64Array::from(of));
+            days.add(&cells, None, &column).unwrap();
+        };
+        add(0, vec![3, 3, 40]);
+        add(1, vec![5]);
+        add(0, vec![500]);
+        add(2, vec![33]);
+        let starts = days.runs.iter().map(|run| run.start);
+        assert_eq!(starts.collect::<Vec<_>>(), [96, 0, 32, 0]);
+        let states = days.states(&[0, 1, 2]).unwrap();
+        let counts = |cell: usize| decode(states.value(cell)).unwrap().collect::<Vec<_>>();
+        assert_eq!(counts(0), [(3, 2), (40, 1), (500, 1)]);
+        assert_eq!(counts(1), [(5, 1)]);
+        assert_eq!(counts(2), [(33, 1)]);
     }
 
     #[test]
@@ -253,13 +513,19 @@ mod tests {
         let mut days = CellDays::default();
         days.grow(1);
         days.add_times(0, 3, u64::from(u32::MAX)).unwrap();
-        days.add(&[0, 0], None, &Int64Array::from(vec![3, 3]))
-            .unwrap();
+        let threes: ArrayRef = Arc::new(Int64Array::from(vec![3, 3]));
+        days.add(&[0, 0], None, &threes).unwrap();
         days.add_times(0, 3, 1 << 40).unwrap();
-        let state = days.state(0).unwrap();
-        let counts: Vec<(i32, u64)> = decode(&state).unwrap().collect();
-        assert_eq!(counts, [(3, (1 << 40) + u64::from(u32::MAX) + 2)]);
-        let most = Int64Array::from(vec![1 << 31]);
+        let mut other = CellDays::default();
+        other.grow(1);
+        other.add(&[0, 0], None, &threes).unwrap();
+        days.take_over(other, [(0, 0)].into_iter()).unwrap();
+        let states = days.states(&[0]).unwrap();
+        let counts: Vec<(i32, u64)> = decode(states.value(0)).unwrap().collect();
+        assert_eq!(counts, [(3, (1 << 40) + u64::from(u32::MAX) + 4)]);
+        let most: ArrayRef = Arc::new(Int64Array::from(vec![1 << 31]));
         assert!(days.add(&[0], None, &most).is_err());
+        let text: ArrayRef = Arc::new(arrow::array::StringArray::from(vec!["3"]));
+        assert!(days.add(&[0], None, &text).is_err());
     }
 }

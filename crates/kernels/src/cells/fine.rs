@@ -134,10 +134,16 @@ impl Fine {
         let Some(filters) = filters.collect::<Option<Vec<_>>>() else {
             return exec_err!("a filter of a scan is missing");
         };
-        if let (Some(Codes::Mask(masks)), Some(own)) = (codes.last_mut(), column_codes.last_mut()) {
-            masks.codes(&filters, rows, own)?;
-        }
+        let passed = match (codes.last_mut(), column_codes.last_mut()) {
+            (Some(Codes::Mask(masks)), Some(own)) => masks.codes(&filters, rows, own)?,
+            _ => None,
+        };
         let of_columns = self.columns.iter().map(|column| {
+            if let Some((coded, of_values)) = &passed
+                && *column == columns.len()
+            {
+                return InHand::Coded(*coded, of_values);
+            }
             let coded = columns
                 .get(*column)
                 .filter(|_| met.get(*column) == Some(&true));
@@ -282,7 +288,7 @@ impl Cells {
         };
         fine.group.sets.iter_mut().for_each(CellSets::settle);
         let masks = self.unpack(&fine);
-        self.absorb(&fine, &masks)?;
+        self.absorb(&mut fine, &masks)?;
         for (place, spec) in self.spec.groups.iter().enumerate() {
             let node = self.key_nodes.get(spec.key).copied().unwrap_or_default();
             let cells = slot(&self.node_cells, node);
@@ -309,7 +315,7 @@ impl Cells {
         };
         fine.group.sets.iter_mut().for_each(CellSets::settle);
         let masks = self.unpack(&fine);
-        self.absorb(&fine, &masks)?;
+        self.absorb(&mut fine, &masks)?;
         Ok(Some(RolledUp {
             masks,
             sets: fine.group.sets,
@@ -334,8 +340,15 @@ impl Cells {
     }
 
     /// Adds everything but the sets of unpacked fine cells to the groups.
-    fn absorb(&mut self, fine: &Fine, masks: &[u128]) -> Result<()> {
+    fn absorb(&mut self, fine: &mut Fine, masks: &[u128]) -> Result<()> {
         let mut selected = std::mem::take(&mut self.selected);
+        let mut asked = vec![0usize; fine.spec.histograms.len()];
+        for place in fine.places.iter().flat_map(|places| &places.histograms) {
+            if let Some(asked) = asked.get_mut(*place) {
+                *asked += 1;
+            }
+        }
+        let is_own = |place: usize| asked.get(place) == Some(&1);
         for (place, spec) in self.spec.groups.iter().enumerate() {
             let node = self.key_nodes.get(spec.key).copied().unwrap_or_default();
             let cells = slot(&self.node_cells, node);
@@ -348,7 +361,7 @@ impl Cells {
                 let passing = passing.filter(|(_, mask)| *mask & wanted == *wanted);
                 selected.clear();
                 selected.extend(passing.map(|(fine, _)| fine));
-                group.absorb(&fine.group, places, cells, &selected)?;
+                group.absorb(&mut fine.group, is_own, places, cells, &selected)?;
             }
         }
         self.selected = selected;

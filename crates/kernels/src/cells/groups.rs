@@ -3,7 +3,7 @@
 //! What may not live here: how rows get their cells (`keys.rs`). To add a statistic: its state in
 //! [`Group`], with update, absorb, merge and bytes.
 
-use arrow::array::{ArrayRef, AsArray, BinaryArray, Int64Array};
+use arrow::array::{ArrayRef, AsArray, Int64Array};
 use arrow::datatypes::Int64Type;
 use datafusion_common::{Result, exec_err};
 
@@ -65,7 +65,7 @@ impl Group {
         let amounts: Vec<&Int64Array> = amounts.collect::<Result<_>>()?;
         self.tally.add(cells, selected, &amounts);
         for (histograms, column) in self.histograms.iter_mut().zip(&spec.histograms) {
-            histograms.add(cells, selected, whole(columns, *column)?)?;
+            histograms.add(cells, selected, given(columns, *column)?)?;
         }
         for (set, column) in self.sets.iter_mut().zip(&spec.sets) {
             set.update(slot(codes, *column), cells, selected);
@@ -80,11 +80,13 @@ impl Group {
         }
     }
 
-    /// Takes in finer cells: those selected, each as part of the cell that `cells` says. Sets are taken
-    /// in by [`Group::absorb_sets`].
+    /// Takes in finer cells: those selected, each as part of the cell that `cells` says. Histograms that
+    /// are `own`, needed by no other grouping, are taken away. Sets are taken in by
+    /// [`Group::absorb_sets`].
     pub(super) fn absorb(
         &mut self,
-        finer: &Group,
+        finer: &mut Group,
+        own: impl Fn(usize) -> bool,
         places: &Places,
         cells: &[u32],
         selected: &[u32],
@@ -99,11 +101,14 @@ impl Group {
         self.grow(needed);
         let pairs = selected.iter().map(|fine| (*fine, at(cells, *fine)));
         self.tally.absorb(&finer.tally, pairs, &places.sums);
-        for (own, place) in self.histograms.iter_mut().zip(&places.histograms) {
-            if let Some(finer) = finer.histograms.get(*place) {
-                for fine in selected {
-                    own.absorb(at(cells, *fine), finer, *fine)?;
-                }
+        for (histograms, place) in self.histograms.iter_mut().zip(&places.histograms) {
+            let Some(finer) = finer.histograms.get_mut(*place) else {
+                continue;
+            };
+            let mut pairs = selected.iter().map(|fine| (*fine, at(cells, *fine)));
+            match own(*place) {
+                true => histograms.take_over(std::mem::take(finer), pairs)?,
+                false => pairs.try_for_each(|(fine, cell)| histograms.absorb(cell, finer, fine))?,
             }
         }
         Ok(())
@@ -123,7 +128,8 @@ impl Group {
         }
     }
 
-    /// Takes in the statistics of another part, whose cells are these `cells`, and leaves it without sets.
+    /// Takes in the statistics of another part, whose cells are these `cells`, and leaves it without
+    /// histograms and sets.
     pub(super) fn merge(
         &mut self,
         spec: &GroupSpec,
@@ -135,10 +141,9 @@ impl Group {
         let sums: Vec<usize> = (0..spec.sums.len()).collect();
         let pairs = (0u32..).zip(cells.iter().copied());
         self.tally.absorb(&other.tally, pairs, &sums);
-        for (own, others) in self.histograms.iter_mut().zip(&other.histograms) {
-            for (from, cell) in (0u32..).zip(cells) {
-                own.absorb(*cell, others, from)?;
-            }
+        for (own, others) in self.histograms.iter_mut().zip(&mut other.histograms) {
+            let pairs = (0u32..).zip(cells.iter().copied());
+            own.take_over(std::mem::take(others), pairs)?;
         }
         let others = other.sets.iter_mut().map(std::mem::take);
         for ((own, others), column) in self.sets.iter_mut().zip(others).zip(&spec.sets) {
@@ -154,17 +159,16 @@ impl Group {
     }
 }
 
-fn whole(columns: &[ArrayRef], column: usize) -> Result<&Int64Array> {
-    let column = columns.get(column);
-    match column.and_then(|column| column.as_primitive_opt::<Int64Type>()) {
-        Some(whole) => Ok(whole),
-        None => exec_err!("an amount of a scan has another type than agreed"),
+fn given(columns: &[ArrayRef], column: usize) -> Result<&ArrayRef> {
+    match columns.get(column) {
+        Some(column) => Ok(column),
+        None => exec_err!("a column of a scan is missing"),
     }
 }
 
-/// The histogram of each present cell, written out.
-pub(super) fn encoded(histograms: &CellDays, present: &[u32]) -> Result<BinaryArray> {
-    let states = present.iter().map(|cell| histograms.state(*cell));
-    let states: Vec<Vec<u8>> = states.collect::<Result<_>>()?;
-    Ok(BinaryArray::from_iter_values(states))
+fn whole(columns: &[ArrayRef], column: usize) -> Result<&Int64Array> {
+    match given(columns, column)?.as_primitive_opt::<Int64Type>() {
+        Some(whole) => Ok(whole),
+        None => exec_err!("an amount of a scan has another type than agreed"),
+    }
 }

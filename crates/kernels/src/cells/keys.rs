@@ -660,15 +660,16 @@ const FEW_FILTERS: usize = 8;
 const MOST_CLASSES: usize = 1 << 12;
 
 impl MaskCodes {
-    /// The codes of rows by the filters that they pass. A filter that is null is not passed.
+    /// The codes of rows by the filters that they pass, written over `out`; where codes of one dictionary
+    /// tell them, these and the code of each of its values instead. A filter that is null is not passed.
     ///
     /// Filters over the same codes of a dictionary are told once for each of its values.
-    pub(super) fn codes(
+    pub(super) fn codes<'a>(
         &mut self,
-        filters: &[&ArrayRef],
+        filters: &[&'a ArrayRef],
         rows: usize,
         out: &mut Vec<u32>,
-    ) -> Result<()> {
+    ) -> Result<Option<(Coded<'a>, Vec<u32>)>> {
         out.clear();
         let mut parts: Vec<Classes<'_>> = Vec::new();
         let mut plain: Vec<(usize, &BooleanArray)> = Vec::new();
@@ -692,9 +693,7 @@ impl MaskCodes {
         for of in &coded {
             match Classes::of_coded(of)? {
                 Some(classes) => parts.push(classes),
-                None => {
-                    return self.codes(&plainly(filters)?.iter().collect::<Vec<_>>(), rows, out);
-                }
+                None => return self.plain_codes(filters, rows, out),
             }
         }
         if !plain.is_empty() {
@@ -706,21 +705,34 @@ impl MaskCodes {
         });
         let Some(combinations) = combinations else {
             let [part] = parts.as_slice() else {
-                return self.codes(&plainly(filters)?.iter().collect::<Vec<_>>(), rows, out);
+                return self.plain_codes(filters, rows, out);
             };
             // One kind of filters alone, of many combinations: each class has its code.
             let codes: Vec<u32> = part.masks.iter().map(|mask| self.code(*mask)).collect();
             out.resize(rows, 0);
             part.add_to(out, 1);
             out.iter_mut().for_each(|class| *class = at(&codes, *class));
-            return Ok(());
+            return Ok(None);
         };
         let mut masks = vec![0u128];
         if combinations == 1 {
             let all = parts.iter().flat_map(|part| &part.masks);
             let mask = all.fold(0, |all, mask| all | mask);
             out.resize(rows, self.code(mask));
-            return Ok(());
+            return Ok(None);
+        }
+        // Where all others say the same of every row, one alone tells rows apart.
+        let mut telling = parts.iter().filter(|part| part.masks.len() > 1);
+        if let (Some(part), None) = (telling.next(), telling.next())
+            && let Some(coded) = part.coded
+        {
+            let others = parts.iter().filter(|part| part.masks.len() == 1);
+            let others = others.flat_map(|part| &part.masks);
+            let others = others.fold(0, |all, mask| all | mask);
+            let codes = part.masks.iter().map(|mask| self.code(mask | others));
+            let codes: Vec<u32> = codes.collect();
+            let of_values = part.classes.iter().map(|class| at(&codes, *class));
+            return Ok(Some((coded, of_values.collect())));
         }
         out.resize(rows, 0);
         let mut stride = 1;
@@ -744,7 +756,19 @@ impl MaskCodes {
                 *class = *code;
             }
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// The same of filters without codes.
+    fn plain_codes<'a>(
+        &mut self,
+        filters: &[&ArrayRef],
+        rows: usize,
+        out: &mut Vec<u32>,
+    ) -> Result<Option<(Coded<'a>, Vec<u32>)>> {
+        let plain = plainly(filters)?;
+        self.codes(&plain.iter().collect::<Vec<_>>(), rows, out)?;
+        Ok(None)
     }
 
     fn code(&mut self, mask: u128) -> u32 {

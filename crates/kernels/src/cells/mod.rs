@@ -47,7 +47,7 @@ use arrow::datatypes::DataType;
 use datafusion_common::{Result, exec_err};
 
 use self::fine::{Fine, RolledUp};
-use self::groups::{Group, encoded};
+use self::groups::Group;
 pub(crate) use self::keys::member_hash;
 pub use self::keys::passing;
 use self::keys::{Codes, PairIndex};
@@ -150,6 +150,8 @@ pub struct Cells {
     groups: Vec<Group>,
     /// Finer cells, as long as they are worth it.
     fine: Option<Fine>,
+    /// For each column, whether it is added up.
+    is_added: Vec<bool>,
     /// Codes of each column and cells of each node, of the rows in hand.
     column_codes: Vec<Vec<u32>>,
     node_cells: Vec<Vec<u32>>,
@@ -210,6 +212,9 @@ impl Cells {
             key_nodes,
             groups,
             fine: Fine::of(&spec),
+            is_added: (0..spec.columns.len())
+                .map(|column| spec.groups.iter().any(|group| group.sums.contains(&column)))
+                .collect(),
             selected: Vec::new(),
             spec,
         })
@@ -227,10 +232,11 @@ impl Cells {
         {
             return exec_err!("a batch does not have the columns of its scan");
         }
-        let uses = self.spec.columns.iter().zip(columns);
-        let columns = uses.map(|(of, column)| match of {
-            CellColumn::Whole => Ok(coded::numbers(column)?.unwrap_or_else(|| Arc::clone(column))),
-            _ => Ok(Arc::clone(column)),
+        // Only what is added must be there as numbers.
+        let columns = self.is_added.iter().zip(columns);
+        let columns = columns.map(|(is_added, column)| match is_added {
+            true => Ok(coded::numbers(column)?.unwrap_or_else(|| Arc::clone(column))),
+            false => Ok(Arc::clone(column)),
         });
         let columns = &columns.collect::<Result<Vec<ArrayRef>>>()?[..];
         let mut met = vec![false; columns.len()];
@@ -416,7 +422,7 @@ impl FinishedCells {
         Ok(GroupRows {
             sums: sums.collect::<Result<_>>()?,
             histograms: histograms
-                .map(|histograms| encoded(histograms, &present))
+                .map(|histograms| histograms.states(&present))
                 .collect::<Result<_>>()?,
             keys: cells.keys_of(spec, present),
             counts,
@@ -1115,7 +1121,10 @@ mod tests {
                     .collect();
                 let mut codes = Vec::new();
                 let filters: Vec<&ArrayRef> = given.iter().collect();
-                masks.codes(&filters, rows, &mut codes).unwrap();
+                if let Some((coded, table)) = masks.codes(&filters, rows, &mut codes).unwrap() {
+                    assert!(codes.is_empty());
+                    coded.look_up(&table, 0, &mut codes);
+                }
                 assert_eq!(codes.len(), rows);
                 for (bit, filter) in given.iter().enumerate() {
                     let passes = passing(filter).unwrap();
