@@ -5,6 +5,8 @@
 //! ([`pages`](crate::pages)). What a file holds in another form than codes and numbers is read by the
 //! Parquet library, column by column too. What may not live here: what is done with rows.
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -13,8 +15,9 @@ use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Int32Type, SchemaRef};
 use bytes::Buf;
 use bytes::Bytes;
+use datafusion::common::runtime::SpawnedTask;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, GetResultPayload, ObjectStore, ObjectStoreExt};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
@@ -68,6 +71,8 @@ pub struct FetchedGroup {
     file: Arc<OpenedFile>,
     group: usize,
     parts: Parts,
+    /// What the parts lie in, where they were read into a buffer that is kept.
+    buffer: Option<Arc<Vec<u8>>>,
 }
 
 impl CodedFiles {
@@ -206,29 +211,103 @@ impl OpenedFile {
         self.metadata.row_groups().get(group).ok_or_else(lost)
     }
 
-    /// Reads the columns of a row group into memory.
+    /// Reads the columns of a row group into memory: into `buffer`, where the store is this machine's
+    /// file system.
     ///
     /// # Errors
     /// When there is no such row group, or it cannot be read.
-    pub async fn fetch(self: &Arc<Self>, group: usize) -> Result<FetchedGroup, LakeError> {
+    pub async fn fetch(
+        self: &Arc<Self>,
+        group: usize,
+        buffer: Vec<u8>,
+    ) -> Result<FetchedGroup, LakeError> {
         let (from, tail) = &self.tail;
         let wanted = wanted(self.group(group)?, &self.schema, &self.columns)?;
         let ranges = wanted.into_iter().filter(|range| range.start < *from);
         let ranges: Vec<Range<u64>> = ranges.collect();
-        let mut parts = Vec::with_capacity(ranges.len() + 1);
-        if !ranges.is_empty() {
-            let read = self.store.get_ranges(&self.path, &ranges).await;
-            let read = read.map_err(LakeError::storage("read columns of a data file"))?;
-            parts.extend(ranges.iter().map(|range| range.start).zip(read));
+        if ranges.iter().any(|range| range.end > self.size) {
+            return Err(pages::damaged());
         }
+        let (mut parts, buffer) = self.parts(ranges, buffer).await?;
         parts.push((*from, tail.clone()));
         let size = self.size;
         Ok(FetchedGroup {
             file: Arc::clone(self),
             group,
             parts: Parts { size, parts },
+            buffer,
         })
     }
+
+    /// Parts of the file, each with the place where it begins, and the buffer that all lie in.
+    async fn parts(
+        &self,
+        ranges: Vec<Range<u64>>,
+        buffer: Vec<u8>,
+    ) -> Result<(Vec<(u64, Bytes)>, Option<Arc<Vec<u8>>>), LakeError> {
+        let failed = || LakeError::storage("read columns of a data file");
+        let Some((first, others)) = ranges.split_first() else {
+            return Ok((Vec::new(), None));
+        };
+        let options = GetOptions::new().with_range(Some(first.clone()));
+        let opened = self.store.get_opts(&self.path, options).await;
+        let opened = opened.map_err(failed())?;
+        let starts = ranges.iter().map(|range| range.start);
+        if let GetResultPayload::File(file, _) = opened.payload {
+            let own = ranges.clone();
+            let read = SpawnedTask::spawn_blocking(move || read_into(buffer, file, &own));
+            let died = |_| LakeError::Internal("reading a data file died".to_owned());
+            let read = read.await.map_err(died)?.map_err(|error| {
+                failed()(object_store::Error::Generic {
+                    store: "LocalFileSystem",
+                    source: Box::new(error),
+                })
+            })?;
+            let whole = Bytes::from_owner(Kept(Arc::clone(&read)));
+            let mut end = 0;
+            let lengths = ranges
+                .iter()
+                .map(|range| (range.end - range.start) as usize);
+            let parts = lengths.map(|length| {
+                end += length;
+                whole.slice(end - length..end)
+            });
+            return Ok((starts.zip(parts).collect(), Some(read)));
+        }
+        let mut read = vec![opened.bytes().await.map_err(failed())?];
+        let others = self.store.get_ranges(&self.path, others).await;
+        read.extend(others.map_err(failed())?);
+        Ok((starts.zip(read).collect(), None))
+    }
+}
+
+/// A buffer that can be had back when nobody reads it any more.
+struct Kept(Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Parts of a file, one behind the other.
+fn read_into(
+    mut buffer: Vec<u8>,
+    mut file: File,
+    ranges: &[Range<u64>],
+) -> std::io::Result<Arc<Vec<u8>>> {
+    let lengths = ranges.iter().map(|range| range.end - range.start);
+    // What was there before is written over and not cleared first.
+    buffer.resize(lengths.sum::<u64>() as usize, 0);
+    let mut left = buffer.as_mut_slice();
+    for range in ranges {
+        let length = (range.end - range.start) as usize;
+        let (own, rest) = left.split_at_mut_checked(length).unwrap_or_default();
+        file.seek(SeekFrom::Start(range.start))?;
+        file.read_exact(own)?;
+        left = rest;
+    }
+    Ok(Arc::new(buffer))
 }
 
 impl FetchedGroup {
@@ -238,7 +317,18 @@ impl FetchedGroup {
     ///
     /// # Errors
     /// When the file does not hold what it says.
-    pub fn read(&self, spare: &mut Spare) -> Result<(usize, Vec<ArrayRef>), LakeError> {
+    pub fn read(self, spare: &mut Spare) -> Result<(usize, Vec<ArrayRef>), LakeError> {
+        let read = self.columns(spare);
+        // Pages are unpacked, so that nobody has a part of it.
+        let Self { parts, buffer, .. } = self;
+        drop(parts);
+        if let Some(Ok(buffer)) = buffer.map(Arc::try_unwrap) {
+            spare.put_raw(buffer);
+        }
+        read
+    }
+
+    fn columns(&self, spare: &mut Spare) -> Result<(usize, Vec<ArrayRef>), LakeError> {
         let lost = || LakeError::Internal("a data file lost a column".to_owned());
         let file = &self.file;
         let of_group = file.group(self.group)?;

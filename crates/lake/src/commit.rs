@@ -54,6 +54,15 @@ impl Slice {
         &self.columns
     }
 
+    /// Where a file of the slice lies in its table.
+    pub(crate) fn path_of(&self, file_name: &str) -> String {
+        let columns = self.columns.iter();
+        let folders: String = columns
+            .map(|(column, value)| format!("{column}={value}/"))
+            .collect();
+        folders + file_name
+    }
+
     /// The slice as a condition over partition columns; `None` for the whole table.
     fn predicate(&self) -> Option<String> {
         let terms: Vec<_> = self
@@ -220,6 +229,44 @@ impl Lake {
         let SliceRows { slice, batches } = rows;
         let adds = self.store_rows(name, &state, &slice, batches).await?;
         Ok(StoredSlice { slice, adds })
+    }
+
+    /// Stores for another table the rows that were stored for one, in the same slice, without encoding them
+    /// again; `None`, and nothing is stored, where files of the two have other columns or storage has no
+    /// copies. The table must be there.
+    ///
+    /// # Errors
+    /// When there is no such table.
+    pub async fn copy_slice(
+        &self,
+        from: &TableName,
+        stored: &StoredSlice,
+        to: &TableName,
+    ) -> Result<Option<StoredSlice>, LakeError> {
+        let (ours, theirs) = (self.last_seen(from).await?, self.last_seen(to).await?);
+        if Self::file_schema(&ours)? != Self::file_schema(&theirs)? {
+            return Ok(None);
+        }
+        let slice = stored.slice.clone();
+        let unique = unique_name(self.now_millis());
+        let mut adds = Vec::with_capacity(stored.adds.len());
+        for (number, add) in stored.adds.iter().enumerate() {
+            let path = slice.path_of(&format!("part-{unique}-{number:03}.parquet"));
+            let of = |name: &TableName, path: &str| {
+                self.object_path(&format!("{}/{}/{path}", name.schema(), name.table()))
+            };
+            let (source, target) = (of(from, &add.path)?, of(to, &path)?);
+            if let Err(error) = self.store.copy(&source, &target).await {
+                tracing::debug!(table = %to, %error, "a data file was not copied");
+                self.take_away(to, &adds).await;
+                return Ok(None);
+            }
+            adds.push(Add {
+                path,
+                ..add.clone()
+            });
+        }
+        Ok(Some(StoredSlice { slice, adds }))
     }
 
     /// Deletes stored rows of a slice that will not be committed. Failures only leave orphans.

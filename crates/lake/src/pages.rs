@@ -81,9 +81,22 @@ pub struct Spare {
     words: Vec<Vec<u32>>,
     narrow: Vec<Vec<i32>>,
     wide: Vec<Vec<i64>>,
+    /// Of files, with what was read before.
+    raw: Vec<Vec<u8>>,
 }
 
 impl Spare {
+    /// A buffer to read a part of a file into; what is in it means nothing.
+    pub fn raw(&mut self) -> Vec<u8> {
+        self.raw.pop().unwrap_or_default()
+    }
+
+    pub(crate) fn put_raw(&mut self, buffer: Vec<u8>) {
+        if self.raw.len() < MOST_SPARE {
+            self.raw.push(buffer);
+        }
+    }
+
     /// Takes the buffer of a column that was read, unless somebody else still holds it.
     pub fn take_back(&mut self, column: ArrayRef) {
         match column.data_type() {
@@ -601,10 +614,8 @@ fn spread<T: Reused>(
     let mut rows = spare.buffer(levels.len());
     rows.resize(levels.len(), none);
     let mut left = values.as_slice();
-    for (rows, levels) in rows.chunks_mut(8).zip(levels.chunks(8)) {
-        let mut eight = [0; 8];
-        eight[..levels.len()].copy_from_slice(levels);
-        let eight = u64::from_le_bytes(eight);
+    let mut put = |rows: &mut [T], levels: [u8; 8]| {
+        let eight = u64::from_le_bytes(levels);
         // Each byte of the product is the sum of the levels up to its own.
         let sums = eight.wrapping_mul(0x0101_0101_0101_0101);
         let near = match left.first_chunk::<8>() {
@@ -620,7 +631,19 @@ fn spread<T: Reused>(
             }
         }
         left = left.get((sums >> 56) as usize..).ok_or_else(damaged)?;
+        Ok(())
+    };
+    let (eights, last) = rows.as_chunks_mut::<8>();
+    let (levels, last_levels) = levels.as_chunks::<8>();
+    for (rows, levels) in eights.iter_mut().zip(levels) {
+        put(rows, *levels)?;
     }
+    let mut levels = [0; 8];
+    levels
+        .iter_mut()
+        .zip(last_levels)
+        .for_each(|(to, from)| *to = *from);
+    put(last, levels)?;
     match left.is_empty() {
         true => {
             spare.put(values);
@@ -683,7 +706,7 @@ fn put_sums<T>(
     mut bytes: &[u8],
     count: usize,
     out: &mut Vec<T>,
-    of: fn(i64) -> T,
+    of: impl Fn(i64) -> T,
 ) -> Result<(), LakeError> {
     let bytes = &mut bytes;
     let length = |bytes: &mut &[u8]| usize::try_from(varint(bytes)?).map_err(|_| damaged());
@@ -923,41 +946,38 @@ fn word(packed: &[u8], bit: usize) -> u64 {
 /// As [`unpack`], of a width that the compiler knows: eight numbers take as many bytes as one takes
 /// bits.
 fn unpack_eights<T: Code, const W: usize>(packed: &[u8], count: usize, out: &mut Vec<T>) {
-    let (groups, rest) = packed.as_chunks::<W>();
-    let whole = count / 8;
-    out.reserve(count);
-    for group in groups.iter().take(whole) {
-        out.extend_from_slice(&eight::<T, W>(group));
+    let before = out.len();
+    out.resize(before + count, T::default());
+    let (eights, last) = out
+        .get_mut(before..)
+        .unwrap_or_default()
+        .as_chunks_mut::<8>();
+    let mut left = packed;
+    for eight in eights {
+        *eight = unpacked::<T, W>(left);
+        left = left.get(W..).unwrap_or_default();
     }
-    let left = count % 8;
-    if left > 0 {
-        let mut last = [0; W];
-        let source = groups.get(whole).map_or(rest, |group| group.as_slice());
-        for (to, from) in last.iter_mut().zip(source) {
-            *to = *from;
-        }
-        let numbers = eight::<T, W>(&last);
-        out.extend(numbers.into_iter().take(left));
-    }
+    let numbers = unpacked::<T, W>(left);
+    last.iter_mut()
+        .zip(numbers)
+        .for_each(|(to, from)| *to = from);
 }
 
+/// The eight numbers that come first.
 #[inline(always)]
-fn eight<T: Code, const W: usize>(group: &[u8; W]) -> [T; 8] {
-    if W <= 8 {
-        let mut bytes = [0; 8];
-        for (to, from) in bytes.iter_mut().zip(group) {
-            *to = *from;
-        }
-        let (word, mask) = (u64::from_le_bytes(bytes), (1u64 << W) - 1);
-        std::array::from_fn(|place| T::of((word >> (place * W)) & mask))
-    } else {
-        let mut bytes = [0; 16];
-        for (to, from) in bytes.iter_mut().zip(group) {
-            *to = *from;
-        }
-        let (word, mask) = (u128::from_le_bytes(bytes), (1u128 << W) - 1);
-        std::array::from_fn(|place| T::of(((word >> (place * W)) & mask) as u64))
-    }
+fn unpacked<T: Code, const W: usize>(packed: &[u8]) -> [T; 8] {
+    let bytes = match packed.first_chunk::<16>() {
+        Some(bytes) => *bytes,
+        None => std::array::from_fn(|place| packed.get(place).copied().unwrap_or_default()),
+    };
+    let mask = (1u64 << W) - 1;
+    let all = u128::from_le_bytes(bytes);
+    // Four of them never have more than 64 bits.
+    let (low, high) = (all as u64, (all >> (W * 4)) as u64);
+    std::array::from_fn(|place| match place {
+        0..4 => T::of((low >> (place * W)) & mask),
+        _ => T::of((high >> ((place - 4) * W)) & mask),
+    })
 }
 
 #[cfg(test)]

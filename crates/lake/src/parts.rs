@@ -6,7 +6,8 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Int32Type, Int64Type, SchemaRef,
+    ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type,
+    SchemaRef,
 };
 use bytes::Bytes;
 use deltalake_core::kernel::Add;
@@ -168,6 +169,10 @@ fn distinct_numbers(column: &dyn Array) -> Option<(usize, usize)> {
         DataType::Int64 => values::<Int64Type>(&sample),
         DataType::Date32 => values::<Date32Type>(&sample),
         DataType::Decimal128(..) => values::<Decimal128Type>(&sample),
+        DataType::Float64 => {
+            let values = sample.as_primitive::<Float64Type>().iter().flatten();
+            values.map(f64::to_bits).collect::<HashSet<_>>().len()
+        }
         _ => return None,
     };
     Some((distinct, sample.len()))
@@ -297,12 +302,7 @@ impl Lake {
         file_name: &str,
         part: EncodedPart,
     ) -> Result<Add, LakeError> {
-        let folder: String = slice
-            .columns()
-            .iter()
-            .map(|(column, value)| format!("{column}={value}/"))
-            .collect();
-        let relative = format!("{folder}{file_name}");
+        let relative = slice.path_of(file_name);
         let path = self.object_path(&format!("{}/{}/{relative}", table.schema(), table.table()))?;
         let size = part.bytes.len() as i64;
         self.store

@@ -325,8 +325,9 @@ impl Lane {
         if next >= file.groups() {
             return self.fetch_file();
         }
+        let buffer = self.spare.raw();
         self.ahead.spawn(async move {
-            let fetched = file.fetch(next).await?;
+            let fetched = file.fetch(next, buffer).await?;
             Ok((file, next, Some(fetched)))
         });
     }
@@ -338,11 +339,12 @@ impl Lane {
         };
         let files: Arc<CodedFiles> = Arc::clone(&self.direct.files.files);
         let columns = self.direct.columns.clone();
+        let buffer = self.spare.raw();
         self.ahead.spawn(async move {
             let file = Arc::new(files.open(file, &columns).await?);
             let fetched = match file.groups() {
                 0 => None,
-                _ => Some(file.fetch(0).await?),
+                _ => Some(file.fetch(0, buffer).await?),
             };
             Ok((file, 0, fetched))
         });

@@ -915,22 +915,47 @@ impl Engine {
         let value_rows = values.restricted.num_rows();
         let made = |rows| -> Vec<Making> { vec![Box::pin(std::future::ready(Ok(rows)))] };
         let restricted = self.store(RESTRICTED, number, made(values.restricted))?;
-        let published = self.store(PUBLISHED, number, made(values.published))?;
+        // Where nothing is hidden both tables have the same rows.
+        let hides = values.suppressed > 0;
+        let published =
+            hides.then(|| self.store(PUBLISHED, number, made(values.published.clone())));
+        let published = published.transpose()?;
         let stored = |ended: std::result::Result<Result<(_, StoredSlice)>, _>| {
             ended.map_err(|error| EngineError::internal_because("storing rows died", error))?
         };
         let (components, stored_cells) = stored(storing.await)?;
         let component_rows: usize = components.iter().map(RecordBatch::num_rows).sum();
+        let restricted = stored(restricted.await)?.1;
+        let published = match published {
+            Some(storing) => stored(storing.await)?.1,
+            None => match self.copied(&restricted).await? {
+                Some(copied) => copied,
+                None => {
+                    let storing = self.store(PUBLISHED, number, made(values.published))?;
+                    stored(storing.await)?.1
+                }
+            },
+        };
         Ok(Computed {
             record: job.kept.record(&job.compiled, &components, &stored_cells),
             components: stored_cells,
-            restricted: stored(restricted.await)?.1,
-            published: stored(published.await)?.1,
+            restricted,
+            published,
             component_rows: component_rows as u64,
             kept_rows: kept_rows as u64,
             value_rows: value_rows as u64,
             suppressed: values.suppressed,
         })
+    }
+
+    /// Values of which none is hidden, stored as published too; `None` where they must be written anew.
+    async fn copied(&self, restricted: &StoredSlice) -> Result<Option<StoredSlice>> {
+        let (from, to) = (
+            table(RESTRICTED.0, RESTRICTED.1)?,
+            table(PUBLISHED.0, PUBLISHED.1)?,
+        );
+        let copied = self.options.lake.copy_slice(&from, restricted, &to).await;
+        copied.map_err(|error| not_written(&to, error))
     }
 
     /// The stored cells of an indicator that are kept; `None` when there are none, or they cannot be

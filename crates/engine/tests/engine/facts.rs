@@ -494,7 +494,7 @@ async fn texts_of_few_words_are_codes_for_calculation_and_plain_for_others() {
         let place = files.schema().index_of(column).unwrap();
         let file = Arc::new(files.open(largest, &[place]).await.unwrap());
         let (_, columns) = file
-            .fetch(0)
+            .fetch(0, Vec::new())
             .await
             .unwrap()
             .read(&mut Spare::default())

@@ -214,6 +214,26 @@ impl InHand<'_> {
         }
     }
 
+    /// The code that all rows have, where there is no other.
+    fn only(&self) -> Option<u32> {
+        match self {
+            InHand::Coded(_, [code]) => Some(*code),
+            InHand::Coded(..) | InHand::Rows(_) => None,
+        }
+    }
+
+    /// What each code is worth in a place, of which it is the digit that stands for so many.
+    pub(super) fn digits<P: Place>(&self, stride: P) -> Digits<'_, P> {
+        let worth = |code: &u32| P::of(*code).times(stride);
+        match (self.only(), self) {
+            (Some(code), _) => Digits::Same(worth(&code)),
+            (None, InHand::Rows(codes)) => Digits::Rows(codes, stride),
+            (None, InHand::Coded(coded, codes)) => {
+                Digits::Coded(*coded, codes.iter().map(worth).collect())
+            }
+        }
+    }
+
     pub(super) fn code(&self, row: usize) -> u32 {
         match self {
             InHand::Rows(codes) => codes.get(row).copied().unwrap_or_default(),
@@ -222,37 +242,89 @@ impl InHand<'_> {
             }),
         }
     }
+}
 
-    /// Adds the code of each row from `first` on, so many times.
-    pub(super) fn add_to(&self, places: &mut [u64], first: usize, times: u64) {
+/// A number that counts places.
+pub(super) trait Place: Copy + Default {
+    fn of(code: u32) -> Self;
+    /// Of a number that has room.
+    fn wide(number: u64) -> Self;
+    fn times(self, stride: Self) -> Self;
+    fn plus(self, more: Self) -> Self;
+}
+
+macro_rules! place {
+    ($place:ty) => {
+        impl Place for $place {
+            #[inline(always)]
+            fn of(code: u32) -> Self {
+                Self::from(code)
+            }
+            fn wide(number: u64) -> Self {
+                number as Self
+            }
+            #[inline(always)]
+            fn times(self, stride: Self) -> Self {
+                self.wrapping_mul(stride)
+            }
+            #[inline(always)]
+            fn plus(self, more: Self) -> Self {
+                self.wrapping_add(more)
+            }
+        }
+    };
+}
+
+place!(u32);
+place!(u64);
+
+/// What the rows in hand add to their places, by their codes in a column.
+#[derive(Debug)]
+pub(super) enum Digits<'a, P> {
+    /// The same for all.
+    Same(P),
+    /// The code of each row, so many times.
+    Rows(&'a [u32], P),
+    /// What a table has for each row.
+    Coded(Coded<'a>, Vec<P>),
+}
+
+impl<P: Place> Digits<'_, P> {
+    /// What is the same for all rows.
+    pub(super) fn same(&self) -> Option<P> {
         match self {
-            InHand::Rows(codes) => {
+            Digits::Same(more) => Some(*more),
+            Digits::Rows(..) | Digits::Coded(..) => None,
+        }
+    }
+
+    /// Adds to the places of the rows from `first` on what is not the same for all.
+    pub(super) fn add_to(&self, places: &mut [P], first: usize) {
+        match self {
+            Digits::Same(_) => {}
+            Digits::Rows(codes, stride) => {
                 let codes = codes.get(first..).unwrap_or_default();
                 for (place, code) in places.iter_mut().zip(codes) {
-                    *place += u64::from(*code) * times;
+                    *place = place.plus(P::of(*code).times(*stride));
                 }
             }
-            InHand::Coded(_, [code]) => {
-                let added = u64::from(*code) * times;
-                places.iter_mut().for_each(|place| *place += added);
-            }
-            InHand::Coded(coded, table) => coded.keys.add_to(places, first, table, times),
+            Digits::Coded(coded, table) => coded.add_to(places, first, table),
         }
     }
 }
 
-impl Keys<'_> {
-    /// Adds to each place what the table has for the key of its row, from `first` on, so many times.
-    fn add_to(&self, places: &mut [u64], first: usize, table: &[u32], times: u64) {
+impl Coded<'_> {
+    /// Adds to the place of each row, from `first` on, what the table has for its value.
+    pub(super) fn add_to<P: Place>(&self, places: &mut [P], first: usize, table: &[P]) {
         #[inline(always)]
-        fn add<K: Key>(places: &mut [u64], keys: Option<&[K]>, table: &[u32], times: u64) {
+        fn add<K: Key, P: Place>(places: &mut [P], keys: Option<&[K]>, table: &[P]) {
             for (place, key) in places.iter_mut().zip(keys.unwrap_or_default()) {
-                *place += u64::from(entry(table, *key, 0)) * times;
+                *place = place.plus(entry(table, *key, P::default()));
             }
         }
-        match self {
-            Keys::U8(keys) => add(places, keys.get(first..), &padded(table, 0), times),
-            keys => by_width!(*keys, keys => add(places, keys.get(first..), table, times)),
+        match self.keys {
+            Keys::U8(keys) => add(places, keys.get(first..), &padded(table, P::default())),
+            keys => by_width!(keys, keys => add(places, keys.get(first..), table)),
         }
     }
 }

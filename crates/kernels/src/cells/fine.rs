@@ -48,6 +48,24 @@ pub(super) struct Fine {
     cells: Vec<u32>,
 }
 
+/// What is left of fine cells when the groups are complete.
+#[derive(Debug)]
+pub(super) enum Left {
+    Nothing,
+    /// The sets.
+    Sets(RolledUp),
+    /// The only group has taken over the fine cells.
+    Only(OnlyGroup),
+}
+
+/// The cells of a group that is the only one: fine cells whose rows pass all of its filters.
+#[derive(Debug)]
+pub(super) struct OnlyGroup {
+    pub(super) present: Vec<u32>,
+    /// Codes of those present, by column of the key.
+    pub(super) codes: Vec<Vec<u32>>,
+}
+
 /// Finished fine cells, for the sets that are still in them.
 #[derive(Debug)]
 pub(super) struct RolledUp {
@@ -304,24 +322,60 @@ impl Cells {
     }
 
     /// Completes the groups. Sets stay in the fine cells, unless some have left them already.
-    pub(super) fn finish_fine(&mut self) -> Result<Option<RolledUp>> {
+    pub(super) fn finish_fine(&mut self) -> Result<Left> {
         let mut sets = self.groups.iter().flat_map(|group| &group.sets);
         if sets.any(|set| !set.is_empty()) {
             self.leave_fine()?;
-            return Ok(None);
+            return Ok(Left::Nothing);
         }
         let Some(mut fine) = self.fine.take() else {
-            return Ok(None);
+            return Ok(Left::Nothing);
         };
+        if let Some(only) = self.only_group(&mut fine) {
+            return Ok(Left::Only(only));
+        }
         fine.group.sets.iter_mut().for_each(CellSets::settle);
         let masks = self.unpack(&fine);
         self.absorb(&mut fine, &masks)?;
-        Ok(Some(RolledUp {
+        Ok(Left::Sets(RolledUp {
             masks,
             sets: fine.group.sets,
             places: fine.places,
             wanted: fine.wanted,
         }))
+    }
+
+    /// Where there is one group, and no cells of it yet, fine cells are its cells: all keys and all filters
+    /// are its own.
+    fn only_group(&mut self, fine: &mut Fine) -> Option<OnlyGroup> {
+        let ([group], [spec]) = (self.groups.as_mut_slice(), self.spec.groups.as_slice()) else {
+            return None;
+        };
+        let (all, wanted) = (&fine.spec, *fine.wanted.first()?);
+        let is_same =
+            (&spec.sums, &spec.histograms, &spec.sets) == (&all.sums, &all.histograms, &all.sets);
+        let key = self.spec.keys.get(spec.key)?;
+        let (_, columns) = fine.columns.split_last()?;
+        let is_finer = columns.iter().any(|column| !key.contains(column));
+        if !is_same || is_finer || group.tally.cells() > 0 {
+            return None;
+        }
+        let Some(Codes::Mask(known)) = self.codes.last() else {
+            return None;
+        };
+        let masks = fine.index.codes(columns.len());
+        let masks = masks.iter().map(|code| at(&known.values, *code));
+        let passing = (0u32..).zip(masks);
+        let passing = passing.filter(|(_, mask)| mask & wanted == wanted);
+        let present: Vec<u32> = passing.map(|(cell, _)| cell).collect();
+        let codes = key.iter().map(|column| {
+            let place = columns.iter().position(|own| own == column)?;
+            let codes = fine.index.codes(place);
+            Some(present.iter().map(|cell| at(codes, *cell)).collect())
+        });
+        let codes: Vec<Vec<u32>> = codes.collect::<Option<_>>()?;
+        *group = std::mem::take(&mut fine.group);
+        Some(OnlyGroup { present, codes })
     }
 
     /// Takes fine cells as the rows in hand: their codes, and their cell at every node. Gives the

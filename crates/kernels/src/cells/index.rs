@@ -8,7 +8,7 @@
 //! places of the known cells are counted anew. Cells are numbered in the order of their arrival. What
 //! may not live here: where codes come from (`keys.rs`), what is counted (`groups.rs`).
 
-use super::coded::InHand;
+use super::coded::{Digits, InHand, Place};
 
 /// Bits of a place that lie within a page.
 const PAGE_BITS: u32 = 12;
@@ -36,7 +36,9 @@ pub(super) struct CellIndex {
     /// The columns, that of the lowest digit first.
     order: Vec<usize>,
     table: Table,
-    places: Vec<u64>,
+    /// Places of the rows in hand: those of pages are below 2³².
+    near: Vec<u32>,
+    far: Vec<u64>,
 }
 
 /// Cells by place.
@@ -55,7 +57,8 @@ impl CellIndex {
             widths: vec![1; columns],
             order: (0..columns).collect(),
             table: Table::Paged(Paged::of(1)),
-            places: Vec::new(),
+            near: Vec::new(),
+            far: Vec::new(),
         }
     }
 
@@ -84,57 +87,87 @@ impl CellIndex {
             return false;
         }
         out.reserve(rows);
-        for first in (0..rows).step_by(BLOCK_ROWS) {
-            self.cells_of_block(columns, first, BLOCK_ROWS.min(rows - first), out);
+        let mut first = 0;
+        while first < rows {
+            first = match self.table {
+                Table::Paged(_) => self.paged_cells(columns, first, rows, out),
+                Table::Hashed(_) => self.hashed_cells(columns, first, rows, out),
+            };
         }
         true
     }
 
-    /// The cells of some of the rows, put behind `out`.
-    fn cells_of_block(
+    /// The cells of rows from `first` on, put behind `out`, as long as the table has pages; gives the row
+    /// that comes next.
+    fn paged_cells(
         &mut self,
         columns: &[InHand<'_>],
-        first: usize,
+        mut first: usize,
         rows: usize,
         out: &mut Vec<u32>,
-    ) {
-        let mut places = std::mem::take(&mut self.places);
-        self.count_places(columns, first, rows, &mut places);
-        match &mut self.table {
-            Table::Paged(table) => {
-                let mut page = (u64::MAX, 0);
-                for (row, place) in (first..).zip(&places) {
-                    let number = place >> PAGE_BITS;
-                    if number != page.0 {
-                        page = (number, table.page(number));
-                    }
-                    let Some(cell) = table.cell(page.1, *place) else {
-                        continue;
-                    };
-                    if *cell == NONE {
-                        *cell = self.cells as u32;
-                        self.cells += 1;
-                        put_codes(&mut self.codes, columns, row);
-                    }
-                    out.push(*cell);
+    ) -> usize {
+        let mut places = std::mem::take(&mut self.near);
+        let digits = self.digits(columns);
+        while first < rows {
+            let Table::Paged(table) = &mut self.table else {
+                break;
+            };
+            let block = BLOCK_ROWS.min(rows - first);
+            count_places(&digits, first, block, &mut places);
+            let mut page = (u32::MAX, 0);
+            for (row, place) in (first..).zip(&places) {
+                let number = place >> PAGE_BITS;
+                if number != page.0 {
+                    page = (number, table.page(number));
                 }
-                if table.is_sparse(self.cells) {
-                    self.rebuild(false);
+                let Some(cell) = table.cell(page.1, *place) else {
+                    continue;
+                };
+                if *cell == NONE {
+                    *cell = self.cells as u32;
+                    self.cells += 1;
+                    put_codes(&mut self.codes, columns, row);
                 }
+                out.push(*cell);
             }
-            Table::Hashed(table) => {
-                for (row, place) in (first..).zip(&places) {
-                    let next = self.cells as u32;
-                    let cell = table.cell(*place, next);
-                    if cell == next {
-                        self.cells += 1;
-                        put_codes(&mut self.codes, columns, row);
-                    }
-                    out.push(cell);
-                }
+            if table.is_sparse(self.cells) {
+                self.rebuild(false);
             }
+            first += block;
         }
-        self.places = places;
+        self.near = places;
+        first
+    }
+
+    /// The same of a hash table.
+    fn hashed_cells(
+        &mut self,
+        columns: &[InHand<'_>],
+        mut first: usize,
+        rows: usize,
+        out: &mut Vec<u32>,
+    ) -> usize {
+        let mut places = std::mem::take(&mut self.far);
+        let digits = self.digits(columns);
+        while first < rows {
+            let Table::Hashed(table) = &mut self.table else {
+                break;
+            };
+            let block = BLOCK_ROWS.min(rows - first);
+            count_places(&digits, first, block, &mut places);
+            for (row, place) in (first..).zip(&places) {
+                let next = self.cells as u32;
+                let cell = table.cell(*place, next);
+                if cell == next {
+                    self.cells += 1;
+                    put_codes(&mut self.codes, columns, row);
+                }
+                out.push(cell);
+            }
+            first += block;
+        }
+        self.far = places;
+        first
     }
 
     /// Makes room for the codes; false when there is none.
@@ -169,15 +202,14 @@ impl CellIndex {
 
     /// Makes the table anew from the known cells.
     fn rebuild(&mut self, paged: bool) {
-        let mut known = Vec::new();
         let codes = self.codes.iter().map(|codes| InHand::Rows(codes));
         let codes: Vec<InHand<'_>> = codes.collect();
-        self.count_places(&codes, 0, self.cells, &mut known);
-        let numbered = (0u32..).zip(&known);
         if paged {
+            let mut known = Vec::new();
+            count_places(&self.digits(&codes), 0, self.cells, &mut known);
             let places = self.widths.iter().product();
             let mut table = Paged::of(places);
-            for (number, place) in numbered {
+            for (number, place) in (0u32..).zip(&known) {
                 let page = table.page(place >> PAGE_BITS);
                 if let Some(cell) = table.cell(page, *place) {
                     *cell = number;
@@ -188,6 +220,8 @@ impl CellIndex {
                 return;
             }
         }
+        let mut known = Vec::new();
+        count_places(&self.digits(&codes), 0, self.cells, &mut known);
         let mut table = Hashed::with_room_for(known.len());
         for (cell, place) in (0u32..).zip(&known) {
             table.cell(*place, cell);
@@ -195,25 +229,19 @@ impl CellIndex {
         self.table = Table::Hashed(table);
     }
 
-    /// The places of so many rows from `first` on, written over `places`.
-    fn count_places(
-        &self,
-        columns: &[InHand<'_>],
-        first: usize,
-        rows: usize,
-        places: &mut Vec<u64>,
-    ) {
-        places.clear();
-        places.resize(rows, 0);
+    /// What rows add to their places, by each column in which codes differ.
+    fn digits<'a, P: Place>(&self, columns: &'a [InHand<'_>]) -> Vec<Digits<'a, P>> {
+        let mut digits = Vec::with_capacity(columns.len());
         let mut stride = 1u64;
         for column in &self.order {
             if let (Some(width), Some(codes)) = (self.widths.get(*column), columns.get(*column)) {
                 if *width > 1 {
-                    codes.add_to(places, first, stride);
+                    digits.push(codes.digits(P::wide(stride)));
                 }
                 stride = stride.saturating_mul(*width);
             }
         }
+        digits
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
@@ -245,7 +273,7 @@ impl Paged {
     }
 
     /// Where a page begins among the cells. It is made when it is not there.
-    fn page(&mut self, number: u64) -> usize {
+    fn page(&mut self, number: u32) -> usize {
         let Some(page) = self.pages.get_mut(number as usize) else {
             return 0;
         };
@@ -263,7 +291,7 @@ impl Paged {
 
     /// The cell of a place in the page that begins there.
     #[inline]
-    fn cell(&mut self, page: usize, place: u64) -> Option<&mut u32> {
+    fn cell(&mut self, page: usize, place: u32) -> Option<&mut u32> {
         self.cells.get_mut(page + (place as usize & (PAGE - 1)))
     }
 
@@ -272,6 +300,21 @@ impl Paged {
         let pages = self.cells.len() / PAGE;
         pages > FREE_PAGES && cells < pages * LEAST_IN_PAGE
     }
+}
+
+/// The places of so many rows from `first` on, written over `places`.
+fn count_places<P: Place>(
+    digits: &[Digits<'_, P>],
+    first: usize,
+    rows: usize,
+    places: &mut Vec<P>,
+) {
+    let same = digits.iter().filter_map(Digits::same);
+    places.clear();
+    places.resize(rows, same.fold(P::default(), P::plus));
+    digits
+        .iter()
+        .for_each(|digits| digits.add_to(places, first));
 }
 
 /// How often a column changes from row to row.

@@ -18,7 +18,7 @@ use datafusion_common::{DataFusionError, Result, exec_err};
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::coded::{Coded, OfValues};
-use super::{CellColumn, WIDTH, at};
+use super::{CellColumn, WIDTH, at, highest};
 use crate::calendar::{first_of_month, first_of_year};
 
 /// A grid of cell numbers may have this many places before a hash table takes over.
@@ -613,19 +613,22 @@ impl MemberCodes {
 /// Members that come as numbers of a list: the number is the code.
 fn number_codes(numbers: &Int32Array, out: &mut Vec<u32>) -> Result<()> {
     // Below zero is above half of the numbers without a sign; what a null hides may be anything.
-    let mut highest = 0;
-    match numbers.nulls().filter(|nulls| nulls.null_count() > 0) {
-        None => out.extend(numbers.values().iter().map(|number| {
-            highest = highest.max(*number as u32);
-            *number as u32
-        })),
-        Some(nulls) => out.extend(numbers.values().iter().zip(nulls).map(|(number, valid)| {
-            let number = if valid { *number as u32 } else { return NOBODY };
-            highest = highest.max(number);
-            number
-        })),
-    }
-    if highest > i32::MAX as u32 {
+    let highest = match numbers.nulls().filter(|nulls| nulls.null_count() > 0) {
+        None => {
+            out.extend(numbers.values().iter().map(|number| *number as u32));
+            highest(out)
+        }
+        Some(nulls) => {
+            let mut highest = 0;
+            out.extend(numbers.values().iter().zip(nulls).map(|(number, valid)| {
+                let number = if valid { *number as u32 } else { return NOBODY };
+                highest = highest.max(number);
+                number
+            }));
+            Some(highest)
+        }
+    };
+    if highest > Some(i32::MAX as u32) {
         return exec_err!("a member of a set has a number below zero");
     }
     Ok(())
@@ -882,17 +885,14 @@ impl<'a> Classes<'a> {
 
     /// Adds the class of each row, so many times.
     fn add_to(&self, out: &mut [u32], stride: u32) {
-        let add = |classes: &[u32], stride: u32, out: &mut [u32]| {
-            for (out, class) in out.iter_mut().zip(classes) {
-                *out += class * stride;
-            }
-        };
         match &self.coded {
-            None => add(&self.classes, stride, out),
+            None => {
+                let rows = out.iter_mut().zip(&self.classes);
+                rows.for_each(|(out, class)| *out += class * stride);
+            }
             Some(coded) => {
-                let mut classes = Vec::with_capacity(out.len());
-                coded.look_up(&self.classes, 0, &mut classes);
-                add(&classes, stride, out);
+                let classes = self.classes.iter().map(|class| class * stride);
+                coded.add_to(out, 0, &classes.collect::<Vec<u32>>());
             }
         }
     }

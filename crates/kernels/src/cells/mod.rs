@@ -39,6 +39,7 @@ mod keys;
 mod sets;
 mod tally;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BinaryArray, Int64Array};
@@ -46,7 +47,7 @@ use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::DataType;
 use datafusion_common::{Result, exec_err};
 
-use self::fine::{Fine, RolledUp};
+use self::fine::{Fine, Left};
 use self::groups::Group;
 pub(crate) use self::keys::member_hash;
 pub use self::keys::passing;
@@ -171,8 +172,7 @@ pub struct FinishedCells {
     cells: Cells,
     /// What the codes of each column of members stand for.
     members: Vec<Members>,
-    /// Sets that are still in finer cells.
-    rolled_up: Option<RolledUp>,
+    left: Left,
 }
 
 impl Cells {
@@ -377,13 +377,13 @@ impl Cells {
             _ => Members::Nothing,
         });
         let members = members.collect();
-        let rolled_up = self.finish_fine()?;
+        let left = self.finish_fine()?;
         let sets = self.groups.iter_mut().flat_map(|group| &mut group.sets);
         sets.for_each(CellSets::settle);
         Ok(FinishedCells {
             cells: self,
             members,
-            rolled_up,
+            left,
         })
     }
 }
@@ -400,8 +400,13 @@ impl FinishedCells {
             return exec_err!("there is no group {group}");
         };
         let tally = &state.tally;
-        let present = (0..tally.cells()).filter(|cell| tally.count(*cell) > 0);
-        let present: Vec<u32> = present.collect();
+        let present: Cow<'_, [u32]> = match &self.left {
+            Left::Only(only) => Cow::Borrowed(&only.present),
+            Left::Nothing | Left::Sets(_) => {
+                let present = (0..tally.cells()).filter(|cell| tally.count(*cell) > 0);
+                Cow::Owned(present.collect())
+            }
+        };
         let counts = present
             .iter()
             .map(|cell| i64::try_from(tally.count(*cell)).unwrap_or(i64::MAX))
@@ -413,10 +418,10 @@ impl FinishedCells {
             let Some(members) = self.members.get(*column) else {
                 return exec_err!("a set has no members");
             };
-            sets.push(Arc::new(match (&self.rolled_up, state.sets.get(place)) {
-                (Some(finer), _) => finer.sets(cells, group, place, members, &present)?,
-                (None, Some(sets)) => members.sets(sets, 0..tally.cells(), &present),
-                (None, None) => return exec_err!("a set has no members"),
+            sets.push(Arc::new(match (&self.left, state.sets.get(place)) {
+                (Left::Sets(finer), _) => finer.sets(cells, group, place, members, &present)?,
+                (_, Some(sets)) => members.sets(sets, 0..tally.cells(), &present),
+                (_, None) => return exec_err!("a set has no members"),
             }));
         }
         Ok(GroupRows {
@@ -424,7 +429,10 @@ impl FinishedCells {
             histograms: histograms
                 .map(|histograms| histograms.states(&present))
                 .collect::<Result<_>>()?,
-            keys: cells.keys_of(spec, present),
+            keys: match &self.left {
+                Left::Only(only) => cells.keys_by(spec, &only.codes),
+                Left::Nothing | Left::Sets(_) => cells.keys_of(spec, present.into_owned()),
+            },
             counts,
             sets,
         })
@@ -432,6 +440,14 @@ impl FinishedCells {
 }
 
 impl Cells {
+    /// The key columns of cells, from the codes of each.
+    fn keys_by(&self, spec: &GroupSpec, codes: &[Vec<u32>]) -> Vec<ArrayRef> {
+        let key = self.spec.keys.get(spec.key).map_or(&[][..], Vec::as_slice);
+        let columns = key.iter().zip(codes);
+        let columns = columns.filter_map(|(column, codes)| Some((self.codes.get(*column)?, codes)));
+        columns.map(|(known, codes)| known.values(codes)).collect()
+    }
+
     /// The key columns of a group's cells.
     fn keys_of(&self, spec: &GroupSpec, mut cells: Vec<u32>) -> Vec<ArrayRef> {
         let key = self.spec.keys.get(spec.key).map_or(&[][..], Vec::as_slice);
@@ -851,6 +867,36 @@ mod tests {
             for batch in [1, 97, 5_000] {
                 let found = computed_in(&[way], &[&rows], batch);
                 assert_eq!(found, expected, "{way:?}, batches of {batch}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_group_alone_is_the_same_as_among_others() {
+        let rows = rows(3_000);
+        let whole = computed(&[&rows], 512);
+        let all = spec();
+        for (of_all, group) in whole.iter().zip(&all.groups) {
+            let own_key = all.keys[group.key].clone();
+            for (key, keys) in [(group.key, all.keys.clone()), (0, vec![own_key])] {
+                for way in WAYS {
+                    let group = GroupSpec {
+                        key,
+                        ..group.clone()
+                    };
+                    let alone = CellSpec {
+                        columns: all.columns.clone(),
+                        keys: keys.clone(),
+                        groups: vec![group],
+                    };
+                    let mut merged = cells_of(alone.clone(), way);
+                    for part in rows.chunks(800) {
+                        let mut cells = cells_of(alone.clone(), way);
+                        cells.update(&columns(part)).unwrap();
+                        merged.merge(cells).unwrap();
+                    }
+                    assert_eq!(&shown(merged)[0], of_all, "{way:?}");
+                }
             }
         }
     }

@@ -353,7 +353,7 @@ async fn files_read_by_codes_have_the_rows_of_the_table() {
                 let file = files.open(*file, &asked).await.expect("a file");
                 let file = Arc::new(file);
                 for group in 0..file.groups() {
-                    let fetched = file.fetch(group).await.expect("a row group");
+                    let fetched = file.fetch(group, spare.raw()).await.expect("a row group");
                     let (length, found) = fetched.read(&mut spare).expect("its rows");
                     assert_eq!(found.len(), asked.len());
                     for (place, column) in asked.iter().zip(&found) {
@@ -372,7 +372,7 @@ async fn files_read_by_codes_have_the_rows_of_the_table() {
                         spare.take_back(column);
                     }
                 }
-                assert!(file.fetch(file.groups()).await.is_err());
+                assert!(file.fetch(file.groups(), Vec::new()).await.is_err());
             }
             assert_eq!(rows as i64, count);
         }
