@@ -232,8 +232,8 @@ impl Lake {
     }
 
     /// Stores for another table the rows that were stored for one, in the same slice, without encoding them
-    /// again; `None`, and nothing is stored, where files of the two have other columns or storage has no
-    /// copies. The table must be there.
+    /// again; `None`, and nothing is stored, where files of the two have other columns or cannot be copied.
+    /// The table must be there.
     ///
     /// # Errors
     /// When there is no such table.
@@ -256,7 +256,13 @@ impl Lake {
                 self.object_path(&format!("{}/{}/{path}", name.schema(), name.table()))
             };
             let (source, target) = (of(from, &add.path)?, of(to, &path)?);
-            if let Err(error) = self.store.copy(&source, &target).await {
+            // Not the store's own copy: on a file system that is the same file under two names, and who
+            // may read it is said of the file.
+            let copied = async {
+                let bytes = self.store.get(&source).await?.bytes().await?;
+                self.store.put(&target, PutPayload::from_bytes(bytes)).await
+            };
+            if let Err(error) = copied.await {
                 tracing::debug!(table = %to, %error, "a data file was not copied");
                 self.take_away(to, &adds).await;
                 return Ok(None);

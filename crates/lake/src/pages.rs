@@ -614,36 +614,35 @@ fn spread<T: Reused>(
     let mut rows = spare.buffer(levels.len());
     rows.resize(levels.len(), none);
     let mut left = values.as_slice();
-    let mut put = |rows: &mut [T], levels: [u8; 8]| {
-        let eight = u64::from_le_bytes(levels);
+    let mut eight = |levels: [u8; 8]| {
+        let levels = u64::from_le_bytes(levels);
         // Each byte of the product is the sum of the levels up to its own.
-        let sums = eight.wrapping_mul(0x0101_0101_0101_0101);
+        let sums = levels.wrapping_mul(0x0101_0101_0101_0101);
+        let before = sums - levels;
         let near = match left.first_chunk::<8>() {
             Some(near) => *near,
             None => std::array::from_fn(|place| left.get(place).copied().unwrap_or(none)),
         };
-        // No branch for each row: which of them have a value is as good as random.
-        let before = sums - eight;
-        for (place, row) in rows.iter_mut().enumerate() {
-            let value = near[(before >> (place * 8)) as usize & 7];
-            if (eight >> (place * 8)) & 1 == 1 {
-                *row = value;
-            }
-        }
         left = left.get((sums >> 56) as usize..).ok_or_else(damaged)?;
-        Ok(())
+        // No branch for each row: which of them have a value is as good as random.
+        Ok(std::array::from_fn::<T, 8, _>(|place| {
+            let value = near[(before >> (place * 8)) as usize & 7];
+            match (levels >> (place * 8)) & 1 {
+                1 => value,
+                _ => none,
+            }
+        }))
     };
     let (eights, last) = rows.as_chunks_mut::<8>();
     let (levels, last_levels) = levels.as_chunks::<8>();
     for (rows, levels) in eights.iter_mut().zip(levels) {
-        put(rows, *levels)?;
+        *rows = eight(*levels)?;
     }
     let mut levels = [0; 8];
-    levels
-        .iter_mut()
-        .zip(last_levels)
-        .for_each(|(to, from)| *to = *from);
-    put(last, levels)?;
+    let known = levels.iter_mut().zip(last_levels);
+    known.for_each(|(to, from)| *to = *from);
+    let known = last.iter_mut().zip(eight(levels)?);
+    known.for_each(|(to, from)| *to = from);
     match left.is_empty() {
         true => {
             spare.put(values);
@@ -744,7 +743,12 @@ fn put_sums<T>(
                 0 => out.extend((0..taken).map(|_| next(0))),
                 1..=57 => {
                     let mask = (1u64 << width) - 1;
-                    out.extend((0..taken).map(|place| next(word(packed, place * width) & mask)));
+                    for first in (0..taken).step_by(NEAR_NUMBERS) {
+                        let near =
+                            Near::of(packed.get(first * width / 8..).unwrap_or_default(), width);
+                        let places = 0..NEAR_NUMBERS.min(taken - first);
+                        out.extend(places.map(|place| next(near.word(place * width) & mask)));
+                    }
                 }
                 _ => {
                     let mask = u64::MAX >> (64 - width);
@@ -941,6 +945,31 @@ fn word(packed: &[u8], bit: usize) -> u64 {
             .fold(0, |word, byte| (word << 8) | u64::from(*byte)),
     };
     word >> (bit % 8)
+}
+
+/// Numbers whose bits are looked at together.
+const NEAR_NUMBERS: usize = 32;
+
+/// The bytes of so many numbers of up to 57 bits, where no look at one of them can miss.
+struct Near([u8; 264]);
+
+impl Near {
+    fn of(packed: &[u8], width: usize) -> Self {
+        let mut near = [0; 264];
+        let length = packed.len().min(NEAR_NUMBERS * width / 8);
+        if let (Some(near), Some(packed)) = (near.get_mut(..length), packed.get(..length)) {
+            near.copy_from_slice(packed);
+        }
+        Self(near)
+    }
+
+    /// Up to 57 bits from a bit on.
+    #[inline(always)]
+    fn word(&self, bit: usize) -> u64 {
+        let first = (bit / 8) & 255;
+        let bytes = std::array::from_fn(|place| self.0[first + place]);
+        u64::from_le_bytes(bytes) >> (bit % 8)
+    }
 }
 
 /// As [`unpack`], of a width that the compiler knows: eight numbers take as many bytes as one takes

@@ -714,17 +714,18 @@ async fn a_table_that_is_followed_is_the_table_that_is_read_anew() {
 async fn what_is_stored_for_one_table_is_copied_for_another_of_the_same_columns() {
     let place = Place::new();
     let lake = place.lake();
-    let table = |table: &str| TableName::new("result", table).expect("a name");
+    let [from, same, other] =
+        ["from", "same", "other"].map(|table| TableName::new("result", table).expect("a name"));
     let number = Field::new("number", DataType::Int64, true);
     let more = Field::new("more", DataType::Int64, true);
     for (name, fields) in [
-        ("from", vec![number.clone()]),
-        ("same", vec![number.clone()]),
-        ("other", vec![number, more]),
+        (&from, vec![number.clone()]),
+        (&same, vec![number.clone()]),
+        (&other, vec![number, more]),
     ] {
         let part = Field::new("part", DataType::Int32, true);
         let fields: Vec<Field> = [part].into_iter().chain(fields).collect();
-        lake.ensure_table(&table(name), Arc::new(Schema::new(fields)), &["part"])
+        lake.ensure_table(name, Arc::new(Schema::new(fields)), &["part"])
             .await
             .expect("a table");
     }
@@ -733,15 +734,14 @@ async fn what_is_stored_for_one_table_is_copied_for_another_of_the_same_columns(
     let slice = Slice::new(&[("part", 1)]);
     let batches = vec![batch.clone()];
     let rows = tietopohja_lake::SliceRows { slice, batches };
-    let from = lake.store_slice(&table("from"), rows).await;
-    let from = from.expect("it is stored");
-    let other = lake.copy_slice(&table("from"), &from, &table("other"));
-    assert!(other.await.expect("an answer").is_none());
-    let same = lake.copy_slice(&table("from"), &from, &table("same"));
-    let same = same.await.expect("an answer").expect("a copy");
+    let stored = lake.store_slice(&from, rows).await.expect("it is stored");
+    let refused = lake.copy_slice(&from, &stored, &other).await;
+    assert!(refused.expect("an answer").is_none());
+    let copied = lake.copy_slice(&from, &stored, &same).await;
+    let copied = copied.expect("an answer").expect("a copy");
     // Each table has its own file.
-    lake.discard_slice(&table("from"), from).await;
-    lake.commit_slices(&table("same"), vec![same], CommitInfo::default())
+    lake.discard_slice(&from, stored).await;
+    lake.commit_slices(&same, vec![copied], CommitInfo::default())
         .await
         .expect("it is committed");
     let mut found = Vec::new();
@@ -749,12 +749,12 @@ async fn what_is_stored_for_one_table_is_copied_for_another_of_the_same_columns(
         let numbers = batch.column_by_name("number").expect("a column");
         found.extend(numbers.as_primitive::<Int64Type>().values().iter().copied());
     };
-    lake.read(&table("same"), &Slice::whole(), None, None, &mut each)
+    lake.read(&same, &Slice::whole(), None, None, &mut each)
         .await
         .expect("rows");
     assert_eq!(found, [1, 2]);
     let lost = lake.store_slice(
-        &table("from"),
+        &from,
         tietopohja_lake::SliceRows {
             slice: Slice::new(&[("part", 1)]),
             batches: vec![batch],
@@ -763,8 +763,8 @@ async fn what_is_stored_for_one_table_is_copied_for_another_of_the_same_columns(
     let lost = lost.await.expect("it is stored");
     let folder = place.folder.path().join("result/from");
     std::fs::remove_dir_all(folder.join("part=1")).expect("no files");
-    let copied = lake.copy_slice(&table("from"), &lost, &table("same"));
-    assert!(copied.await.expect("an answer").is_none());
+    let copied = lake.copy_slice(&from, &lost, &same).await;
+    assert!(copied.expect("an answer").is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]
