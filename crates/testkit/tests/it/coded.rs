@@ -12,6 +12,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
 use tietopohja_domain::{FixedClock, Timestamp};
 use tietopohja_lake::{CodedSlices, CommitInfo, Lake, LakeError, Slice, Spare, TableName};
 use tietopohja_testkit::{Fault, FaultyStore};
@@ -308,7 +309,14 @@ fn wide_rows(count: i64) -> RecordBatch {
 #[tokio::test]
 async fn files_read_by_codes_have_the_rows_of_the_table() {
     let place = Place::new();
-    let lake = place.sound(0);
+    // Parts of a file are read from it, or come as a stream.
+    let file: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new());
+    for store in [file, Arc::new(InMemory::new())] {
+        rows_by_codes_are_those_of_the_table(&place.lake(store, 0)).await;
+    }
+}
+
+async fn rows_by_codes_are_those_of_the_table(lake: &Arc<Lake>) {
     let wide = TableName::new("fact", "wide").expect("a name");
     let columns = wide_rows(1).schema();
     let partitions = ["county", "period"].map(|name| Field::new(name, DataType::Int32, true));
