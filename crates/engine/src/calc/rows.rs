@@ -94,6 +94,17 @@ pub(crate) struct Values {
     pub(crate) suppressed: u64,
 }
 
+impl Values {
+    /// Whether both have the same rows. They are compared, and not the number of hidden values: whatever
+    /// protection does, only what is the same may be stored as both.
+    pub(crate) fn are_the_same(&self) -> bool {
+        let columns = self.restricted.columns().iter();
+        let mut columns = columns.zip(self.published.columns());
+        self.restricted.schema() == self.published.schema()
+            && columns.all(|(ours, theirs)| Arc::ptr_eq(ours, theirs) || ours == theirs)
+    }
+}
+
 /// The columns that tell values of an indicator apart.
 pub(crate) fn value_key(breakdowns: &[String]) -> Vec<&str> {
     let mut key = vec![

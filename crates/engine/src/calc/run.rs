@@ -914,12 +914,12 @@ impl Engine {
         };
         let value_rows = values.restricted.num_rows();
         let made = |rows| -> Vec<Making> { vec![Box::pin(std::future::ready(Ok(rows)))] };
+        // Where nothing is hidden both tables have the same rows, which are encoded once.
+        let published = match values.are_the_same() {
+            true => None,
+            false => Some(self.store(PUBLISHED, number, made(values.published.clone()))?),
+        };
         let restricted = self.store(RESTRICTED, number, made(values.restricted))?;
-        // Where nothing is hidden both tables have the same rows.
-        let hides = values.suppressed > 0;
-        let published =
-            hides.then(|| self.store(PUBLISHED, number, made(values.published.clone())));
-        let published = published.transpose()?;
         let stored = |ended: std::result::Result<Result<(_, StoredSlice)>, _>| {
             ended.map_err(|error| EngineError::internal_because("storing rows died", error))?
         };
