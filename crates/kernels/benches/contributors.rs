@@ -17,9 +17,10 @@ mod support;
 use std::hint::black_box;
 use std::thread;
 
+use criterion::Criterion;
 use tietopohja_kernels::{ContributorCells, Contributors, Dominance};
 
-use support::{Figures, Numbers, rows};
+use support::{Figures, Numbers, rows, run};
 
 const MEASURED: usize = 5_000_000;
 /// Regions, classes and months.
@@ -158,6 +159,10 @@ fn merged(parts: &[Vec<Vec<u8>>]) -> Vec<Dominance> {
 }
 
 fn main() {
+    run(bench);
+}
+
+fn bench(criterion: &mut Criterion) {
     let rows = rows(MEASURED);
     for (name, sorted) in [
         ("contributors/any_order", false),
@@ -167,7 +172,7 @@ fn main() {
         let expected = hand_written(&c);
         assert_eq!(gather(&c, 0, rows).dominance(), expected);
         assert_eq!(gather_two_cores(&c).dominance(), expected);
-        let mut figures = Figures::new(name, rows);
+        let mut figures = Figures::new(criterion, name, rows);
         figures.measure("plain_sum", || plain_sum(black_box(&c)));
         figures.measure("hand_written", || hand_written(black_box(&c)));
         figures.measure("cells", || gather(black_box(&c), 0, rows).dominance());

@@ -8,11 +8,7 @@
 //! off it. `scan` is the shared scan of indicators over the same rows as Arrow columns, and
 //! `aggregate` the function of SQL over them, with cells numbered already.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a bench may stop at the first surprise, and prints its figures"
-)]
+#![expect(clippy::unwrap_used, reason = "a bench may stop at the first surprise")]
 
 mod support;
 
@@ -25,6 +21,7 @@ use arrow::array::{
     StringArray,
 };
 use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int32Type, Schema};
+use criterion::Criterion;
 use datafusion_common::ScalarValue;
 use datafusion_common::config::ConfigOptions;
 use datafusion_expr::function::AccumulatorArgs;
@@ -34,7 +31,7 @@ use tietopohja_kernels::{
     scalar_functions,
 };
 
-use support::{Figures, Numbers, rows};
+use support::{Figures, Numbers, rows, run};
 
 const MEASURED: usize = 20_000_000;
 const BATCH: usize = 8_192;
@@ -341,7 +338,7 @@ fn sorted(states: &BinaryArray) -> Vec<&[u8]> {
     states
 }
 
-fn count_rows(rows: usize, by_month: bool) {
+fn count_rows(criterion: &mut Criterion, rows: usize, by_month: bool) {
     let c = columns(rows, by_month);
     let batches = batches(&c);
     let cells: Vec<usize> = cells_of(&c, 0, rows).collect();
@@ -354,7 +351,7 @@ fn count_rows(rows: usize, by_month: bool) {
     assert_eq!(sorted(&scanned(scan(&batches))), sorted(&counted));
     assert_eq!(sorted(&scanned(scan_two_cores(&batches))), sorted(&counted));
     let order = if by_month { "by_month" } else { "any_order" };
-    let mut figures = Figures::new(&format!("day_histogram/{order}"), rows);
+    let mut figures = Figures::new(criterion, &format!("day_histogram/{order}"), rows);
     figures.measure("plain_sum", || plain_sum(black_box(&c)));
     figures.measure("hand_written", || {
         hand_written_answers(&hand_written(black_box(&c), 0, rows))
@@ -414,7 +411,7 @@ fn numbers_of(found: &ArrayRef) -> Vec<Option<f64>> {
     found.as_primitive::<Float64Type>().iter().collect()
 }
 
-fn over_states(rows: usize) {
+fn over_states(criterion: &mut Criterion, rows: usize) {
     let c = columns(rows, true);
     // One of eight still waits.
     let (mut ended, mut going_on) = (vec![0u32; CELLS * DAYS], vec![0u32; CELLS * DAYS]);
@@ -469,7 +466,7 @@ fn over_states(rows: usize) {
 
     let bytes = |states: &BinaryArray| states.value_data().len();
     let title = "day_histogram/states (rows are days of cells)";
-    let mut figures = Figures::new(title, bytes(&events) / 12);
+    let mut figures = Figures::new(criterion, title, bytes(&events) / 12);
     figures.measure("plain_sum", || {
         let (words, _) = black_box(&events).value_data().as_chunks::<4>();
         words
@@ -490,9 +487,10 @@ fn over_states(rows: usize) {
     figures.measure("merge_by_region", merge);
     figures.measure("merge_by_region_aggregate", merge_aggregate);
 
+    drop(figures);
     let days = (bytes(&events) + bytes(&censored)) / 12;
     let title = "kaplan_meier (rows are days of cells, of both states)";
-    let mut figures = Figures::new(title, days);
+    let mut figures = Figures::new(criterion, title, days);
     figures.measure("plain_sum", || {
         [&events, &censored]
             .map(|states| {
@@ -521,8 +519,12 @@ fn over_states(rows: usize) {
 }
 
 fn main() {
+    run(bench);
+}
+
+fn bench(criterion: &mut Criterion) {
     let rows = rows(MEASURED);
-    count_rows(rows, false);
-    count_rows(rows, true);
-    over_states(rows);
+    count_rows(criterion, rows, false);
+    count_rows(criterion, rows, true);
+    over_states(criterion, rows);
 }

@@ -2,11 +2,7 @@
 //! sums. `plain_sum` reads the same columns and adds them up, which no kernel can beat;
 //! `hand_written` is a loop for this one cube, without checks of codes or overflow.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a bench may stop at the first surprise, and prints its figures"
-)]
+#![expect(clippy::unwrap_used, reason = "a bench may stop at the first surprise")]
 
 mod support;
 
@@ -14,9 +10,10 @@ use std::hint::black_box;
 use std::thread;
 
 use arrow::buffer::BooleanBuffer;
+use criterion::Criterion;
 use tietopohja_kernels::{Codes, CubeRows, CubeSet, CubeSpec, Measure};
 
-use support::{Figures, Numbers, rows};
+use support::{Figures, Numbers, rows, run};
 
 const MEASURED: usize = 20_000_000;
 const SIZES: [u32; 4] = [310, 5, 3, 20];
@@ -133,6 +130,10 @@ fn halves<T: Send>(rows: usize, work: impl Fn(usize, usize) -> T + Sync) -> (T, 
 }
 
 fn main() {
+    run(bench);
+}
+
+fn bench(criterion: &mut Criterion) {
     let rows = rows(MEASURED);
     let one: &[CubeSpec<'_>] = &[CubeSpec {
         dimensions: &[0, 1, 2, 3],
@@ -162,7 +163,7 @@ fn main() {
             .into_iter()
             .filter(|cell| cell[0] > 0);
         assert!(expected.map(|cell| cell[0] as u64).eq(cube.cells().counts));
-        let mut figures = Figures::new(name, rows);
+        let mut figures = Figures::new(criterion, name, rows);
         figures.measure("plain_sum", || plain_sum(black_box(&c)));
         figures.measure("hand_written", || hand_written(black_box(&c), 0, rows));
         figures.measure("cube", || count(black_box(&c), one, MEMORY, 0, rows, None));

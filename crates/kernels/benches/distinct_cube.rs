@@ -12,11 +12,12 @@ mod support;
 use std::hint::black_box;
 use std::thread;
 
+use criterion::Criterion;
 use tietopohja_kernels::{
     Buckets, Codes, DistinctByGroup, DistinctByPerson, DistinctCounts, DistinctSets, Levels,
 };
 
-use support::{Figures, Numbers, rows};
+use support::{Figures, Numbers, rows, run};
 
 const MEASURED: usize = 20_000_000;
 /// Sets are slower; a tenth of the rows tells the same.
@@ -173,6 +174,10 @@ fn sets(c: &Columns, cells: &[u32]) -> DistinctSets {
 }
 
 fn main() {
+    run(bench);
+}
+
+fn bench(criterion: &mut Criterion) {
     let rows = rows(MEASURED);
     let set_rows = rows / SET_SHARE;
     for (name, sorted) in [
@@ -181,7 +186,7 @@ fn main() {
     ] {
         let c = columns(rows, sorted);
         let expected = stamp(&[&buckets(&c, 0, rows)], 0..GROUPS);
-        let mut figures = Figures::new(name, rows);
+        let mut figures = Figures::new(criterion, name, rows);
         figures.measure("plain_sum", || plain_sum(black_box(&c)));
         figures.measure("bucket", || buckets(black_box(&c), 0, rows));
         figures.measure("bucket_and_stamp", || {

@@ -10,11 +10,7 @@
 //! `sql` is the aggregate `care_days` as the engine drives it, in batches, with pseudonyms: in one
 //! part, and in two parts that are merged from their states.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a bench may stop at the first surprise, and prints its figures"
-)]
+#![expect(clippy::unwrap_used, reason = "a bench may stop at the first surprise")]
 
 mod support;
 
@@ -25,6 +21,7 @@ use std::thread;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, Date32Array, Int64Array, ListArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use criterion::Criterion;
 use datafusion_common::ScalarValue;
 use datafusion_expr::function::AccumulatorArgs;
 use datafusion_expr::simplify::SimplifyContext;
@@ -34,7 +31,7 @@ use tietopohja_kernels::episodes::{
     CareDays, Episode, EpisodeRule, LastDay, OPEN, SortedSpells, Spells, concatenate, episodes,
 };
 
-use support::{Figures, Numbers, rows};
+use support::{Figures, Numbers, rows, run};
 
 const MEASURED: usize = 2_000_000;
 /// How many spells a person has, on average.
@@ -273,7 +270,7 @@ fn join_two_cores(c: &Columns) -> Vec<Episode> {
     })
 }
 
-fn sorted(rows: usize, boundaries: &[i32]) {
+fn sorted(criterion: &mut Criterion, rows: usize, boundaries: &[i32]) {
     let c = columns(rows, true);
     let expected = hand_written(rows_of(&c), boundaries);
     assert_eq!(table(&count(&c.all(), boundaries)), expected);
@@ -290,7 +287,7 @@ fn sorted(rows: usize, boundaries: &[i32]) {
         assert!(episode.days().is_none_or(|found| found == *days));
     }
     assert_eq!(join_two_cores(&c), joined);
-    let mut figures = Figures::new("episodes/by_person", rows);
+    let mut figures = Figures::new(criterion, "episodes/by_person", rows);
     figures.measure("plain_sum", || plain_sum(black_box(&c)));
     figures.measure("hand_written", || {
         hand_written(rows_of(black_box(&c)), boundaries)
@@ -312,12 +309,12 @@ fn sorted(rows: usize, boundaries: &[i32]) {
     });
 }
 
-fn any_order(rows: usize, boundaries: &[i32]) {
+fn any_order(criterion: &mut Criterion, rows: usize, boundaries: &[i32]) {
     let c = columns(rows, false);
     let order = |c: &Columns| SortedSpells::of(&c.all()).unwrap();
     let expected = hand_written(by_person(&c).into_iter(), boundaries);
     assert_eq!(table(&count(&order(&c).spells(), boundaries)), expected);
-    let mut figures = Figures::new("episodes/any_order", rows);
+    let mut figures = Figures::new(criterion, "episodes/any_order", rows);
     figures.measure("plain_sum", || plain_sum(black_box(&c)));
     figures.measure("hand_written", || {
         hand_written(by_person(black_box(&c)).into_iter(), boundaries)
@@ -442,7 +439,7 @@ fn listed(mut days: Box<dyn GroupsAccumulator>) -> Vec<i64> {
     table
 }
 
-fn in_sql(rows: usize, boundaries: &[i32]) {
+fn in_sql(criterion: &mut Criterion, rows: usize, boundaries: &[i32]) {
     let c = columns(rows, false);
     let function = care_days_of(boundaries);
     let batches = Batches::of(&c);
@@ -476,16 +473,20 @@ fn in_sql(rows: usize, boundaries: &[i32]) {
     let expected = hand_written(by_person(&c).into_iter(), boundaries);
     assert_eq!(one_part(), expected[..CODES * MONTHS]);
     assert_eq!(two_parts(), expected[..CODES * MONTHS]);
-    let mut figures = Figures::new("episodes/sql", rows);
+    let mut figures = Figures::new(criterion, "episodes/sql", rows);
     figures.measure("plain_sum", || plain_sum(black_box(&c)));
     figures.measure("sql", one_part);
     figures.measure("sql_two_parts", two_parts);
 }
 
 fn main() {
+    run(bench);
+}
+
+fn bench(criterion: &mut Criterion) {
     let rows = rows(MEASURED);
     let boundaries = months();
-    sorted(rows, &boundaries);
-    any_order(rows, &boundaries);
-    in_sql(rows, &boundaries);
+    sorted(criterion, rows, &boundaries);
+    any_order(criterion, rows, &boundaries);
+    in_sql(criterion, rows, &boundaries);
 }

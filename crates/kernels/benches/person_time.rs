@@ -2,11 +2,7 @@
 //! columns and adds them up, which no kernel can beat; `spread_over_months` visits every month of
 //! every spell, as a join of spells and months does at best.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a bench may stop at the first surprise, and prints its figures"
-)]
+#![expect(clippy::unwrap_used, reason = "a bench may stop at the first surprise")]
 
 mod support;
 
@@ -14,9 +10,10 @@ use std::hint::black_box;
 use std::thread;
 
 use arrow::buffer::NullBuffer;
+use criterion::Criterion;
 use tietopohja_kernels::{Codes, Periods, PersonTime, Spells};
 
-use support::{Figures, Numbers, rows};
+use support::{Figures, Numbers, rows, run};
 
 const MEASURED: usize = 10_000_000;
 const GROUPS: u32 = 310;
@@ -135,6 +132,10 @@ fn sum(c: &Columns, boundaries: &[i32], memory: usize, from: usize, to: usize) -
 }
 
 fn main() {
+    run(bench);
+}
+
+fn bench(criterion: &mut Criterion) {
     let rows = rows(MEASURED);
     let c = columns(rows);
     let boundaries = months();
@@ -149,7 +150,7 @@ fn main() {
         );
         assert_eq!(found, (cell[0], cell[1], cell[2]));
     }
-    let mut figures = Figures::new("person_time", rows);
+    let mut figures = Figures::new(criterion, "person_time", rows);
     figures.measure("plain_sum", || plain_sum(black_box(&c)));
     figures.measure("spread_over_months", || {
         spread_over_months(black_box(&c), &boundaries)

@@ -7,20 +7,17 @@
 //! kernel can beat, but which merges nothing; `hand_written` is the loop for this one hierarchy, with its
 //! values worked out and not looked up, and without checks of numbers, sums or states.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a bench may stop at the first surprise, and prints its figures"
-)]
+#![expect(clippy::unwrap_used, reason = "a bench may stop at the first surprise")]
 
 mod support;
 
 use std::hint::black_box;
 
 use arrow::array::{BinaryArray, Int64Array};
+use criterion::Criterion;
 use tietopohja_kernels::{CellKeys, CellTargets, DayHistogram, Lists, MemberNumbers};
 
-use support::{Figures, Numbers, rows};
+use support::{Figures, Numbers, rows, run};
 
 const MEASURED: usize = 300_000;
 const MUNICIPALITIES: usize = 310;
@@ -261,6 +258,10 @@ fn plain_sum(states: &BinaryArray) -> u64 {
 }
 
 fn main() {
+    run(bench);
+}
+
+fn bench(criterion: &mut Criterion) {
     let c = component(rows(MEASURED));
     let targets = targets();
     assert_eq!(targets.values(), VALUES);
@@ -276,7 +277,7 @@ fn main() {
     let found = histograms.value_offsets().iter().skip(1);
     assert!(found.map(|end| *end as usize).eq(ends));
 
-    let mut figures = Figures::new("rollup/sums", c.place.len() * OF_EACH);
+    let mut figures = Figures::new(criterion, "rollup/sums", c.place.len() * OF_EACH);
     figures.measure("plain_sum", || {
         let c = black_box(&c);
         let keys = c.place.iter().zip(&c.members);
@@ -290,7 +291,8 @@ fn main() {
         targets.sums(c.keys(), &c.amounts).unwrap()
     });
 
-    let mut figures = Figures::new("rollup/distinct", c.persons.len() * OF_EACH);
+    drop(figures);
+    let mut figures = Figures::new(criterion, "rollup/distinct", c.persons.len() * OF_EACH);
     figures.measure("plain_sum", || plain_sum(black_box(&c.sets)));
     figures.measure("hand_written", || hand_written_distinct(black_box(&c)));
     figures.measure("distinct", || {
@@ -307,8 +309,9 @@ fn main() {
         MemberNumbers::of(black_box(&c.sets)).unwrap()
     });
 
+    drop(figures);
     let days = c.histograms.value_data().len() / 12;
-    let mut figures = Figures::new("rollup/histograms", days * OF_EACH);
+    let mut figures = Figures::new(criterion, "rollup/histograms", days * OF_EACH);
     figures.measure("plain_sum", || plain_sum(black_box(&c.histograms)));
     figures.measure("hand_written", || hand_written_histograms(black_box(&c)));
     figures.measure("histograms", || {

@@ -5,20 +5,17 @@
 //! `plain_sum` reads the same columns and adds them up, which no kernel can beat; `hand_written` is the
 //! loop for this one grid, in 64 bits and without checks of numbers or overflow.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a bench may stop at the first surprise, and prints its figures"
-)]
+#![expect(clippy::unwrap_used, reason = "a bench may stop at the first surprise")]
 
 mod support;
 
 use std::hint::black_box;
 use std::thread;
 
+use criterion::Criterion;
 use tietopohja_kernels::{PeriodSums, Restarts, running_sum};
 
-use support::{Figures, Numbers, rows};
+use support::{Figures, Numbers, rows, run};
 
 const MEASURED: usize = 5_000_000;
 /// Cells of the grid that is gathered already.
@@ -104,6 +101,10 @@ fn gather_two_cores(c: &Columns) -> PeriodSums {
 }
 
 fn main() {
+    run(bench);
+}
+
+fn bench(criterion: &mut Criterion) {
     let years: Vec<i32> = (0..PERIODS as i32)
         .map(|period| 2023 + period / 12)
         .collect();
@@ -119,7 +120,7 @@ fn main() {
         assert_eq!(found, expected);
         let found = gather_two_cores(&c).to_date(&restarts).unwrap();
         assert_eq!(found, expected);
-        let mut figures = Figures::new(name, rows);
+        let mut figures = Figures::new(criterion, name, rows);
         figures.measure("plain_sum", || plain_sum(black_box(&c)));
         figures.measure("hand_written", || hand_written(black_box(&c)));
         figures.measure("gather", || gather(black_box(&c), 0, rows));
@@ -141,7 +142,11 @@ fn main() {
         sums
     };
     assert_eq!(running_sum(&cells, &restarts).unwrap(), by_hand(&cells));
-    let mut figures = Figures::new("running_sum/grid (rows are its cells)", cells.len());
+    let mut figures = Figures::new(
+        criterion,
+        "running_sum/grid (rows are its cells)",
+        cells.len(),
+    );
     figures.measure("plain_sum", || black_box(&cells).iter().sum::<i64>());
     figures.measure("hand_written", || by_hand(black_box(&cells)));
     figures.measure("running_sum", || {

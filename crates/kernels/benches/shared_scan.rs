@@ -5,11 +5,7 @@
 //! the pseudonyms themselves, as relations that are not stored give them. `of_codes` says that days and
 //! filters come as codes too, as the files of stored relations hold them.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a bench may stop at the first surprise, and prints its figures"
-)]
+#![expect(clippy::unwrap_used, reason = "a bench may stop at the first surprise")]
 
 mod support;
 
@@ -23,9 +19,10 @@ use arrow::array::{
 };
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{ArrowDictionaryKeyType, Int32Type, Int64Type, UInt8Type, UInt16Type};
+use criterion::Criterion;
 use tietopohja_kernels::{CellColumn, CellSpec, Cells, GroupSpec};
 
-use support::{Figures, Numbers, rows};
+use support::{Figures, Numbers, rows, run};
 
 /// As in the shipped program.
 #[global_allocator]
@@ -258,6 +255,10 @@ fn on_two_cores(batches: &[Vec<ArrayRef>], groups: &[GroupSpec]) -> usize {
 }
 
 fn main() {
+    run(bench);
+}
+
+fn bench(criterion: &mut Criterion) {
     let rows = rows(MEASURED);
     let [batches, by_pseudonym, of_codes] = batches(rows);
     let groups = groups();
@@ -269,7 +270,7 @@ fn main() {
         let alone = std::slice::from_ref(group);
         assert_eq!(totals(scanned(&batches, alone), 1), [*found]);
     }
-    let mut figures = Figures::new("shared_scan", rows);
+    let mut figures = Figures::new(criterion, "shared_scan", rows);
     figures.measure("plain_sum", || plain_sum(black_box(&batches)));
     figures.measure("sixty_in_one_pass", || {
         totals(scanned(black_box(&batches), &groups), groups.len())

@@ -5,20 +5,17 @@
 //! `plain_sum` reads the same columns and adds them up, which no kernel can beat; `hand_written` is the
 //! loop for these counts, or the formula over them, without checks of codes, overflow or strata.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a bench may stop at the first surprise, and prints its figures"
-)]
+#![expect(clippy::unwrap_used, reason = "a bench may stop at the first surprise")]
 
 mod support;
 
 use std::hint::black_box;
 use std::thread;
 
+use criterion::Criterion;
 use tietopohja_kernels::{LEAST_EVENTS, StandardisedRate, StratumCounts, byar};
 
-use support::{Figures, Numbers, rows};
+use support::{Figures, Numbers, rows, run};
 
 const MEASURED: usize = 20_000_000;
 const MUNICIPALITIES: usize = 310;
@@ -173,6 +170,10 @@ fn agree(found: &[StandardisedRate], expected: &[Option<[f64; 3]>]) {
 }
 
 fn main() {
+    run(bench);
+}
+
+fn bench(criterion: &mut Criterion) {
     let rows = rows(MEASURED);
     let residents = residents();
     for (name, sorted) in [
@@ -186,7 +187,7 @@ fn main() {
             &rates(&counts),
             &hand_written_rates(&hand_written(&c), &residents),
         );
-        let mut figures = Figures::new(name, rows);
+        let mut figures = Figures::new(criterion, name, rows);
         figures.measure("plain_sum", || plain_sum(black_box(&c)));
         figures.measure("hand_written", || hand_written(black_box(&c)));
         figures.measure("counts", || gather(black_box(&c), 0, rows));
@@ -210,6 +211,7 @@ fn main() {
         &roll_up_by_hand(&events, &residents),
     );
     let mut figures = Figures::new(
+        criterion,
         "standardised_rate/rates (rows are areas by strata)",
         AREAS * STRATA,
     );

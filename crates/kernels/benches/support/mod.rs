@@ -1,12 +1,15 @@
-//! What benches share: numbers that are always the same, and a clock that prints a figure beside
-//! the roofline.
+//! What benches share: numbers that are always the same, and figures that stand beside the roofline.
 //!
-//! Each figure is the best of several runs, because the others tell what else the machine did. The
-//! first of a table is the roofline: a plain sum over the same columns. Without `--bench` among the
-//! arguments, as under `cargo test`, everything runs once over few rows, to see that it runs.
+//! The figures of a group are over the same rows, and the first of them is the roofline: a plain sum
+//! over the same columns. Criterion tells the time and rows per second of each, with their spread, and
+//! what has changed since it measured last. What a piece of work gives is dropped outside of its time.
+//! Without `--bench` among the arguments, as under `cargo test`, everything runs once over few rows,
+//! to see that it runs.
 
-use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use criterion::measurement::WallTime;
+use criterion::{BatchSize, BenchmarkGroup, Criterion, SamplingMode, Throughput};
 
 /// A fixed sequence of numbers (xorshift).
 pub(crate) struct Numbers(u64);
@@ -24,62 +27,50 @@ impl Numbers {
     }
 }
 
-/// Whether to measure, or only to see that it runs.
-pub(crate) fn measuring() -> bool {
-    std::env::args().any(|argument| argument == "--bench")
-}
-
 /// The number of rows to work on: those given when measuring, else few.
 pub(crate) fn rows(measured: usize) -> usize {
-    if measuring() {
+    if std::env::args().any(|argument| argument == "--bench") {
         measured
     } else {
         measured / 1_000
     }
 }
 
-/// A table of figures over the same rows.
-pub(crate) struct Figures {
-    rows: usize,
-    roofline: Option<f64>,
+/// Runs the groups of a bench as the arguments of the command say.
+pub(crate) fn run(groups: impl FnOnce(&mut Criterion)) {
+    let mut criterion = Criterion::default().configure_from_args();
+    groups(&mut criterion);
+    criterion.final_summary();
 }
 
-impl Figures {
-    pub(crate) fn new(title: &str, rows: usize) -> Self {
-        println!("\n{title}: {rows} rows");
-        println!(
-            "{:<34} {:>10} {:>10} {:>9} {:>11}",
-            "", "seconds", "M rows/s", "ns/row", "× plain sum"
-        );
-        Self {
-            rows,
-            roofline: None,
-        }
+/// Figures over the same rows.
+pub(crate) struct Figures<'a> {
+    group: BenchmarkGroup<'a, WallTime>,
+    rows: usize,
+}
+
+impl<'a> Figures<'a> {
+    pub(crate) fn new(criterion: &'a mut Criterion, title: &str, rows: usize) -> Self {
+        let mut group = criterion.benchmark_group(title);
+        // Most work here takes a tenth of a second or more.
+        group
+            .sampling_mode(SamplingMode::Flat)
+            .sample_size(10)
+            .warm_up_time(Duration::from_millis(300))
+            .measurement_time(Duration::from_secs(2));
+        Self { group, rows }
     }
 
-    /// Measures work over all rows. The first is the roofline.
+    /// Measures work over all rows.
     pub(crate) fn measure<T>(&mut self, name: &str, work: impl FnMut() -> T) {
         self.measure_some(name, self.rows, work);
     }
 
     /// Measures work over some of the rows.
     pub(crate) fn measure_some<T>(&mut self, name: &str, rows: usize, mut work: impl FnMut() -> T) {
-        let runs = if measuring() { 5 } else { 1 };
-        let mut best = Duration::MAX;
-        for _ in 0..runs {
-            let started = Instant::now();
-            let result = black_box(work());
-            best = best.min(started.elapsed());
-            drop(result);
-        }
-        let seconds = best.as_secs_f64();
-        let each = seconds / rows.max(1) as f64;
-        let roofline = *self.roofline.get_or_insert(each);
-        println!(
-            "{name:<34} {seconds:>10.4} {:>10.1} {:>9.2} {:>11.1}",
-            1e-6 / each,
-            each * 1e9,
-            each / roofline
-        );
+        self.group.throughput(Throughput::Elements(rows as u64));
+        self.group.bench_function(name, |bencher| {
+            bencher.iter_batched(|| (), |()| work(), BatchSize::PerIteration);
+        });
     }
 }
