@@ -10,17 +10,21 @@
 //! - *Null*: no organiser, no first day, or an organiser that has delivered nothing: no month. No last
 //!   day: no end. A null weight makes null days, and no birth date an age that is not met.
 //! - *Time*: months of an organiser ascend and do not overlap, so the reached ones follow each other
-//!   and both ends are searched: O(log m) a spell, then O(1) a row of the result.
+//!   and both ends are searched: O(log m) a spell, then O(1) a row of the result. The first days of
+//!   months come as codes.
 //! - *Memory*: a piece of the result at a time, of as many rows as the caller gives.
 //!
 //! What may not live here: which months are delivered, and what is added up over the rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use arrow::array::{
-    Array, BooleanArray, Date32Array, Int64Array, StringArray, StringViewArray, UInt32Array,
+    Array, ArrayRef, BooleanArray, Date32Array, DictionaryArray, Int64Array, PrimitiveArray,
+    StringArray, StringViewArray, UInt32Array,
 };
 use arrow::buffer::BooleanBuffer;
+use arrow::datatypes::{ArrowDictionaryKeyType, ArrowNativeType, UInt8Type, UInt32Type};
 use datafusion_common::{Result, exec_err, resources_err};
 
 use crate::age::age_years;
@@ -49,12 +53,25 @@ pub enum AgeDay {
 struct Month {
     start: i32,
     end: i32,
+    /// The place of its first day among those of all months.
+    code: u32,
 }
 
 /// The months that each organiser has delivered.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct DeliveredMonths {
     months: BTreeMap<Box<str>, Vec<Month>>,
+    /// The first days of all months, ascending.
+    starts: ArrayRef,
+}
+
+impl Default for DeliveredMonths {
+    fn default() -> Self {
+        Self {
+            months: BTreeMap::new(),
+            starts: Arc::new(Date32Array::from_iter_values([])),
+        }
+    }
 }
 
 impl DeliveredMonths {
@@ -69,11 +86,21 @@ impl DeliveredMonths {
         let mut months: BTreeMap<Box<str>, Vec<Month>> = BTreeMap::new();
         for ((organiser, start), end) in organisers.iter().zip(starts).zip(ends) {
             if let (Some(organiser), Some(start), Some(end)) = (organiser, start, end) {
-                let month = Month { start, end };
+                let month = Month {
+                    start,
+                    end,
+                    code: 0,
+                };
                 months.entry(organiser.into()).or_default().push(month);
             }
         }
+        let starts = months.values().flatten().map(|month| month.start);
+        let starts: Vec<i32> = starts.collect::<BTreeSet<i32>>().into_iter().collect();
         for months in months.values_mut() {
+            for month in &mut *months {
+                let before = starts.partition_point(|start| *start < month.start);
+                month.code = before as u32;
+            }
             months.sort_unstable();
             let mut in_order = months.iter().zip(months.iter().skip(1));
             if in_order.any(|(month, next)| next.start <= month.end)
@@ -82,7 +109,10 @@ impl DeliveredMonths {
                 return exec_err!("the delivered months of an organiser overlap");
             }
         }
-        Ok(Self { months })
+        Ok(Self {
+            months,
+            starts: Arc::new(Date32Array::from(starts)),
+        })
     }
 
     /// The months that spells reach, to be taken piece by piece.
@@ -96,33 +126,21 @@ impl DeliveredMonths {
         if let Some(selection) = spells.selection {
             check_length("the selection", selection.len(), rows)?;
         }
+        let open = |last: Option<i32>| last.unwrap_or(i32::MAX);
         Ok(ReachedMonths {
             months: self,
             spells,
+            last: spells.last.iter().map(open).collect(),
             reach,
             row: 0,
             rest: &[],
+            of_organiser: None,
         })
     }
 
-    /// The months that a spell reaches.
-    fn of_spell(&self, spells: &SpellRows<'_>, reach: Reach, row: usize) -> &[Month] {
-        if spells.organisers.is_null(row) || spells.first.is_null(row) {
-            return &[];
-        }
-        let Some(months) = self.months.get(spells.organisers.value(row)) else {
-            return &[];
-        };
-        let first = spells.first.value(row);
-        let from = months.partition_point(|month| month.end < first);
-        let to = match last_of(spells.last, row) {
-            None => months.len(),
-            Some(last) => months.partition_point(|month| match reach {
-                Reach::AnyDay => month.start <= last,
-                Reach::LastDay => month.end <= last,
-            }),
-        };
-        months.get(from..to).unwrap_or_default()
+    /// The months that an organiser has delivered.
+    fn of_organiser(&self, organiser: &str) -> &[Month] {
+        self.months.get(organiser).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -144,16 +162,21 @@ pub struct SpellRows<'a> {
 pub struct ReachedMonths<'a> {
     months: &'a DeliveredMonths,
     spells: SpellRows<'a>,
+    /// The last day of each spell; of one that is open the last that there is.
+    last: Arc<[i32]>,
     reach: Reach,
     /// The spell in hand, and what is left of its months.
     row: usize,
     rest: &'a [Month],
+    /// The organiser of the spell before, as the column has it, and its months.
+    of_organiser: Option<(u128, &'a [Month])>,
 }
 
-impl ReachedMonths<'_> {
+impl<'a> ReachedMonths<'a> {
     /// The next rows, `most` of them or what is left; `None` when nothing is left.
-    pub fn next_piece(&mut self, most: usize) -> Option<SpellMonths> {
-        let (mut rows, mut months) = (Vec::new(), Vec::new());
+    pub fn next_piece(&mut self, most: usize) -> Option<SpellMonths<'a>> {
+        let likely = most.min(self.spells.organisers.len());
+        let (mut rows, mut months) = (Vec::with_capacity(likely), Vec::with_capacity(likely));
         while months.len() < most {
             if self.rest.is_empty() {
                 if self.row >= self.spells.organisers.len() {
@@ -161,7 +184,7 @@ impl ReachedMonths<'_> {
                 }
                 let counts = self.spells.selection;
                 if counts.is_none_or(|selection| selection.value(self.row)) {
-                    self.rest = self.months.of_spell(&self.spells, self.reach, self.row);
+                    self.rest = self.of_spell(self.row);
                 }
                 self.row += 1;
             }
@@ -172,64 +195,115 @@ impl ReachedMonths<'_> {
             rows.resize(months.len(), self.row.saturating_sub(1) as u32);
         }
         (!months.is_empty()).then(|| SpellMonths {
+            of: self.months,
+            spells: self.spells,
+            last: Arc::clone(&self.last),
             rows: UInt32Array::from(rows),
             months,
         })
+    }
+
+    /// The months that a spell reaches.
+    fn of_spell(&mut self, row: usize) -> &'a [Month] {
+        let organisers = self.spells.organisers;
+        let days = (self.spells.first.values().get(row), self.last.get(row));
+        let (Some(view), (Some(first), Some(last))) = (organisers.views().get(row), days) else {
+            return &[];
+        };
+        if organisers.is_null(row) || self.spells.first.is_null(row) {
+            return &[];
+        }
+        let months = match self.of_organiser {
+            // The same bytes, or the same place of one column.
+            Some((known, months)) if known == *view => months,
+            _ => self.months.of_organiser(organisers.value(row)),
+        };
+        self.of_organiser = Some((*view, months));
+        let from = months.partition_point(|month| month.end < *first);
+        let to = months.partition_point(|month| match self.reach {
+            Reach::AnyDay => month.start <= *last,
+            Reach::LastDay => month.end <= *last,
+        });
+        months.get(from..to).unwrap_or_default()
     }
 }
 
 /// Rows of spells and months. Columns of the spells are gathered by [`SpellMonths::rows`]; those that
 /// depend on the month are made here, from columns that still have a row for each spell.
 #[derive(Debug)]
-pub struct SpellMonths {
+pub struct SpellMonths<'a> {
+    of: &'a DeliveredMonths,
+    spells: SpellRows<'a>,
+    last: Arc<[i32]>,
     rows: UInt32Array,
     months: Vec<Month>,
 }
 
-impl SpellMonths {
+impl SpellMonths<'_> {
     /// The spell of each row, by its number among the spells.
     pub fn rows(&self) -> &UInt32Array {
         &self.rows
     }
 
-    /// The first day of each row's month.
-    pub fn starts(&self) -> Date32Array {
-        Date32Array::from_iter_values(self.months.iter().map(|month| month.start))
+    /// The first day of each row's month: `Dictionary(UInt8 or UInt32, Date32)`, with the days of all
+    /// months that were delivered.
+    ///
+    /// # Errors
+    /// None that are not a mistake of this module.
+    pub fn starts(&self) -> Result<ArrayRef> {
+        match self.of.starts.len() {
+            0..=256 => self.coded_starts::<UInt8Type>(),
+            _ => self.coded_starts::<UInt32Type>(),
+        }
+    }
+
+    fn coded_starts<K: ArrowDictionaryKeyType>(&self) -> Result<ArrayRef> {
+        let codes = self.months.iter().map(|month| month.code as usize);
+        let codes = codes.map(K::Native::usize_as);
+        let codes = PrimitiveArray::<K>::from_iter_values(codes);
+        let starts = DictionaryArray::try_new(codes, Arc::clone(&self.of.starts))?;
+        Ok(Arc::new(starts))
     }
 
     /// The days that the spell has in the month, times its weight where there are weights.
     ///
     /// # Errors
-    /// When a product does not fit 64 bits.
-    pub fn days(
-        &self,
-        first: &Date32Array,
-        last: &Date32Array,
-        weights: Option<&Int64Array>,
-    ) -> Result<Int64Array> {
+    /// When there is not a weight for each spell, or a product does not fit 64 bits.
+    pub fn days(&self, weights: Option<&Int64Array>) -> Result<Int64Array> {
+        let (first, last) = (self.spells.first.values(), &self.last);
         let days = self.each().map(|(row, month)| {
-            let to = last_of(last, row).map_or(month.end, |last| last.min(month.end));
-            i64::from(to) - i64::from(first.value(row).max(month.start)) + 1
+            let first = first.get(row).copied().unwrap_or_default();
+            let last = last.get(row).copied().unwrap_or_default();
+            i64::from(last.min(month.end)) - i64::from(first.max(month.start)) + 1
         });
         let Some(weights) = weights else {
             return Ok(Int64Array::from_iter_values(days));
         };
+        check_length("the weights", weights.len(), self.spells.organisers.len())?;
+        let nulls = weights.nulls().filter(|nulls| nulls.null_count() > 0);
         let rows = self.rows.values().iter().map(|row| *row as usize);
-        let products = days.zip(rows).map(|(days, row)| {
-            if weights.is_null(row) {
-                return Ok(None);
-            }
-            match days.checked_mul(weights.value(row)) {
-                Some(product) => Ok(Some(product)),
-                None => resources_err!("days times a weight are beyond 64 bits"),
-            }
+        let mut is_beyond = false;
+        let products = days.zip(rows.clone()).map(|(days, row)| {
+            let weight = match nulls {
+                // What a null hides may be anything.
+                Some(nulls) if nulls.is_null(row) => 0,
+                _ => weights.values().get(row).copied().unwrap_or_default(),
+            };
+            let (product, is_wrong) = days.overflowing_mul(weight);
+            is_beyond |= is_wrong;
+            product
         });
-        products.collect()
+        let products: Vec<i64> = products.collect();
+        if is_beyond {
+            return resources_err!("days times a weight are beyond 64 bits");
+        }
+        let nulls = nulls.map(|nulls| rows.map(|row| nulls.is_valid(row)).collect());
+        Ok(Int64Array::try_new(products.into(), nulls)?)
     }
 
     /// Whether the spell covers the last day of the month.
-    pub fn cover_last_day(&self, last: &Date32Array) -> BooleanArray {
-        self.met(|row, month| last_of(last, row).is_none_or(|last| last >= month.end))
+    pub fn cover_last_day(&self) -> BooleanArray {
+        self.met(|row, month| self.last.get(row).is_some_and(|last| *last >= month.end))
     }
 
     /// Whether the age in completed years is not below `from` and not above `to`.
@@ -272,12 +346,11 @@ impl SpellMonths {
     }
 }
 
-fn last_of(last: &Date32Array, row: usize) -> Option<i32> {
-    last.is_valid(row).then(|| last.value(row))
-}
-
 #[cfg(test)]
 mod tests {
+    use arrow::array::AsArray;
+    use arrow::compute::cast;
+    use arrow::datatypes::{DataType, Date32Type};
     use arrow::temporal_conversions::date32_to_datetime;
 
     use super::*;
@@ -418,10 +491,11 @@ mod tests {
         let mut rows = Vec::new();
         while let Some(piece) = reached.next_piece(most) {
             assert!(piece.rows().len() <= most);
-            let starts = piece.starts();
-            let days = piece.days(&first, &last, None).unwrap();
-            let weighted = piece.days(&first, &last, Some(&weights)).unwrap();
-            let covered = piece.cover_last_day(&last);
+            let starts = cast(&piece.starts().unwrap(), &DataType::Date32).unwrap();
+            let starts = starts.as_primitive::<Date32Type>();
+            let days = piece.days(None).unwrap();
+            let weighted = piece.days(Some(&weights)).unwrap();
+            let covered = piece.cover_last_day();
             let grown = piece.aged(&births, AgeDay::MonthEnd, Some(18), Some(64));
             let old = piece.aged(&births, AgeDay::YearEnd, Some(65), None);
             for at in 0..starts.len() {
@@ -540,6 +614,28 @@ mod tests {
     }
 
     #[test]
+    fn there_may_be_more_months_than_a_byte_can_count() {
+        for count in [1, 256, 257, 700] {
+            let delivered: Vec<_> = (0..count).map(|at| ("05", at * 2, at * 2 + 1)).collect();
+            let months = months_of(&delivered).unwrap();
+            let organisers = StringViewArray::from(vec!["05"]);
+            let first = Date32Array::from(vec![0]);
+            let last = Date32Array::from(vec![None]);
+            let rows = SpellRows {
+                organisers: &organisers,
+                first: &first,
+                last: &last,
+                selection: None,
+            };
+            let mut reached = months.reached(rows, Reach::AnyDay).unwrap();
+            let piece = reached.next_piece(usize::MAX).unwrap();
+            let starts = cast(&piece.starts().unwrap(), &DataType::Date32).unwrap();
+            let expected: Date32Array = delivered.iter().map(|month| Some(month.1)).collect();
+            assert_eq!(starts.as_primitive::<Date32Type>(), &expected);
+        }
+    }
+
+    #[test]
     fn no_months_and_no_spells_give_nothing() {
         let none = DeliveredMonths::default();
         let organisers = StringViewArray::from(vec!["05"]);
@@ -584,7 +680,7 @@ mod tests {
         };
         let piece = months.reached(rows, Reach::AnyDay).unwrap().next_piece(1);
         let piece = piece.unwrap();
-        let weighted = |weight: i64| piece.days(&first, &last, Some(&vec![weight].into()));
+        let weighted = |weight: i64| piece.days(Some(&vec![weight].into()));
         assert_eq!(weighted(-3).unwrap().value(0), -6);
         assert!(weighted(i64::MAX).is_err());
     }

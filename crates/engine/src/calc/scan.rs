@@ -757,6 +757,7 @@ impl Engine {
             Some(spells) => {
                 let months = Box::pin(self.run(resolver, &spells.months)).await?;
                 let months = Arc::new(delivered_months(&months)?);
+                tracing::debug!(table = scan.table, "months of a pass are known");
                 let of_month = from.iter().map(|from| matches!(from, Origin::Month(_)));
                 let of_month: Vec<bool> = of_month.collect();
                 let spec = scan.spec(&from);

@@ -25,8 +25,8 @@ use super::scan::found_or_added;
 use crate::error::{EngineError, Result};
 use crate::plain::to_type;
 
-/// Rows of a piece.
-const PIECE_ROWS: usize = 1 << 16;
+/// Rows of a piece: its columns stay near.
+const PIECE_ROWS: usize = 1 << 14;
 
 /// What scans over one relation of spells have in common, when they can be one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -223,16 +223,11 @@ impl Expansion {
             return Err(EngineError::internal("the organiser of a spell is no text"));
         }
         let organisers = to_type(organisers, &DataType::Utf8View)?;
-        let days = Spells {
-            first: days(inputs.get(FIRST_DAY).ok_or_else(lost)?)?,
-            last: days(inputs.get(LAST_DAY).ok_or_else(lost)?)?,
-            inputs: &inputs,
-        };
         let selection = self.selection(given);
         let rows = SpellRows {
             organisers: organisers.as_string_view(),
-            first: days.first,
-            last: days.last,
+            first: days(inputs.get(FIRST_DAY).ok_or_else(lost)?)?,
+            last: days(inputs.get(LAST_DAY).ok_or_else(lost)?)?,
             selection: selection.as_ref(),
         };
         let mut reached = self.months.reached(rows, self.reach)?;
@@ -241,7 +236,7 @@ impl Expansion {
             let columns = columns.map(|(given, of_month)| match (given, of_month) {
                 (Some(column), _) => take(column, piece.rows(), None)
                     .map_err(|error| EngineError::internal_because("months of spells", error)),
-                (None, Some(of_month)) => days.column(&piece, of_month),
+                (None, Some(of_month)) => of_month.column(&piece, &inputs),
                 (None, None) => Err(lost()),
             });
             cells.update(&columns.collect::<Result<Vec<_>>>()?)?;
@@ -267,25 +262,19 @@ impl Expansion {
     }
 }
 
-/// The days of a batch of spells, and the columns that columns of months are made from.
-struct Spells<'a> {
-    first: &'a Date32Array,
-    last: &'a Date32Array,
-    inputs: &'a [ArrayRef],
-}
-
-impl Spells<'_> {
-    fn column(&self, piece: &SpellMonths, of_month: &OfMonth) -> Result<ArrayRef> {
-        let input = |place: usize| self.inputs.get(place).ok_or_else(lost);
-        Ok(match of_month {
-            OfMonth::Start => Arc::new(piece.starts()),
-            OfMonth::LastDay => Arc::new(piece.cover_last_day(self.last)),
+impl OfMonth {
+    /// The column of a piece of months, of which `inputs` have a row for each spell.
+    fn column(&self, piece: &SpellMonths<'_>, inputs: &[ArrayRef]) -> Result<ArrayRef> {
+        let input = |place: usize| inputs.get(place).ok_or_else(lost);
+        Ok(match self {
+            OfMonth::Start => piece.starts()?,
+            OfMonth::LastDay => Arc::new(piece.cover_last_day()),
             OfMonth::Days(weight) => {
                 let weights = match weight {
                     None => None,
                     Some(place) => Some(whole(input(*place)?)?),
                 };
-                Arc::new(piece.days(self.first, self.last, weights)?)
+                Arc::new(piece.days(weights)?)
             }
             OfMonth::Aged {
                 birth_date,
@@ -298,9 +287,7 @@ impl Spells<'_> {
             }
         })
     }
-}
 
-impl OfMonth {
     /// What the column is for.
     pub(super) fn use_of(&self) -> CellColumn {
         match self {
