@@ -27,8 +27,8 @@ use datafusion_common::config::ConfigOptions;
 use datafusion_expr::function::AccumulatorArgs;
 use datafusion_expr::{ColumnarValue, EmitTo, GroupsAccumulator, ScalarFunctionArgs};
 use tietopohja_kernels::{
-    CellColumn, CellSpec, Cells, DayHistogram, GroupSpec, SurvivalCurve, aggregate_functions,
-    scalar_functions,
+    CellColumn, CellSpec, Cells, DayHistogram, GroupSpec, InputColumn, SurvivalCurve,
+    aggregate_functions, scalar_functions,
 };
 
 use support::{Figures, Numbers, rows, run};
@@ -280,7 +280,7 @@ fn scan(batches: &[Vec<ArrayRef>]) -> Cells {
     })
     .unwrap();
     for batch in batches {
-        cells.update(batch).unwrap();
+        cells.update(&InputColumn::of_arrays(batch)).unwrap();
     }
     cells
 }

@@ -20,7 +20,7 @@ use arrow::array::{
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{ArrowDictionaryKeyType, Int32Type, Int64Type, UInt8Type, UInt16Type};
 use criterion::Criterion;
-use tietopohja_kernels::{CellColumn, CellSpec, Cells, GroupSpec};
+use tietopohja_kernels::{CellColumn, CellSpec, Cells, GroupSpec, InputColumn};
 
 use support::{Figures, Numbers, rows, run};
 
@@ -190,7 +190,7 @@ fn spec(groups: &[GroupSpec], batches: &[Vec<ArrayRef>]) -> CellSpec {
 fn scanned(batches: &[Vec<ArrayRef>], groups: &[GroupSpec]) -> Cells {
     let mut cells = Cells::new(spec(groups, batches)).unwrap();
     for batch in batches {
-        cells.update(batch).unwrap();
+        cells.update(&InputColumn::of_arrays(batch)).unwrap();
     }
     cells
 }

@@ -40,7 +40,9 @@ mod varint;
 use datafusion_expr::{AggregateUDF, ScalarUDF};
 
 pub use age::age_years;
-pub use cells::{CellColumn, CellSpec, Cells, FinishedCells, GroupRows, GroupSpec, passing};
+pub use cells::{
+    CellColumn, CellSpec, Cells, FinishedCells, GroupRows, GroupSpec, InputColumn, passing,
+};
 pub use codes::Codes;
 pub use contributors::{ContributorCells, Contributors, Dominance};
 pub use day_histogram::{DayHistogram, QuantileRule};

@@ -20,15 +20,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BooleanArray, Date32Array, DictionaryArray, Int64Array, PrimitiveArray,
+    Array, ArrayRef, ArrowPrimitiveType, BooleanArray, Date32Array, Int64Array, PrimitiveArray,
     StringArray, StringViewArray, UInt32Array,
 };
 use arrow::buffer::BooleanBuffer;
-use arrow::datatypes::{ArrowDictionaryKeyType, ArrowNativeType, UInt8Type, UInt32Type};
+use arrow::datatypes::{ArrowNativeType, UInt8Type, UInt32Type};
 use datafusion_common::{Result, exec_err, resources_err};
 
 use crate::age::age_years;
 use crate::calendar::date_of;
+use crate::cells::InputColumn;
 use crate::codes::check_length;
 
 /// What of a month a spell must have to reach it.
@@ -245,24 +246,22 @@ impl SpellMonths<'_> {
         &self.rows
     }
 
-    /// The first day of each row's month: `Dictionary(UInt8 or UInt32, Date32)`, with the days of all
-    /// months that were delivered.
+    /// The first day of each row's month, as codes of the days of all months that were delivered.
     ///
     /// # Errors
     /// None that are not a mistake of this module.
-    pub fn starts(&self) -> Result<ArrayRef> {
+    pub fn starts(&self) -> Result<InputColumn> {
         match self.of.starts.len() {
             0..=256 => self.coded_starts::<UInt8Type>(),
             _ => self.coded_starts::<UInt32Type>(),
         }
     }
 
-    fn coded_starts<K: ArrowDictionaryKeyType>(&self) -> Result<ArrayRef> {
+    fn coded_starts<K: ArrowPrimitiveType>(&self) -> Result<InputColumn> {
         let codes = self.months.iter().map(|month| month.code as usize);
         let codes = codes.map(K::Native::usize_as);
         let codes = PrimitiveArray::<K>::from_iter_values(codes);
-        let starts = DictionaryArray::try_new(codes, Arc::clone(&self.of.starts))?;
-        Ok(Arc::new(starts))
+        InputColumn::coded(Arc::new(codes), Arc::clone(&self.of.starts))
     }
 
     /// The days that the spell has in the month, times its weight where there are weights.
@@ -349,12 +348,17 @@ impl SpellMonths<'_> {
 #[cfg(test)]
 mod tests {
     use arrow::array::AsArray;
-    use arrow::compute::cast;
-    use arrow::datatypes::{DataType, Date32Type};
+    use arrow::compute::take;
+    use arrow::datatypes::Date32Type;
     use arrow::temporal_conversions::date32_to_datetime;
 
     use super::*;
     use crate::testing::numbers;
+
+    fn days_of(column: &InputColumn) -> Date32Array {
+        let days = take(column.values(), column.codes().unwrap(), None).unwrap();
+        days.as_primitive::<Date32Type>().clone()
+    }
 
     /// The months of 2023 and 2024: first and last day.
     fn calendar() -> Vec<(i32, i32)> {
@@ -491,8 +495,7 @@ mod tests {
         let mut rows = Vec::new();
         while let Some(piece) = reached.next_piece(most) {
             assert!(piece.rows().len() <= most);
-            let starts = cast(&piece.starts().unwrap(), &DataType::Date32).unwrap();
-            let starts = starts.as_primitive::<Date32Type>();
+            let starts = days_of(&piece.starts().unwrap());
             let days = piece.days(None).unwrap();
             let weighted = piece.days(Some(&weights)).unwrap();
             let covered = piece.cover_last_day();
@@ -629,9 +632,9 @@ mod tests {
             };
             let mut reached = months.reached(rows, Reach::AnyDay).unwrap();
             let piece = reached.next_piece(usize::MAX).unwrap();
-            let starts = cast(&piece.starts().unwrap(), &DataType::Date32).unwrap();
+            let starts = days_of(&piece.starts().unwrap());
             let expected: Date32Array = delivered.iter().map(|month| Some(month.1)).collect();
-            assert_eq!(starts.as_primitive::<Date32Type>(), &expected);
+            assert_eq!(starts, expected);
         }
     }
 

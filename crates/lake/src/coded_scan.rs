@@ -10,7 +10,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, new_null_array};
+use arrow::array::{Array, AsArray, new_null_array};
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Int32Type, SchemaRef};
 use bytes::Buf;
@@ -27,7 +27,7 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMe
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 
-use crate::pages::Spare;
+use crate::pages::{Spare, StoredColumn};
 use crate::scan::PinnedTable;
 use crate::{Lake, LakeError, TableName, pages};
 
@@ -311,13 +311,12 @@ fn read_into(
 }
 
 impl FetchedGroup {
-    /// Its rows: the columns in the order in which they were asked for, each as
-    /// `Dictionary(UInt8, UInt16, UInt32 or Int32, values)` or as plain values, and their number.
+    /// Its rows: the columns in the order in which they were asked for, and their number.
     /// Buffers are taken from `spare` where it has some.
     ///
     /// # Errors
     /// When the file does not hold what it says.
-    pub fn read(self, spare: &mut Spare) -> Result<(usize, Vec<ArrayRef>), LakeError> {
+    pub fn read(self, spare: &mut Spare) -> Result<(usize, Vec<StoredColumn>), LakeError> {
         let read = self.columns(spare);
         // Pages are unpacked, so that nobody has a part of it.
         let Self { parts, buffer, .. } = self;
@@ -328,7 +327,7 @@ impl FetchedGroup {
         read
     }
 
-    fn columns(&self, spare: &mut Spare) -> Result<(usize, Vec<ArrayRef>), LakeError> {
+    fn columns(&self, spare: &mut Spare) -> Result<(usize, Vec<StoredColumn>), LakeError> {
         let lost = || LakeError::Internal("a data file lost a column".to_owned());
         let file = &self.file;
         let of_group = file.group(self.group)?;
@@ -343,7 +342,7 @@ impl FetchedGroup {
                 _ => false,
             });
             let Some((leaf, described)) = found.next_back() else {
-                columns.push(new_null_array(field.data_type(), rows));
+                columns.push(new_null_array(field.data_type(), rows).into());
                 continue;
             };
             let chunk = of_group.columns().get(leaf).ok_or_else(lost)?;
@@ -364,7 +363,7 @@ impl FetchedGroup {
                 Some(read) => read,
                 None => self.otherwise(leaf, rows, field.data_type())?,
             };
-            if read.len() != rows {
+            if read.rows() != rows {
                 return Err(pages::damaged());
             }
             columns.push(read);
@@ -378,7 +377,7 @@ impl FetchedGroup {
         leaf: usize,
         rows: usize,
         data_type: &DataType,
-    ) -> Result<ArrayRef, LakeError> {
+    ) -> Result<StoredColumn, LakeError> {
         let failed = |error| LakeError::parquet("read a column of a data file")(error);
         let lost = || LakeError::Internal("a data file lost a column".to_owned());
         let options = ArrowReaderOptions::new();
@@ -398,14 +397,17 @@ impl FetchedGroup {
             .collect::<Result<_, _>>()
             .map_err(|error| failed(ParquetError::External(Box::new(error))))?;
         let column = match batches.first() {
-            None => return Ok(new_null_array(data_type, rows)),
+            None => return Ok(new_null_array(data_type, rows).into()),
             Some(first) => concat_batches(&first.schema(), &batches).map_err(|_| lost())?,
         };
         let column = column.columns().first().ok_or_else(lost)?;
-        match column.data_type() {
-            DataType::Dictionary(..) => Ok(Arc::clone(column)),
-            _ => cast(column, data_type).map_err(|_| lost()),
+        if let Some(coded) = column.as_dictionary_opt::<Int32Type>() {
+            return Ok(StoredColumn {
+                codes: Some(Arc::new(coded.keys().clone())),
+                values: Arc::clone(coded.values()),
+            });
         }
+        Ok(cast(column, data_type).map_err(|_| lost())?.into())
     }
 }
 

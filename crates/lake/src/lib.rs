@@ -32,7 +32,7 @@ pub use error::LakeError;
 pub use group::Group;
 pub use landing::{Delivery, LandOutcome, Landing, LandingWriter, StagedRows, Ticket};
 pub use ledger::LedgerRow;
-pub use pages::Spare;
+pub use pages::{Spare, StoredColumn};
 pub use parts::PartOptions;
 pub use scan::{table_bytes, table_part};
 pub use staged::StagedTable;

@@ -20,19 +20,43 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, DictionaryArray, PrimitiveArray, StringArray,
-};
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, StringArray};
 use arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 use arrow::datatypes::{
-    ArrowDictionaryKeyType, ArrowNativeType, DataType, Date32Type, Int32Type, Int64Type, UInt8Type,
-    UInt16Type, UInt32Type,
+    ArrowNativeType, DataType, Date32Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
 };
 use bytes::Bytes;
 use parquet::basic::{Encoding, Type as PhysicalType};
 use parquet::column::page::{Page, PageReader};
 
 use crate::LakeError;
+
+/// A column of a row group: the values of its rows, or their codes and the values that these stand for.
+#[derive(Debug, Clone)]
+pub struct StoredColumn {
+    /// `UInt8`, `UInt16`, `UInt32` or `Int32` from zero, each with a value; `None` where rows have values
+    /// of their own.
+    pub codes: Option<ArrayRef>,
+    /// The values.
+    pub values: ArrayRef,
+}
+
+impl StoredColumn {
+    /// How many rows it has.
+    pub(crate) fn rows(&self) -> usize {
+        self.codes.as_ref().unwrap_or(&self.values).len()
+    }
+}
+
+impl From<ArrayRef> for StoredColumn {
+    /// Rows that have values of their own.
+    fn from(values: ArrayRef) -> Self {
+        Self {
+            codes: None,
+            values,
+        }
+    }
+}
 
 /// The rows of a column of a row group; `None` when it holds something that is not read here.
 ///
@@ -48,7 +72,7 @@ pub(crate) fn column(
     data_type: &DataType,
     rows: usize,
     spare: &mut Spare,
-) -> Result<Option<ArrayRef>, LakeError> {
+) -> Result<Option<StoredColumn>, LakeError> {
     let kind = match (stored, data_type) {
         (PhysicalType::INT32, DataType::Int32) => Kind::Int32,
         (PhysicalType::INT32, DataType::Date32) => Kind::Date32,
@@ -98,28 +122,28 @@ impl Spare {
     }
 
     /// Takes the buffer of a column that was read, unless somebody else still holds it.
-    pub fn take_back(&mut self, column: ArrayRef) {
-        match column.data_type() {
-            DataType::Int32 => self.keep(column.as_primitive_opt::<Int32Type>().cloned(), column),
-            DataType::Date32 => self.keep(column.as_primitive_opt::<Date32Type>().cloned(), column),
-            DataType::Int64 => self.keep(column.as_primitive_opt::<Int64Type>().cloned(), column),
-            DataType::Dictionary(codes, _) => match **codes {
-                DataType::UInt8 => self.keep(codes_of::<UInt8Type>(&column), column),
-                DataType::UInt16 => self.keep(codes_of::<UInt16Type>(&column), column),
-                DataType::UInt32 => self.keep(codes_of::<UInt32Type>(&column), column),
-                _ => {}
-            },
+    pub fn take_back(&mut self, column: StoredColumn) {
+        let rows = column.codes.unwrap_or(column.values);
+        match rows.data_type() {
+            DataType::UInt8 => self.keep::<UInt8Type>(rows),
+            DataType::UInt16 => self.keep::<UInt16Type>(rows),
+            DataType::UInt32 => self.keep::<UInt32Type>(rows),
+            DataType::Int32 => self.keep::<Int32Type>(rows),
+            DataType::Date32 => self.keep::<Date32Type>(rows),
+            DataType::Int64 => self.keep::<Int64Type>(rows),
             _ => {}
         }
     }
 
-    /// `column` is let go of, so that `values` hold the buffer alone.
-    fn keep<T>(&mut self, values: Option<PrimitiveArray<T>>, column: ArrayRef)
+    fn keep<T>(&mut self, rows: ArrayRef)
     where
         T: ArrowPrimitiveType<Native: Reused>,
     {
-        drop(column);
-        let Some(values) = values else { return };
+        let Some(values) = rows.as_primitive_opt::<T>().cloned() else {
+            return;
+        };
+        // Let go of, so that the values hold the buffer alone.
+        drop(rows);
         let (_, values, _) = values.into_parts();
         if let Ok(values) = values.into_inner().into_vec::<T::Native>() {
             self.put(values);
@@ -140,10 +164,6 @@ impl Spare {
         buffer.reserve(room);
         buffer
     }
-}
-
-fn codes_of<K: ArrowDictionaryKeyType>(column: &ArrayRef) -> Option<PrimitiveArray<K>> {
-    Some(column.as_dictionary_opt::<K>()?.keys().clone())
 }
 
 /// What buffers are kept of.
@@ -486,7 +506,7 @@ impl<'a> Chunk<'a> {
         Ok(())
     }
 
-    fn finish(mut self, rows: usize) -> Result<Option<ArrayRef>, LakeError> {
+    fn finish(mut self, rows: usize) -> Result<Option<StoredColumn>, LakeError> {
         if self.levels.rows != rows {
             return Err(damaged());
         }
@@ -503,19 +523,19 @@ impl<'a> Chunk<'a> {
     }
 
     /// The column of rows of which these have a value; all where there are no levels.
-    fn column(&mut self, known: &[u8]) -> Result<Option<ArrayRef>, LakeError> {
+    fn column(&mut self, known: &[u8]) -> Result<Option<StoredColumn>, LakeError> {
         let nulls = || (!known.is_empty()).then(|| NullBuffer::new(bits(known)));
         match std::mem::replace(&mut self.numbers, Numbers::None) {
             Numbers::Narrow(numbers) => {
                 let numbers = ScalarBuffer::from(spread(numbers, known, 0, self.spare)?);
                 return Ok(Some(match self.kind {
-                    Kind::Date32 => Arc::new(primitive::<Date32Type>(numbers, nulls())?),
-                    _ => Arc::new(primitive::<Int32Type>(numbers, nulls())?),
+                    Kind::Date32 => primitive::<Date32Type>(numbers, nulls())?.into(),
+                    _ => primitive::<Int32Type>(numbers, nulls())?.into(),
                 }));
             }
             Numbers::Wide(numbers) => {
                 let numbers = ScalarBuffer::from(spread(numbers, known, 0, self.spare)?);
-                return Ok(Some(Arc::new(primitive::<Int64Type>(numbers, nulls())?)));
+                return Ok(Some(primitive::<Int64Type>(numbers, nulls())?.into()));
             }
             Numbers::None => {}
         }
@@ -579,18 +599,25 @@ impl Codes {
 fn primitive<T: ArrowPrimitiveType>(
     values: ScalarBuffer<T::Native>,
     nulls: Option<NullBuffer>,
-) -> Result<PrimitiveArray<T>, LakeError> {
-    PrimitiveArray::try_new(values, nulls).map_err(|_| damaged())
+) -> Result<ArrayRef, LakeError> {
+    let numbers = PrimitiveArray::<T>::try_new(values, nulls).map_err(|_| damaged())?;
+    Ok(Arc::new(numbers))
 }
 
-/// An array of codes; it is checked that each has a value.
-fn coded<K: ArrowDictionaryKeyType>(
+/// Codes of rows; it is checked that each has a value.
+fn coded<K: ArrowPrimitiveType<Native: Ord>>(
     codes: Vec<K::Native>,
     values: ArrayRef,
-) -> Result<ArrayRef, LakeError> {
-    let codes = primitive::<K>(ScalarBuffer::from(codes), None)?;
-    let coded = DictionaryArray::<K>::try_new(codes, values).map_err(|_| damaged())?;
-    Ok(Arc::new(coded))
+) -> Result<StoredColumn, LakeError> {
+    // The highest is found in wide registers; Arrow's own check looks at one after the other.
+    let highest = codes.iter().copied().max();
+    if highest.is_some_and(|highest| highest.as_usize() >= values.len()) {
+        return Err(damaged());
+    }
+    Ok(StoredColumn {
+        codes: Some(primitive::<K>(ScalarBuffer::from(codes), None)?),
+        values,
+    })
 }
 
 /// The same codes with more room for each.
@@ -1012,7 +1039,7 @@ fn unpacked<T: Code, const W: usize>(packed: &[u8]) -> [T; 8] {
 #[cfg(test)]
 mod tests {
     use arrow::array::{BooleanArray, Date32Array, Int32Array, Int64Array, RecordBatch};
-    use arrow::compute::{cast, concat_batches};
+    use arrow::compute::{cast, concat_batches, take};
     use arrow::datatypes::{Field, Schema};
     use parquet::arrow::ArrowWriter;
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -1043,8 +1070,17 @@ mod tests {
         writer.into_inner().unwrap().into()
     }
 
+    /// The values of rows.
+    fn decoded(column: &StoredColumn, data_type: &DataType) -> ArrayRef {
+        let values = match &column.codes {
+            None => Arc::clone(&column.values),
+            Some(codes) => take(&column.values, codes, None).unwrap(),
+        };
+        cast(&values, data_type).unwrap()
+    }
+
     /// The column of a file as it is read here, and as the library reads it.
-    fn read(file: &Bytes, data_type: &DataType) -> (Option<ArrayRef>, ArrayRef) {
+    fn read(file: &Bytes, data_type: &DataType) -> (Option<StoredColumn>, ArrayRef) {
         let reader = SerializedFileReader::new(file.clone()).unwrap();
         let group = reader.get_row_group(0).unwrap();
         let leaf = &group.metadata().columns()[0];
@@ -1133,11 +1169,10 @@ mod tests {
                             let Some(own) = own else {
                                 continue;
                             };
-                            coded +=
-                                usize::from(matches!(own.data_type(), DataType::Dictionary(..)));
-                            assert_eq!(own.len(), rows as usize);
+                            coded += usize::from(own.codes.is_some());
+                            assert_eq!(own.rows(), rows as usize);
                             assert_eq!(
-                                &cast(&own, &data_type).unwrap(),
+                                &decoded(&own, &data_type),
                                 &theirs,
                                 "{data_type} {rows} {nulls} {bytes} {differences}"
                             );
@@ -1173,7 +1208,8 @@ mod tests {
                     let properties = properties(WriterVersion::PARQUET_2_0, 0);
                     let file = written(column, false, as_differences(properties, &data_type));
                     let (own, theirs) = read(&file, &data_type);
-                    assert_eq!(own.unwrap().as_ref(), theirs.as_ref(), "{bits} {rows}");
+                    let own = decoded(&own.unwrap(), &data_type);
+                    assert_eq!(&own, &theirs, "{bits} {rows}");
                 }
             }
         }
@@ -1184,14 +1220,14 @@ mod tests {
         let spare = &mut Spare::default();
         let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
         let held = numbers.slice(1, 2);
-        spare.take_back(numbers);
+        spare.take_back(numbers.into());
         assert!(spare.wide.is_empty());
-        spare.take_back(held);
+        spare.take_back(held.into());
         assert!(spare.wide.is_empty(), "a part of a buffer is not one");
         let days: ArrayRef = Arc::new(Date32Array::from(vec![1, 2]));
-        let texts = Arc::new(StringArray::from(vec!["a"]));
-        let codes = DictionaryArray::<UInt16Type>::new(vec![0, 0].into(), texts.clone());
-        for column in [days, Arc::new(codes), texts] {
+        let texts: ArrayRef = Arc::new(StringArray::from(vec!["a"]));
+        let codes = coded::<UInt16Type>(vec![0, 0], Arc::clone(&texts)).unwrap();
+        for column in [days.into(), codes, texts.into()] {
             spare.take_back(column);
         }
         assert_eq!((spare.narrow.len(), spare.shorts.len()), (1, 1));
@@ -1219,13 +1255,9 @@ mod tests {
                 &DataType::Utf8,
             );
             let own = own.unwrap();
-            let wanted =
-                DataType::Dictionary(Box::new(kinds[kind].clone()), Box::new(DataType::Utf8));
-            assert_eq!(*own.data_type(), wanted, "{values}");
-            assert_eq!(
-                cast(&own, &DataType::Utf8).unwrap().as_ref(),
-                theirs.as_ref()
-            );
+            let codes = own.codes.as_ref().map(|codes| codes.data_type());
+            assert_eq!(codes, Some(&kinds[kind]), "{values}");
+            assert_eq!(&decoded(&own, &DataType::Utf8), &theirs);
         }
     }
 
@@ -1241,6 +1273,15 @@ mod tests {
                 properties(WriterVersion::PARQUET_1_0, dictionary),
             );
             assert!(read(&file, &data_type).0.is_none());
+        }
+    }
+
+    #[test]
+    fn a_code_without_a_value_is_damage() {
+        let values: ArrayRef = Arc::new(Int64Array::from(vec![5, 6]));
+        for (codes, is_well) in [(vec![], true), (vec![1, 0], true), (vec![0, 2, 1], false)] {
+            let found = coded::<UInt8Type>(codes, Arc::clone(&values));
+            assert_eq!(found.is_ok(), is_well);
         }
     }
 

@@ -15,14 +15,16 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::compute::take;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::PhysicalExpr;
-use tietopohja_lake::{CodedFiles, FetchedGroup, LakeError, OpenedFile, Spare};
+use tietopohja_kernels::InputColumn;
+use tietopohja_lake::{CodedFiles, FetchedGroup, LakeError, OpenedFile, Spare, StoredColumn};
 use tokio::task::JoinSet;
 
 use super::facts::FactFiles;
@@ -73,10 +75,10 @@ impl Read {
     }
 
     /// Its column over the columns that it reads.
-    fn evaluated(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<ArrayRef> {
+    fn evaluated(&self, columns: &[InputColumn], rows: usize) -> Result<ArrayRef> {
         let schema: &SchemaRef = &self.schema;
         let columns = columns.iter().zip(schema.fields());
-        let columns = columns.map(|(column, field)| to_type(column, field.data_type()));
+        let columns = columns.map(|(column, field)| decoded(column, field.data_type()));
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = RecordBatch::try_new_with_options(
             Arc::clone(schema),
@@ -87,6 +89,16 @@ impl Read {
             batch.map_err(|error| EngineError::internal_because("rows of a scan", error))?;
         Ok(self.expression.evaluate(&batch)?.into_array(rows)?)
     }
+}
+
+/// The values of rows, in a type.
+pub(super) fn decoded(column: &InputColumn, data_type: &DataType) -> Result<ArrayRef> {
+    let values = to_type(column.values(), data_type)?;
+    let Some(codes) = column.codes() else {
+        return Ok(values);
+    };
+    take(&values, codes, None)
+        .map_err(|error| EngineError::internal_because("codes of a scan", error))
 }
 
 /// Expressions over the files of a stored relation.
@@ -184,22 +196,25 @@ impl Direct {
 
 impl Expression {
     /// Its column of so many rows, of which `columns` are those that are read.
-    fn column(&mut self, columns: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
+    fn column(&mut self, columns: &[InputColumn], rows: usize) -> Result<InputColumn> {
         let own = self.places.iter().map(|place| columns.get(*place).cloned());
         let own = own.collect::<Option<Vec<_>>>().ok_or_else(lost)?;
-        let [column] = own.as_slice() else {
-            return self.read.evaluated(own, rows);
-        };
         // A row without a code has no value that could be asked.
-        let coded = column.as_any_dictionary_opt();
-        let Some(coded) = coded.filter(|coded| coded.keys().null_count() == 0) else {
-            return self.read.evaluated(own, rows);
+        let coded = |column: &InputColumn| {
+            let codes = column.codes();
+            codes.is_some_and(|codes| codes.null_count() == 0)
         };
+        let [column] = own.as_slice() else {
+            return Ok(self.read.evaluated(&own, rows)?.into());
+        };
+        if !coded(column) {
+            return Ok(self.read.evaluated(&own, rows)?.into());
+        }
         let read = &self.read;
-        let found = self.of_values.of(coded.values(), |values| {
-            read.evaluated(vec![Arc::clone(values)], values.len())
+        let found = self.of_values.of(column.values(), |values| {
+            read.evaluated(&[InputColumn::from(Arc::clone(values))], values.len())
         })?;
-        Ok(coded.with_values(found))
+        Ok(column.with_values(found)?)
     }
 }
 
@@ -263,7 +278,7 @@ type Fetched = (Arc<OpenedFile>, usize, Option<FetchedGroup>);
 /// The row group that is being handed on.
 #[derive(Debug, Default)]
 struct Group {
-    columns: Vec<ArrayRef>,
+    columns: Vec<InputColumn>,
     rows: usize,
     taken: usize,
 }
@@ -273,11 +288,12 @@ impl Lane {
     ///
     /// # Errors
     /// When a file cannot be read, or an expression fails.
-    pub(super) async fn next(&mut self) -> Result<Option<Vec<ArrayRef>>> {
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<InputColumn>>> {
         while self.group.taken == self.group.rows {
             let group = std::mem::take(&mut self.group);
             for column in group.columns {
-                self.spare.take_back(column);
+                let (codes, values) = column.into_parts();
+                self.spare.take_back(StoredColumn { codes, values });
             }
             let Some((file, group, fetched)) = self.fetched().await? else {
                 return Ok(None);
@@ -287,8 +303,12 @@ impl Lane {
             tokio::task::yield_now().await;
             if let Some(fetched) = fetched {
                 let (rows, columns) = fetched.read(&mut self.spare).map_err(unread)?;
+                let columns = columns.into_iter().map(|column| match column.codes {
+                    Some(codes) => InputColumn::coded(codes, column.values),
+                    None => Ok(column.values.into()),
+                });
                 self.group = Group {
-                    columns,
+                    columns: columns.collect::<std::result::Result<_, _>>()?,
                     rows,
                     taken: 0,
                 };
@@ -362,10 +382,7 @@ fn lost() -> EngineError {
 #[cfg(test)]
 mod tests {
     use arrow::array::{
-        Date32Array, DictionaryArray, Int32Array, Int64Array, PrimitiveArray, StringArray,
-    };
-    use arrow::datatypes::{
-        ArrowDictionaryKeyType, ArrowPrimitiveType, DataType, UInt8Type, UInt16Type,
+        AsArray, Date32Array, Int32Array, Int64Array, StringArray, UInt8Array, UInt16Array,
     };
     use datafusion::execution::session_state::SessionStateBuilder;
 
@@ -386,25 +403,21 @@ mod tests {
         ])
     }
 
-    fn coded<K: ArrowDictionaryKeyType>(codes: Vec<K::Native>, values: ArrayRef) -> ArrayRef
-    where
-        PrimitiveArray<K>: From<Vec<K::Native>>,
-        K: ArrowPrimitiveType,
-    {
-        Arc::new(DictionaryArray::<K>::new(codes.into(), values))
+    fn coded(codes: impl Array + 'static, values: impl Array + 'static) -> InputColumn {
+        InputColumn::coded(Arc::new(codes), Arc::new(values)).unwrap()
     }
 
     /// Rows with their columns coded, as files have them; one value stands for null.
-    fn rows(own: &str) -> Vec<ArrayRef> {
+    fn rows(own: &str) -> Vec<InputColumn> {
         let modes = StringArray::from(vec![Some(own), Some("bought"), None]);
         let days = Date32Array::from(vec![19_723, 19_754]);
         let units = Int32Array::from(vec![Some(3), Some(-4), None]);
         let costs = Int64Array::from(vec![Some(100), None, Some(7), Some(i64::MAX / 4)]);
         vec![
-            coded::<UInt8Type>(vec![0, 1, 2, 0], Arc::new(modes)),
-            coded::<UInt16Type>(vec![0, 0, 1, 1], Arc::new(days)),
-            coded::<UInt8Type>(vec![2, 1, 0, 0], Arc::new(units)),
-            Arc::new(costs),
+            coded(UInt8Array::from(vec![0, 1, 2, 0]), modes),
+            coded(UInt16Array::from(vec![0, 0, 1, 1]), days),
+            coded(UInt8Array::from(vec![2, 1, 0, 0]), units),
+            InputColumn::from(Arc::new(costs) as ArrayRef),
         ]
     }
 
@@ -445,15 +458,16 @@ mod tests {
                     coded.iter().map(|of| of.slice(1, 2)).collect(),
                 ] {
                     let plain = coded.iter().zip(columns.fields());
-                    let plain = plain.map(|(column, field)| to_type(column, field.data_type()));
+                    let plain = plain.map(|(column, field)| decoded(column, field.data_type()));
                     let plain: Vec<ArrayRef> = plain.collect::<Result<_>>().unwrap();
+                    let plain = InputColumn::of_arrays(&plain);
                     let length = coded[0].len();
                     let found = expression.column(&coded, length).unwrap();
                     let wanted = expression.clone().column(&plain, length).unwrap();
-                    let is_coded = matches!(found.data_type(), DataType::Dictionary(..));
-                    assert_eq!(is_coded, stays_coded, "{sql}");
-                    let found = to_type(&found, wanted.data_type()).unwrap();
-                    assert_eq!(&found, &wanted, "{sql}");
+                    assert_eq!(found.codes().is_some(), stays_coded, "{sql}");
+                    let wanted = wanted.values();
+                    let found = decoded(&found, wanted.data_type()).unwrap();
+                    assert_eq!(&found, wanted, "{sql}");
                 }
             }
         }
@@ -461,9 +475,8 @@ mod tests {
 
     #[test]
     fn a_row_without_a_code_is_one_without_a_value() {
-        let modes: ArrayRef = Arc::new(StringArray::from(vec!["own", "bought"]));
-        let codes = Int32Array::from(vec![Some(1), None, Some(0)]);
-        let coded: ArrayRef = Arc::new(DictionaryArray::new(codes, modes));
+        let modes = StringArray::from(vec!["own", "bought"]);
+        let coded = coded(Int32Array::from(vec![Some(1), None, Some(0)]), modes);
         for (sql, wanted) in [
             ("coalesce(mode, 'none')", vec!["bought", "none", "own"]),
             (
@@ -476,8 +489,8 @@ mod tests {
                 read: Read::of(&state(), sql, &columns()).unwrap(),
                 of_values: OfValues::default(),
             };
-            let found = expression.column(&[Arc::clone(&coded)], 3).unwrap();
-            let found = to_type(&found, &DataType::Utf8).unwrap();
+            let found = expression.column(std::slice::from_ref(&coded), 3).unwrap();
+            let found = decoded(&found, &DataType::Utf8).unwrap();
             let found: Vec<_> = found.as_string::<i32>().iter().flatten().collect();
             assert_eq!(found, wanted, "{sql}");
         }

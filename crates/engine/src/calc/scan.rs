@@ -28,10 +28,12 @@ use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use serde::Serialize;
 use tietopohja_indicators::{Alone, Compiled, Indicator, RowMeasure, RowPart, RowPeriod, UNKNOWN};
-use tietopohja_kernels::{CellColumn, CellSpec, Cells, FinishedCells, GroupRows, GroupSpec};
+use tietopohja_kernels::{
+    CellColumn, CellSpec, Cells, FinishedCells, GroupRows, GroupSpec, InputColumn,
+};
 use tokio::task::{JoinSet, spawn_blocking};
 
-use super::direct::{Direct, Lane, OfValues};
+use super::direct::{Direct, Lane, OfValues, decoded};
 use super::found::{ComponentKey, Finds, Found, Prepared, PreparedCells};
 use super::kept::{Kept, Slices, SlicesRead};
 use super::parts::check;
@@ -822,12 +824,12 @@ enum Rows {
 
 impl Rows {
     /// The next rows, by what is selected.
-    async fn next(&mut self) -> Result<Option<Vec<ArrayRef>>> {
+    async fn next(&mut self) -> Result<Option<Vec<InputColumn>>> {
         match self {
             Rows::Stream(stream) => Ok(stream
                 .try_next()
                 .await?
-                .map(|batch| batch.columns().to_vec())),
+                .map(|batch| InputColumn::of_arrays(batch.columns()))),
             Rows::Files(lane) => lane.next().await,
         }
     }
@@ -875,7 +877,7 @@ async fn part_of(
 
 /// A column of the scan in a type that [`Cells`] takes. What is coded stays coded, and whole numbers
 /// that are keys stay numbers: text is made of them once for each value and not for each row.
-fn taken(batch: &[ArrayRef], from: &mut Origin, of: CellColumn) -> Result<ArrayRef> {
+fn taken(batch: &[InputColumn], from: &mut Origin, of: CellColumn) -> Result<InputColumn> {
     let column = |place: usize| batch.get(place).ok_or_else(lost);
     match from {
         Origin::Query(place, as_type) => as_type.column(column(*place)?, of),
@@ -891,27 +893,27 @@ fn taken(batch: &[ArrayRef], from: &mut Origin, of: CellColumn) -> Result<ArrayR
 struct AsType(OfValues);
 
 impl AsType {
-    fn column(&mut self, column: &ArrayRef, of: CellColumn) -> Result<ArrayRef> {
+    fn column(&mut self, column: &InputColumn, of: CellColumn) -> Result<InputColumn> {
         let is_key = matches!(of, CellColumn::Text | CellColumn::TextOr(_));
-        let coded = match column.as_any_dictionary_opt() {
-            Some(coded) if of != CellColumn::Member => coded,
-            _ if is_key && is_whole(column.data_type()) => {
-                return to_type(column, &DataType::Int64);
-            }
-            _ => return to_type(column, &of.data_type()),
-        };
-        let values = coded.values();
+        let values = column.values();
+        if column.codes().is_none() || of == CellColumn::Member {
+            let as_number = is_key && is_whole(values.data_type());
+            return Ok(match as_number {
+                true => decoded(column, &DataType::Int64)?.into(),
+                false => decoded(column, &of.data_type())?.into(),
+            });
+        }
         let is_right = match values.data_type() {
             DataType::Utf8 | DataType::Utf8View if is_key => true,
             data_type => *data_type == of.data_type(),
         };
         if is_right {
-            return Ok(Arc::clone(column));
+            return Ok(column.clone());
         }
         let turned = self
             .0
             .of(values, |values| to_type(values, &of.data_type()))?;
-        Ok(coded.with_values(turned))
+        Ok(column.with_values(turned)?)
     }
 }
 

@@ -14,13 +14,15 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Date32Array, Int64Array, RecordBatch, StringArray};
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::{concat_batches, take};
+use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Date32Type, Int64Type};
 use tietopohja_indicators::{SpellAges, SpellPart, SpellReach};
 use tietopohja_kernels::{
-    AgeDay, CellColumn, CellSpec, Cells, DeliveredMonths, Reach, SpellMonths, SpellRows, passing,
+    AgeDay, CellColumn, CellSpec, Cells, DeliveredMonths, InputColumn, Reach, SpellMonths,
+    SpellRows, passing,
 };
 
+use super::direct::decoded;
 use super::scan::found_or_added;
 use crate::error::{EngineError, Result};
 use crate::plain::to_type;
@@ -208,8 +210,8 @@ impl Expansion {
     pub(super) fn update(
         &self,
         cells: &mut Cells,
-        batch: &[ArrayRef],
-        given: &[Option<ArrayRef>],
+        batch: &[InputColumn],
+        given: &[Option<InputColumn>],
         of_month: &[Option<OfMonth>],
         mut after_piece: impl FnMut(&Cells) -> Result<()>,
     ) -> Result<()> {
@@ -234,8 +236,7 @@ impl Expansion {
         while let Some(piece) = reached.next_piece(PIECE_ROWS) {
             let columns = given.iter().zip(of_month);
             let columns = columns.map(|(given, of_month)| match (given, of_month) {
-                (Some(column), _) => take(column, piece.rows(), None)
-                    .map_err(|error| EngineError::internal_because("months of spells", error)),
+                (Some(column), _) => Ok(column.take(piece.rows())?),
                 (None, Some(of_month)) => of_month.column(&piece, &inputs),
                 (None, None) => Err(lost()),
             });
@@ -246,7 +247,7 @@ impl Expansion {
     }
 
     /// The spells that some component may count; all when there is none.
-    fn selection(&self, given: &[Option<ArrayRef>]) -> Option<BooleanBuffer> {
+    fn selection(&self, given: &[Option<InputColumn>]) -> Option<BooleanBuffer> {
         let met = |column: &usize| passing(given.get(*column)?.as_ref()?);
         let mut any: Option<BooleanBuffer> = None;
         for filters in &self.kept {
@@ -264,10 +265,10 @@ impl Expansion {
 
 impl OfMonth {
     /// The column of a piece of months, of which `inputs` have a row for each spell.
-    fn column(&self, piece: &SpellMonths<'_>, inputs: &[ArrayRef]) -> Result<ArrayRef> {
+    fn column(&self, piece: &SpellMonths<'_>, inputs: &[ArrayRef]) -> Result<InputColumn> {
         let input = |place: usize| inputs.get(place).ok_or_else(lost);
-        Ok(match self {
-            OfMonth::Start => piece.starts()?,
+        let column: ArrayRef = match self {
+            OfMonth::Start => return Ok(piece.starts()?),
             OfMonth::LastDay => Arc::new(piece.cover_last_day()),
             OfMonth::Days(weight) => {
                 let weights = match weight {
@@ -285,7 +286,8 @@ impl OfMonth {
                 let births = days(input(*birth_date)?)?;
                 Arc::new(piece.aged(births, *day, *from, *to))
             }
-        })
+        };
+        Ok(column.into())
     }
 
     /// What the column is for.
@@ -299,11 +301,8 @@ impl OfMonth {
 }
 
 /// A column without codes.
-fn plainly(column: &ArrayRef) -> Result<ArrayRef> {
-    match column.data_type() {
-        DataType::Dictionary(_, values) => to_type(column, values),
-        _ => Ok(Arc::clone(column)),
-    }
+fn plainly(column: &InputColumn) -> Result<ArrayRef> {
+    decoded(column, column.values().data_type())
 }
 
 fn is_text(data_type: &DataType) -> bool {

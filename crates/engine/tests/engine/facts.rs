@@ -499,13 +499,10 @@ async fn texts_of_few_words_are_codes_for_calculation_and_plain_for_others() {
             .unwrap()
             .read(&mut Spare::default())
             .unwrap();
-        let found = match columns[0].as_any_dictionary_opt() {
-            Some(codes) => (
-                codes.values().data_type().clone(),
-                Some(codes.values().len()),
-            ),
-            None => (columns[0].data_type().clone(), None),
-        };
+        let read_column = &columns[0];
+        let values = &read_column.values;
+        let words = read_column.codes.as_ref().map(|_| values.len());
+        let found = (values.data_type().clone(), words);
         assert_eq!(found, read, "{column}");
         let plain = plain.schema();
         let plain = plain.field_with_name(column).unwrap();

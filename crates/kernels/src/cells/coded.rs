@@ -1,14 +1,15 @@
-//! Columns that come as codes of a dictionary, in any width.
+//! Columns of rows, which may come as codes of a dictionary, in any width.
 //!
 //! What is asked of a row can be asked of its value once, and looked up for each row. What may not
 //! live here: what is asked.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, UInt32Array};
 use arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
+use arrow::compute::take;
 use arrow::datatypes::{DataType, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type};
-use datafusion_common::{DataFusionError, Result};
+use datafusion_common::{DataFusionError, Result, exec_err};
 
 use super::highest;
 
@@ -67,6 +68,135 @@ fn padded<T: Copy>(table: &[T], otherwise: T) -> [T; 1 << 8] {
     all
 }
 
+/// A column of rows in hand: their values, or their codes and the values that these stand for.
+///
+/// A value may be null, and a code may be missing: such a row has no value either.
+#[derive(Debug, Clone)]
+pub struct InputColumn {
+    codes: Option<ArrayRef>,
+    values: ArrayRef,
+}
+
+impl InputColumn {
+    /// Codes (`UInt8`, `UInt16`, `UInt32` or `Int32`, from zero) of values.
+    ///
+    /// # Errors
+    /// When the codes are of another type, or one has no value.
+    pub fn coded(codes: ArrayRef, values: ArrayRef) -> Result<Self> {
+        let column = Self {
+            codes: Some(codes),
+            values,
+        };
+        let coded = Coded::of(&column).ok_or_else(|| {
+            DataFusionError::Execution("codes of a scan are of another type than agreed".to_owned())
+        })?;
+        if !coded.has_values() {
+            return exec_err!("a code of a scan has no value");
+        }
+        Ok(column)
+    }
+
+    /// Each of the arrays as a column.
+    pub fn of_arrays(arrays: &[ArrayRef]) -> Vec<Self> {
+        arrays.iter().cloned().map(Self::from).collect()
+    }
+
+    /// How many rows it has.
+    pub fn len(&self) -> usize {
+        self.codes.as_ref().unwrap_or(&self.values).len()
+    }
+
+    /// Whether it has no rows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The codes of the rows, where they have some.
+    pub fn codes(&self) -> Option<&ArrayRef> {
+        self.codes.as_ref()
+    }
+
+    /// The values of the codes, or of the rows where there are none.
+    pub fn values(&self) -> &ArrayRef {
+        &self.values
+    }
+
+    /// The values of the rows, where they have no codes.
+    pub(super) fn plain(&self) -> Option<&ArrayRef> {
+        match self.codes {
+            None => Some(&self.values),
+            Some(_) => None,
+        }
+    }
+
+    /// Codes and values.
+    pub fn into_parts(self) -> (Option<ArrayRef>, ArrayRef) {
+        (self.codes, self.values)
+    }
+
+    /// So many rows, from one on.
+    #[must_use]
+    pub fn slice(&self, from: usize, rows: usize) -> Self {
+        match &self.codes {
+            None => self.values.slice(from, rows).into(),
+            Some(codes) => Self {
+                codes: Some(codes.slice(from, rows)),
+                values: Arc::clone(&self.values),
+            },
+        }
+    }
+
+    /// The rows of these numbers.
+    ///
+    /// # Errors
+    /// When there is no such row.
+    pub fn take(&self, rows: &UInt32Array) -> Result<Self> {
+        let taken = take(self.codes.as_ref().unwrap_or(&self.values), rows, None)?;
+        Ok(match self.codes {
+            None => Self::from(taken),
+            Some(_) => Self {
+                codes: Some(taken),
+                values: Arc::clone(&self.values),
+            },
+        })
+    }
+
+    /// The same rows with other values, one for each.
+    ///
+    /// # Errors
+    /// When there are fewer than before.
+    pub fn with_values(&self, values: ArrayRef) -> Result<Self> {
+        if values.len() < self.values.len() {
+            return exec_err!("a value of a scan became none");
+        }
+        Ok(Self {
+            codes: self.codes.clone(),
+            values,
+        })
+    }
+}
+
+impl From<ArrayRef> for InputColumn {
+    /// A dictionary becomes its codes and values.
+    fn from(array: ArrayRef) -> Self {
+        macro_rules! split {
+            ($($key:ty),+) => {
+                $(if let Some(coded) = array.as_dictionary_opt::<$key>() {
+                    return Self {
+                        codes: Some(Arc::new(coded.keys().clone())),
+                        values: Arc::clone(coded.values()),
+                    };
+                })+
+            };
+        }
+        split!(UInt8Type, UInt16Type, UInt32Type, Int32Type);
+        Self {
+            codes: None,
+            values: array,
+        }
+    }
+}
+
 /// A column of codes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Coded<'a> {
@@ -77,30 +207,42 @@ pub(super) struct Coded<'a> {
 
 impl<'a> Coded<'a> {
     /// The column, if it comes as codes.
-    pub(super) fn of(column: &'a ArrayRef) -> Option<Self> {
+    pub(super) fn of(column: &'a InputColumn) -> Option<Self> {
         macro_rules! keys {
             ($key:ty, $keys:path) => {{
-                let coded = column.as_dictionary_opt::<$key>()?;
-                let keys = coded.keys();
-                ($keys(keys.values()), keys.nulls(), coded.values())
+                let codes = column.codes()?.as_primitive_opt::<$key>()?;
+                ($keys(codes.values()), codes.nulls())
             }};
         }
-        let DataType::Dictionary(key, _) = column.data_type() else {
-            return None;
-        };
-        let (keys, nulls, values) = match key.as_ref() {
+        let (keys, nulls) = match column.codes()?.data_type() {
             DataType::UInt8 => keys!(UInt8Type, Keys::U8),
             DataType::UInt16 => keys!(UInt16Type, Keys::U16),
             DataType::UInt32 => keys!(UInt32Type, Keys::U32),
             DataType::Int32 => keys!(Int32Type, Keys::I32),
             _ => return None,
         };
-        let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
         Some(Self {
             keys,
-            nulls,
-            values,
+            nulls: nulls.filter(|nulls| nulls.null_count() > 0),
+            values: column.values(),
         })
+    }
+
+    /// Whether each code has a value.
+    fn has_values(&self) -> bool {
+        match (self.keys, self.nulls) {
+            // A fold, unlike a search, is done in wide registers.
+            (Keys::U8(keys), None) => self.has_value(keys.iter().copied().max()),
+            (Keys::U16(keys), None) => self.has_value(keys.iter().copied().max()),
+            (Keys::U32(keys), None) => self.has_value(keys.iter().copied().max()),
+            // Below zero is above half of the numbers without a sign.
+            (Keys::I32(keys), None) => self.has_value(keys.iter().map(|key| *key as u32).max()),
+            (_, Some(nulls)) => nulls.valid_indices().all(|row| self.place(row).is_some()),
+        }
+    }
+
+    fn has_value<K: Key>(&self, highest: Option<K>) -> bool {
+        highest.is_none_or(|key| key.place() < self.values.len())
     }
 
     pub(super) fn values(&self) -> &'a ArrayRef {
@@ -115,7 +257,8 @@ impl<'a> Coded<'a> {
     /// The place of a row's value; `None` of one without a code.
     pub(super) fn place(&self, row: usize) -> Option<usize> {
         let is_valid = self.nulls.is_none_or(|nulls| nulls.is_valid(row));
-        by_width!(self.keys, keys => keys.get(row).map(|key| key.place())).filter(|_| is_valid)
+        let place = by_width!(self.keys, keys => keys.get(row).map(|key| key.place()));
+        place.filter(|place| is_valid && *place < self.values.len())
     }
 
     /// Whether rows have the codes of these rows, for as many values.
@@ -338,7 +481,7 @@ fn is_same(a: &ArrayRef, b: &ArrayRef) -> bool {
 ///
 /// # Errors
 /// When the values are no whole numbers.
-pub(super) fn numbers(column: &ArrayRef) -> Result<Option<ArrayRef>> {
+pub(super) fn numbers(column: &InputColumn) -> Result<Option<InputColumn>> {
     let Some(coded) = Coded::of(column) else {
         return Ok(None);
     };
@@ -358,6 +501,6 @@ pub(super) fn numbers(column: &ArrayRef) -> Result<Option<ArrayRef>> {
             Some(NullBuffer::new(coded.bits(&table)))
         }
     };
-    let numbers = Int64Array::new(ScalarBuffer::from(numbers), nulls);
-    Ok(Some(Arc::new(numbers)))
+    let numbers: ArrayRef = Arc::new(Int64Array::new(ScalarBuffer::from(numbers), nulls));
+    Ok(Some(numbers.into()))
 }

@@ -8,12 +8,12 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray};
+use arrow::array::{Array, AsArray, BinaryArray};
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::Int64Type;
 use datafusion_common::{Result, exec_err};
 
-use super::coded::Coded;
+use super::coded::{Coded, InputColumn};
 use crate::day_histogram::{DayHistogram, PAIR, put_pair};
 
 /// Days that a run begins with.
@@ -95,11 +95,10 @@ impl CellDays {
         &mut self,
         cells: &[u32],
         selected: Option<&[u32]>,
-        column: &ArrayRef,
+        column: &InputColumn,
     ) -> Result<()> {
         let coded = Coded::of(column);
-        let values = coded.as_ref().map_or(column, Coded::values);
-        let Some(values) = values.as_primitive_opt::<Int64Type>() else {
+        let Some(values) = column.values().as_primitive_opt::<Int64Type>() else {
             return exec_err!("days of a scan have another type than agreed");
         };
         let places = values.iter().map(|day| day.map_or(NO_DAY, place_of));
@@ -390,13 +389,17 @@ impl CellDays {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{DictionaryArray, Int64Array, PrimitiveArray};
+    use arrow::array::{ArrayRef, Int64Array, PrimitiveArray};
     use arrow::datatypes::UInt16Type;
 
     use super::*;
     use crate::cell::{Cell as _, Value};
     use crate::day_histogram::decode;
     use crate::testing::numbers;
+
+    fn plain(days: impl Into<Int64Array>) -> InputColumn {
+        InputColumn::from(Arc::new(days.into()) as ArrayRef)
+    }
 
     #[test]
     fn histograms_by_cell_are_those_of_each_cell() {
@@ -426,10 +429,9 @@ mod tests {
         let all: PrimitiveArray<UInt16Type> = days.iter().map(|day| Some(code(day))).collect();
         let some = days.iter().map(|day| day.map(|_| code(day)));
         let some: PrimitiveArray<UInt16Type> = some.collect();
-        let coded =
-            |keys| Arc::new(DictionaryArray::new(keys, Arc::clone(&dictionary))) as ArrayRef;
-        let forms = [Arc::new(days.clone()) as ArrayRef, coded(all), coded(some)];
-        let of = |selected: Option<&[u32]>, column: &ArrayRef| {
+        let coded = |keys| InputColumn::coded(Arc::new(keys), Arc::clone(&dictionary)).unwrap();
+        let forms = [plain(days.clone()), coded(all), coded(some)];
+        let of = |selected: Option<&[u32]>, column: &InputColumn| {
             let mut own = CellDays::default();
             own.grow(7);
             own.add(&cells, selected, column).unwrap();
@@ -473,11 +475,7 @@ mod tests {
             assert_eq!(states(&rolled_up, &[0, 1, 2]), together);
             // What was taken grows as any other.
             rolled_up
-                .add(
-                    &[2, 2],
-                    None,
-                    &(Arc::new(Int64Array::from(vec![2_000, 90])) as ArrayRef),
-                )
+                .add(&[2, 2], None, &plain(vec![2_000, 90]))
                 .unwrap();
             let mut more = DayHistogram::default();
             more.merge_state(&together[2]).unwrap();
@@ -492,8 +490,7 @@ mod tests {
         days.grow(3);
         let mut add = |cell: u32, of: Vec<i64>| {
             let cells = vec![cell; of.len()];
-            let column: ArrayRef = Arc::new(Int64Array::from(of));
-            days.add(&cells, None, &column).unwrap();
+            days.add(&cells, None, &plain(of)).unwrap();
         };
         add(0, vec![3, 3, 40]);
         add(1, vec![5]);
@@ -513,7 +510,7 @@ mod tests {
         let mut days = CellDays::default();
         days.grow(1);
         days.add_times(0, 3, u64::from(u32::MAX)).unwrap();
-        let threes: ArrayRef = Arc::new(Int64Array::from(vec![3, 3]));
+        let threes = plain(vec![3, 3]);
         days.add(&[0, 0], None, &threes).unwrap();
         days.add_times(0, 3, 1 << 40).unwrap();
         let mut other = CellDays::default();
@@ -523,9 +520,8 @@ mod tests {
         let states = days.states(&[0]).unwrap();
         let counts: Vec<(i32, u64)> = decode(states.value(0)).unwrap().collect();
         assert_eq!(counts, [(3, (1 << 40) + u64::from(u32::MAX) + 4)]);
-        let most: ArrayRef = Arc::new(Int64Array::from(vec![1 << 31]));
-        assert!(days.add(&[0], None, &most).is_err());
+        assert!(days.add(&[0], None, &plain(vec![1 << 31])).is_err());
         let text: ArrayRef = Arc::new(arrow::array::StringArray::from(vec!["3"]));
-        assert!(days.add(&[0], None, &text).is_err());
+        assert!(days.add(&[0], None, &text.into()).is_err());
     }
 }

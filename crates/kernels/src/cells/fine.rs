@@ -4,12 +4,11 @@
 //! its filters, as if each were one row that stands for many. What may not live here: the statistics
 //! themselves (`groups.rs`).
 
-use arrow::array::ArrayRef;
 use datafusion_common::{Result, exec_err};
 
 use crate::rollup::MemberNumbers;
 
-use super::coded::{Coded, InHand};
+use super::coded::{Coded, InHand, InputColumn};
 use super::groups::{Group, Places};
 use super::index::CellIndex;
 use super::keys::{Codes, MOST_FILTERS, NOBODY};
@@ -142,7 +141,7 @@ impl Fine {
     /// columns that are `met`, the codes of their values are known and not those of their rows.
     fn update(
         &mut self,
-        columns: &[ArrayRef],
+        columns: &[InputColumn],
         rows: usize,
         codes: &mut [Codes],
         met: &[bool],
@@ -269,7 +268,7 @@ impl Cells {
     /// are none any more.
     pub(super) fn update_fine(
         &mut self,
-        columns: &[ArrayRef],
+        columns: &[InputColumn],
         rows: usize,
         met: &[bool],
     ) -> Result<bool> {

@@ -3,10 +3,11 @@
 //! What may not live here: how rows get their cells (`keys.rs`). To add a statistic: its state in
 //! [`Group`], with update, absorb, merge and bytes.
 
-use arrow::array::{ArrayRef, AsArray, Int64Array};
+use arrow::array::{AsArray, Int64Array};
 use arrow::datatypes::Int64Type;
 use datafusion_common::{Result, exec_err};
 
+use super::coded::InputColumn;
 use super::days::CellDays;
 use super::sets::CellSets;
 use super::tally::Tally;
@@ -45,7 +46,7 @@ impl Group {
     pub(super) fn update(
         &mut self,
         spec: &GroupSpec,
-        columns: &[ArrayRef],
+        columns: &[InputColumn],
         codes: &[Vec<u32>],
         cells: &[u32],
         selected: Option<&[u32]>,
@@ -159,15 +160,16 @@ impl Group {
     }
 }
 
-fn given(columns: &[ArrayRef], column: usize) -> Result<&ArrayRef> {
+fn given(columns: &[InputColumn], column: usize) -> Result<&InputColumn> {
     match columns.get(column) {
         Some(column) => Ok(column),
         None => exec_err!("a column of a scan is missing"),
     }
 }
 
-fn whole(columns: &[ArrayRef], column: usize) -> Result<&Int64Array> {
-    match given(columns, column)?.as_primitive_opt::<Int64Type>() {
+fn whole(columns: &[InputColumn], column: usize) -> Result<&Int64Array> {
+    let amounts = given(columns, column)?.plain();
+    match amounts.and_then(|amounts| amounts.as_primitive_opt::<Int64Type>()) {
         Some(whole) => Ok(whole),
         None => exec_err!("an amount of a scan has another type than agreed"),
     }

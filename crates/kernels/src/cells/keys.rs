@@ -17,7 +17,7 @@ use arrow::datatypes::{Date32Type, Int32Type, Int64Type};
 use datafusion_common::{DataFusionError, Result, exec_err};
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::coded::{Coded, OfValues};
+use super::coded::{Coded, InputColumn, OfValues};
 use super::{CellColumn, WIDTH, at, highest};
 use crate::calendar::{first_of_month, first_of_year};
 
@@ -159,7 +159,7 @@ impl Codes {
     }
 
     /// The codes of a column, written over `out`.
-    pub(super) fn codes(&mut self, column: &ArrayRef, mut out: Vec<u32>) -> Result<Vec<u32>> {
+    pub(super) fn codes(&mut self, column: &InputColumn, mut out: Vec<u32>) -> Result<Vec<u32>> {
         out.clear();
         match self {
             Codes::Plain | Codes::Mask(_) => {}
@@ -170,13 +170,11 @@ impl Codes {
                         false => 0,
                     };
                     coded.look_up(codes.table(&coded)?, of_null, &mut out);
-                } else if let Some(numbers) = column.as_primitive_opt::<Int64Type>() {
+                } else if let Some(numbers) = column.values().as_primitive_opt::<Int64Type>() {
                     codes.codes_of_numbers(numbers, &mut out);
                 } else {
-                    codes.codes(
-                        column.as_string_view_opt().ok_or_else(wrong_type)?,
-                        &mut out,
-                    );
+                    let texts = column.values().as_string_view_opt();
+                    codes.codes(texts.ok_or_else(wrong_type)?, &mut out);
                 }
             }
             Codes::Day(codes) => match Coded::of(column) {
@@ -188,18 +186,17 @@ impl Codes {
                     coded.look_up(codes.table(&coded)?, of_null, &mut out);
                 }
                 None => {
-                    let days = column.as_primitive_opt::<Date32Type>();
+                    let days = column.values().as_primitive_opt::<Date32Type>();
                     codes.codes(days.ok_or_else(wrong_type)?, &mut out);
                 }
             },
             Codes::Member(codes) => {
-                let members = column.as_binary_opt::<i32>().ok_or_else(wrong_type)?;
-                codes.codes(members, &mut out)?;
+                let members = column.plain().and_then(|members| members.as_binary_opt());
+                codes.codes(members.ok_or_else(wrong_type)?, &mut out)?;
             }
             Codes::Number(_) => {
                 let coded = Coded::of(column);
-                let numbers = coded.map_or(column, |coded| coded.values());
-                let numbers = numbers.as_primitive_opt::<Int32Type>();
+                let numbers = column.values().as_primitive_opt::<Int32Type>();
                 number_codes(numbers.ok_or_else(wrong_type)?, &mut out)?;
                 if let Some(coded) = coded {
                     let of_values = std::mem::take(&mut out);
@@ -212,7 +209,7 @@ impl Codes {
 
     /// Where a column of keys comes as codes, and each row has one, the codes of its values are found and
     /// true is said: then no row needs a code of its own ([`Codes::last`]).
-    pub(super) fn meet(&mut self, column: &ArrayRef) -> Result<bool> {
+    pub(super) fn meet(&mut self, column: &InputColumn) -> Result<bool> {
         let Some(coded) = Coded::of(column).filter(|coded| !coded.has_nulls()) else {
             return Ok(false);
         };
@@ -669,7 +666,7 @@ impl MaskCodes {
     /// Filters over the same codes of a dictionary are told once for each of its values.
     pub(super) fn codes<'a>(
         &mut self,
-        filters: &[&'a ArrayRef],
+        filters: &[&'a InputColumn],
         rows: usize,
         out: &mut Vec<u32>,
     ) -> Result<Option<(Coded<'a>, Vec<u32>)>> {
@@ -678,8 +675,8 @@ impl MaskCodes {
         let mut plain: Vec<(usize, &BooleanArray)> = Vec::new();
         let mut coded: Vec<Vec<(usize, Coded<'_>)>> = Vec::new();
         for (bit, filter) in filters.iter().enumerate() {
-            if let Some(filter) = filter.as_boolean_opt() {
-                plain.push((bit, filter));
+            if let Some(filter) = filter.plain() {
+                plain.push((bit, filter.as_boolean_opt().ok_or_else(wrong_type)?));
                 continue;
             }
             let filter = Coded::of(filter).ok_or_else(wrong_type)?;
@@ -765,7 +762,7 @@ impl MaskCodes {
     /// The same of filters without codes.
     fn plain_codes<'a>(
         &mut self,
-        filters: &[&ArrayRef],
+        filters: &[&InputColumn],
         rows: usize,
         out: &mut Vec<u32>,
     ) -> Result<Option<(Coded<'a>, Vec<u32>)>> {
@@ -907,19 +904,20 @@ fn met(condition: &BooleanArray) -> BooleanBuffer {
 }
 
 /// Filters without codes.
-fn plainly(filters: &[&ArrayRef]) -> Result<Vec<ArrayRef>> {
+fn plainly(filters: &[&InputColumn]) -> Result<Vec<InputColumn>> {
     let filters = filters.iter().map(|filter| {
         let passed = passing(filter).ok_or_else(wrong_type)?;
-        Ok(Arc::new(BooleanArray::new(passed, None)) as ArrayRef)
+        let passed: ArrayRef = Arc::new(BooleanArray::new(passed, None));
+        Ok(passed.into())
     });
     filters.collect()
 }
 
 /// The rows that pass a filter ([`CellColumn::Filter`]), coded or not; null does not pass. `None` when
 /// the column is no filter.
-pub fn passing(filter: &ArrayRef) -> Option<BooleanBuffer> {
-    if let Some(filter) = filter.as_boolean_opt() {
-        return Some(met(filter));
+pub fn passing(filter: &InputColumn) -> Option<BooleanBuffer> {
+    if let Some(filter) = filter.plain() {
+        return Some(met(filter.as_boolean_opt()?));
     }
     let coded = Coded::of(filter)?;
     let values: Vec<bool> = met(coded.values().as_boolean_opt()?).iter().collect();

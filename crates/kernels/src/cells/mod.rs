@@ -42,11 +42,12 @@ mod tally;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BinaryArray, Int64Array};
+use arrow::array::{ArrayRef, BinaryArray, Int64Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::DataType;
 use datafusion_common::{Result, exec_err};
 
+pub use self::coded::InputColumn;
 use self::fine::{Fine, Left};
 use self::groups::Group;
 pub(crate) use self::keys::member_hash;
@@ -58,8 +59,8 @@ use crate::rollup::MemberNumbers;
 /// Bytes of a member of a set.
 const WIDTH: usize = 16;
 
-/// What a column of the input is for, and so its type. Each but [`CellColumn::Member`] may come coded:
-/// `Dictionary(UInt8, UInt16, UInt32 or Int32, values of that type)`.
+/// What a column of the input is for, and so its type. Each but [`CellColumn::Member`] may come as codes
+/// of values of that type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CellColumn {
     /// A key of text (`Utf8View`, or coded: values `Utf8` or `Utf8View`), or of whole numbers that
@@ -225,8 +226,8 @@ impl Cells {
     /// # Errors
     /// When the columns are not those of the specification, a member has not 16 bytes or a number
     /// below zero, or a number of days is out of range.
-    pub fn update(&mut self, columns: &[ArrayRef]) -> Result<()> {
-        let rows = columns.first().map_or(0, |column| column.len());
+    pub fn update(&mut self, columns: &[InputColumn]) -> Result<()> {
+        let rows = columns.first().map_or(0, InputColumn::len);
         if columns.len() != self.spec.columns.len()
             || columns.iter().any(|column| column.len() != rows)
         {
@@ -235,10 +236,10 @@ impl Cells {
         // Only what is added must be there as numbers.
         let columns = self.is_added.iter().zip(columns);
         let columns = columns.map(|(is_added, column)| match is_added {
-            true => Ok(coded::numbers(column)?.unwrap_or_else(|| Arc::clone(column))),
-            false => Ok(Arc::clone(column)),
+            true => Ok(coded::numbers(column)?.unwrap_or_else(|| column.clone())),
+            false => Ok(column.clone()),
         });
-        let columns = &columns.collect::<Result<Vec<ArrayRef>>>()?[..];
+        let columns = &columns.collect::<Result<Vec<InputColumn>>>()?[..];
         let mut met = vec![false; columns.len()];
         if self.fine.is_some() {
             let coders = self.codes.iter_mut().zip(columns);
@@ -266,7 +267,7 @@ impl Cells {
     }
 
     /// The codes of the rows in hand, in all columns but some.
-    fn find_codes(&mut self, columns: &[ArrayRef], but: &[bool]) -> Result<()> {
+    fn find_codes(&mut self, columns: &[InputColumn], but: &[bool]) -> Result<()> {
         for (place, column) in columns.iter().enumerate() {
             if but.get(place) == Some(&true) {
                 continue;
@@ -547,7 +548,7 @@ fn at<T: Copy + Default>(values: &[T], cell: u32) -> T {
 fn select(
     selected: &mut Vec<u32>,
     rows: usize,
-    columns: &[ArrayRef],
+    columns: &[InputColumn],
     filters: &[usize],
 ) -> Result<()> {
     selected.clear();
@@ -575,7 +576,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{
-        AsArray, BooleanArray, Date32Array, DictionaryArray, Int32Array, StringArray,
+        Array, AsArray, BooleanArray, Date32Array, DictionaryArray, Int32Array, StringArray,
         StringViewArray, UInt32Array,
     };
     use arrow::compute::cast;
@@ -589,6 +590,10 @@ mod tests {
     use crate::day_histogram::DayHistogram;
     use crate::person_set::put_numbers;
     use crate::testing::numbers;
+
+    fn inputs(arrays: &[ArrayRef]) -> Vec<InputColumn> {
+        InputColumn::of_arrays(arrays)
+    }
 
     /// One row of the test relation.
     #[derive(Debug, Clone)]
@@ -772,7 +777,7 @@ mod tests {
         for (part, way) in parts.iter().zip(ways.iter().cycle()) {
             let mut cells = cells(*way);
             for rows in part.chunks(batch) {
-                cells.update(&columns(rows)).unwrap();
+                cells.update(&inputs(&columns(rows))).unwrap();
             }
             merged.merge(cells).unwrap();
         }
@@ -892,7 +897,7 @@ mod tests {
                     let mut merged = cells_of(alone.clone(), way);
                     for part in rows.chunks(800) {
                         let mut cells = cells_of(alone.clone(), way);
-                        cells.update(&columns(part)).unwrap();
+                        cells.update(&inputs(&columns(part))).unwrap();
                         merged.merge(cells).unwrap();
                     }
                     assert_eq!(&shown(merged)[0], of_all, "{way:?}");
@@ -953,7 +958,7 @@ mod tests {
                 for part in rows.chunks(rows.len().div_ceil(parts)) {
                     let mut cells = cells_of(numbered.clone(), way);
                     for rows in part.chunks(97) {
-                        cells.update(&with_numbers(rows)).unwrap();
+                        cells.update(&inputs(&with_numbers(rows))).unwrap();
                     }
                     merged.merge(cells).unwrap();
                 }
@@ -1002,7 +1007,7 @@ mod tests {
         for way in WAYS {
             let mut plain = cells_of(numbered.clone(), way);
             for rows in rows.chunks(97) {
-                plain.update(&with_numbers(rows)).unwrap();
+                plain.update(&inputs(&with_numbers(rows))).unwrap();
             }
             let expected = shown(plain);
             for (width, null_has_code) in [
@@ -1026,7 +1031,7 @@ mod tests {
                         let some = columns
                             .iter()
                             .map(|column| column.slice(from.min(column.len()), rows));
-                        cells.update(&some.collect::<Vec<_>>()).unwrap();
+                        cells.update(&inputs(&some.collect::<Vec<_>>())).unwrap();
                     }
                 }
                 assert!(shown(cells) == expected, "{width} bits, {way:?}");
@@ -1043,7 +1048,7 @@ mod tests {
         };
         let mut batch = with_numbers(&rows(3));
         batch[6] = Arc::new(Int32Array::from(vec![1, -1, 0]));
-        assert!(of_list(1).update(&batch).is_err());
+        assert!(of_list(1).update(&inputs(&batch)).is_err());
         assert!(of_list(1).merge(of_list(2)).is_err());
         assert!(of_list(1).merge(of_list(1)).is_ok());
     }
@@ -1054,7 +1059,7 @@ mod tests {
         for (way, stays) in [(Way::Fine, true), (Way::Trial, false), (Way::Tight, false)] {
             let mut cells = cells(way);
             for rows in rows.chunks(50) {
-                cells.update(&columns(rows)).unwrap();
+                cells.update(&inputs(&columns(rows))).unwrap();
             }
             assert_eq!(cells.fine.is_some(), stays, "{way:?}");
         }
@@ -1082,7 +1087,7 @@ mod tests {
             })
             .unwrap();
             for batch in batches {
-                cells.update(&[Arc::clone(batch)]).unwrap();
+                cells.update(&inputs(&[Arc::clone(batch)])).unwrap();
             }
             let rows = cells.finish().unwrap().rows(0).unwrap();
             let keys = rows.keys[0].as_string::<i32>();
@@ -1166,7 +1171,8 @@ mod tests {
                     })
                     .collect();
                 let mut codes = Vec::new();
-                let filters: Vec<&ArrayRef> = given.iter().collect();
+                let given = inputs(&given);
+                let filters: Vec<&InputColumn> = given.iter().collect();
                 if let Some((coded, table)) = masks.codes(&filters, rows, &mut codes).unwrap() {
                     assert!(codes.is_empty());
                     coded.look_up(&table, 0, &mut codes);
@@ -1222,7 +1228,7 @@ mod tests {
             Arc::new(Int64Array::from(vec![i64::MAX, 1])),
         ];
         let mut cells = Cells::new(spec).unwrap();
-        cells.update(&batch).unwrap();
+        cells.update(&inputs(&batch)).unwrap();
         let cells = cells.finish().unwrap();
         assert!(cells.rows(0).unwrap_err().to_string().contains("64 bits"));
     }
@@ -1233,10 +1239,10 @@ mod tests {
         wrong.groups[0].sums = vec![0];
         assert!(Cells::new(wrong).is_err());
         let mut cells = Cells::new(spec()).unwrap();
-        assert!(cells.update(&columns(&rows(3))[..3]).is_err());
+        assert!(cells.update(&inputs(&columns(&rows(3))[..3])).is_err());
         let mut mixed = columns(&rows(3));
         mixed.swap(0, 1);
-        assert!(cells.update(&mixed).is_err());
+        assert!(cells.update(&inputs(&mixed)).is_err());
     }
 
     #[test]
