@@ -298,10 +298,12 @@ fn bench(criterion: &mut Criterion) {
     figures.measure("sixty_by_pseudonym", || {
         totals(scanned(black_box(&by_pseudonym), &groups), groups.len())
     });
-    figures.measure("one_after_the_other", || {
+    // Sixty passes: a tenth of the rows is enough.
+    let (some, _) = batches.split_at(batches.len().div_ceil(10));
+    figures.measure_some("one_after_the_other", rows / 10, || {
         groups
             .iter()
-            .map(|group| totals(scanned(&batches, std::slice::from_ref(group)), 1))
+            .map(|group| totals(scanned(some, std::slice::from_ref(group)), 1))
             .collect::<Vec<_>>()
     });
 }
