@@ -199,15 +199,12 @@ impl Expression {
     fn column(&mut self, columns: &[InputColumn], rows: usize) -> Result<InputColumn> {
         let own = self.places.iter().map(|place| columns.get(*place).cloned());
         let own = own.collect::<Option<Vec<_>>>().ok_or_else(lost)?;
-        // A row without a code has no value that could be asked.
-        let coded = |column: &InputColumn| {
-            let codes = column.codes();
-            codes.is_some_and(|codes| codes.null_count() == 0)
-        };
         let [column] = own.as_slice() else {
             return Ok(self.read.evaluated(&own, rows)?.into());
         };
-        if !coded(column) {
+        // A row without a code has no value that could be asked.
+        let codes = column.codes();
+        if codes.is_none_or(|codes| codes.null_count() > 0) {
             return Ok(self.read.evaluated(&own, rows)?.into());
         }
         let read = &self.read;

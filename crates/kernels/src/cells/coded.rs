@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, UInt32Array};
 use arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
-use arrow::compute::take;
+use arrow::compute::{TakeOptions, take};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type};
 use datafusion_common::{DataFusionError, Result, exec_err};
 
@@ -151,7 +151,9 @@ impl InputColumn {
     /// # Errors
     /// When there is no such row.
     pub fn take(&self, rows: &UInt32Array) -> Result<Self> {
-        let taken = take(self.codes.as_ref().unwrap_or(&self.values), rows, None)?;
+        let of_rows = self.codes.as_ref().unwrap_or(&self.values);
+        let options = TakeOptions { check_bounds: true };
+        let taken = take(of_rows, rows, Some(options))?;
         Ok(match self.codes {
             None => Self::from(taken),
             Some(_) => Self {
@@ -503,4 +505,57 @@ pub(super) fn numbers(column: &InputColumn) -> Result<Option<InputColumn>> {
     };
     let numbers: ArrayRef = Arc::new(Int64Array::new(ScalarBuffer::from(numbers), nulls));
     Ok(Some(numbers.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{DictionaryArray, Int16Array, Int32Array, UInt8Array, UInt16Array};
+
+    use super::*;
+
+    fn whole(values: Vec<i64>) -> ArrayRef {
+        Arc::new(Int64Array::from(values))
+    }
+
+    #[test]
+    fn each_code_must_have_a_value() {
+        let cases: [(ArrayRef, bool); 9] = [
+            (Arc::new(UInt8Array::from(Vec::<u8>::new())), true),
+            (Arc::new(UInt8Array::from(vec![1, 0])), true),
+            (Arc::new(UInt8Array::from(vec![0, 2, 1])), false),
+            (Arc::new(UInt16Array::from(vec![0, 500])), false),
+            (Arc::new(UInt32Array::from(vec![u32::MAX])), false),
+            (Arc::new(Int32Array::from(vec![0, -1])), false),
+            (Arc::new(Int32Array::from(vec![Some(1), None])), true),
+            (Arc::new(Int32Array::from(vec![Some(2), None])), false),
+            (Arc::new(Int16Array::from(vec![0])), false),
+        ];
+        for (codes, is_well) in cases {
+            let found = InputColumn::coded(Arc::clone(&codes), whole(vec![7, 8]));
+            assert_eq!(found.is_ok(), is_well, "{codes:?}");
+        }
+    }
+
+    #[test]
+    fn rows_are_taken_with_their_codes() {
+        let codes = Int32Array::from(vec![Some(1), None, Some(0), Some(1)]);
+        let dictionary = DictionaryArray::new(codes, whole(vec![7, 8]));
+        let coded = InputColumn::from(Arc::new(dictionary) as ArrayRef);
+        let plain = InputColumn::from(whole(vec![8, 0, 7, 8]));
+        for column in [coded, plain] {
+            assert_eq!((column.len(), column.is_empty()), (4, false));
+            let rows = UInt32Array::from(vec![3, 2]);
+            let taken = column.take(&rows).unwrap();
+            let numbers = numbers(&taken).unwrap().unwrap_or(taken);
+            assert_eq!(numbers.values(), &whole(vec![8, 7]));
+            assert!(column.take(&UInt32Array::from(vec![4])).is_err());
+            assert_eq!(column.slice(2, 2).len(), 2);
+        }
+        let coded = InputColumn::coded(Arc::new(UInt8Array::from(vec![1])), whole(vec![7, 8]));
+        let coded = coded.unwrap();
+        assert!(coded.with_values(whole(vec![5])).is_err());
+        let other = coded.with_values(whole(vec![5, 6])).unwrap();
+        let numbers = numbers(&other).unwrap().unwrap();
+        assert_eq!(numbers.values(), &whole(vec![6]));
+    }
 }
