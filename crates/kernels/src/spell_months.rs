@@ -477,6 +477,32 @@ mod tests {
         rows
     }
 
+    /// Spells of `05` by their days, in columns.
+    struct OfOne {
+        organisers: StringViewArray,
+        first: Date32Array,
+        last: Date32Array,
+    }
+
+    impl OfOne {
+        fn of(days: &[(i32, Option<i32>)]) -> Self {
+            Self {
+                organisers: days.iter().map(|_| Some("05")).collect(),
+                first: days.iter().map(|days| Some(days.0)).collect(),
+                last: days.iter().map(|days| days.1).collect(),
+            }
+        }
+
+        fn rows(&self) -> SpellRows<'_> {
+            SpellRows {
+                organisers: &self.organisers,
+                first: &self.first,
+                last: &self.last,
+                selection: None,
+            }
+        }
+    }
+
     fn found(spells: &[Spell], reach: Reach, most: usize) -> Vec<Row> {
         let months = months_of(&delivered()).unwrap();
         let organisers: StringViewArray = spells.iter().map(|spell| spell.organiser).collect();
@@ -597,16 +623,8 @@ mod tests {
     #[test]
     fn without_bounds_every_known_age_is_met() {
         let months = months_of(&delivered()).unwrap();
-        let organisers = StringViewArray::from(vec!["05", "05"]);
-        let first = Date32Array::from(vec![19_358, 19_358]);
-        let last = Date32Array::from(vec![19_358, 19_358]);
-        let rows = SpellRows {
-            organisers: &organisers,
-            first: &first,
-            last: &last,
-            selection: None,
-        };
-        let mut reached = months.reached(rows, Reach::AnyDay).unwrap();
+        let spells = OfOne::of(&[(19_358, Some(19_358)); 2]);
+        let mut reached = months.reached(spells.rows(), Reach::AnyDay).unwrap();
         let piece = reached.next_piece(10).unwrap();
         let births = Date32Array::from(vec![Some(30_000), None]);
         for day in [AgeDay::MonthEnd, AgeDay::YearEnd] {
@@ -621,16 +639,8 @@ mod tests {
         for count in [1, 256, 257, 700] {
             let delivered: Vec<_> = (0..count).map(|at| ("05", at * 2, at * 2 + 1)).collect();
             let months = months_of(&delivered).unwrap();
-            let organisers = StringViewArray::from(vec!["05"]);
-            let first = Date32Array::from(vec![0]);
-            let last = Date32Array::from(vec![None]);
-            let rows = SpellRows {
-                organisers: &organisers,
-                first: &first,
-                last: &last,
-                selection: None,
-            };
-            let mut reached = months.reached(rows, Reach::AnyDay).unwrap();
+            let spells = OfOne::of(&[(0, None)]);
+            let mut reached = months.reached(spells.rows(), Reach::AnyDay).unwrap();
             let piece = reached.next_piece(usize::MAX).unwrap();
             let starts = days_of(&piece.starts().unwrap());
             let expected: Date32Array = delivered.iter().map(|month| Some(month.1)).collect();
@@ -641,14 +651,8 @@ mod tests {
     #[test]
     fn no_months_and_no_spells_give_nothing() {
         let none = DeliveredMonths::default();
-        let organisers = StringViewArray::from(vec!["05"]);
-        let day = Date32Array::from(vec![19_400]);
-        let mut rows = SpellRows {
-            organisers: &organisers,
-            first: &day,
-            last: &day,
-            selection: None,
-        };
+        let spells = OfOne::of(&[(19_400, Some(19_400))]);
+        let mut rows = spells.rows();
         let mut reached = none.reached(rows, Reach::AnyDay).unwrap();
         assert!(reached.next_piece(10).is_none());
         let nobody = StringViewArray::from(Vec::<&str>::new());
@@ -672,16 +676,9 @@ mod tests {
     #[test]
     fn a_product_beyond_64_bits_is_an_error_and_not_a_wrong_number() {
         let months = months_of(&delivered()).unwrap();
-        let organisers = StringViewArray::from(vec!["05"]);
-        let first = Date32Array::from(vec![19_360]);
-        let last = Date32Array::from(vec![19_361]);
-        let rows = SpellRows {
-            organisers: &organisers,
-            first: &first,
-            last: &last,
-            selection: None,
-        };
-        let piece = months.reached(rows, Reach::AnyDay).unwrap().next_piece(1);
+        let spells = OfOne::of(&[(19_360, Some(19_361))]);
+        let mut reached = months.reached(spells.rows(), Reach::AnyDay).unwrap();
+        let piece = reached.next_piece(1);
         let piece = piece.unwrap();
         let weighted = |weight: i64| piece.days(Some(&vec![weight].into()));
         assert_eq!(weighted(-3).unwrap().value(0), -6);

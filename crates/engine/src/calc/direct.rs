@@ -91,14 +91,20 @@ impl Read {
     }
 }
 
-/// The values of rows, in a type.
+/// The values of rows, in a type. The fewer are turned: values, or those that the rows have.
 pub(super) fn decoded(column: &InputColumn, data_type: &DataType) -> Result<ArrayRef> {
-    let values = to_type(column.values(), data_type)?;
+    let values = column.values();
     let Some(codes) = column.codes() else {
-        return Ok(values);
+        return to_type(values, data_type);
     };
-    take(&values, codes, None)
-        .map_err(|error| EngineError::internal_because("codes of a scan", error))
+    let of_rows = |values: &ArrayRef| {
+        take(values, codes, None)
+            .map_err(|error| EngineError::internal_because("codes of a scan", error))
+    };
+    match values.len() > codes.len() {
+        true => to_type(&of_rows(values)?, data_type),
+        false => of_rows(&to_type(values, data_type)?),
+    }
 }
 
 /// Expressions over the files of a stored relation.

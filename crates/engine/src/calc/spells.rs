@@ -215,16 +215,17 @@ impl Expansion {
         of_month: &[Option<OfMonth>],
         mut after_piece: impl FnMut(&Cells) -> Result<()>,
     ) -> Result<()> {
-        let inputs = self
-            .inputs
-            .iter()
-            .map(|place| plainly(batch.get(*place).ok_or_else(lost)?))
-            .collect::<Result<Vec<ArrayRef>>>()?;
+        let inputs = self.inputs.iter().enumerate().map(|(input, place)| {
+            let column = batch.get(*place).ok_or_else(lost)?;
+            let own = column.values().data_type();
+            match input {
+                ORGANISER if is_text(own) => decoded(column, &DataType::Utf8View),
+                ORGANISER => Err(EngineError::internal("the organiser of a spell is no text")),
+                _ => decoded(column, own),
+            }
+        });
+        let inputs = inputs.collect::<Result<Vec<ArrayRef>>>()?;
         let organisers = inputs.get(ORGANISER).ok_or_else(lost)?;
-        if !is_text(organisers.data_type()) {
-            return Err(EngineError::internal("the organiser of a spell is no text"));
-        }
-        let organisers = to_type(organisers, &DataType::Utf8View)?;
         let selection = self.selection(given);
         let rows = SpellRows {
             organisers: organisers.as_string_view(),
@@ -298,11 +299,6 @@ impl OfMonth {
             OfMonth::LastDay | OfMonth::Aged { .. } => CellColumn::Filter,
         }
     }
-}
-
-/// A column without codes.
-fn plainly(column: &InputColumn) -> Result<ArrayRef> {
-    decoded(column, column.values().data_type())
 }
 
 fn is_text(data_type: &DataType) -> bool {
