@@ -41,7 +41,8 @@ use datafusion_expr::{AggregateUDF, ScalarUDF};
 
 pub use age::age_years;
 pub use cells::{
-    CellColumn, CellSpec, Cells, FinishedCells, GroupRows, GroupSpec, InputColumn, passing,
+    CellColumn, CellSpec, Cells, FinishedCells, GroupRows, GroupSpec, InputColumn, MarkedGroup,
+    MarkedSum, passing,
 };
 pub use codes::Codes;
 pub use contributors::{ContributorCells, Contributors, Dominance};
@@ -57,7 +58,9 @@ pub use person_time::{PeriodTime, Periods, PersonTime, SpellTally, Spells};
 pub use refusal::Refusal;
 pub use rollup::{CellKeys, CellTargets, Lists, MemberNumbers};
 pub use running_sum::{PeriodSums, Restarts, running_sum};
-pub use spell_months::{AgeDay, DeliveredMonths, Reach, ReachedMonths, SpellMonths, SpellRows};
+pub use spell_months::{
+    AgeDay, DeliveredMonths, Reach, ReachedMonths, SpellMarks, SpellMonths, SpellRows,
+};
 pub use standardised_rate::{
     LEAST_EVENTS, StandardisedRate, Stratum, StratumCounts, standardised_rate,
 };

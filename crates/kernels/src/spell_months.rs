@@ -14,23 +14,30 @@
 //!   months come as codes.
 //! - *Memory*: a piece of the result at a time, of as many rows as the caller gives.
 //!
+//! Where all that is asked of spells can be told by where they begin and end, they need not become rows
+//! of months (`marks.rs`).
+//!
 //! What may not live here: which months are delivered, and what is added up over the rows.
+
+mod marks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, BooleanArray, Date32Array, Int64Array, PrimitiveArray,
-    StringArray, StringViewArray, UInt32Array,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Date32Array, Int64Array,
+    PrimitiveArray, StringArray, StringViewArray, UInt32Array,
 };
 use arrow::buffer::BooleanBuffer;
-use arrow::datatypes::{ArrowNativeType, UInt8Type, UInt32Type};
+use arrow::datatypes::{ArrowNativeType, Date32Type, UInt8Type, UInt32Type};
 use datafusion_common::{Result, exec_err, resources_err};
 
 use crate::age::age_years;
 use crate::calendar::date_of;
 use crate::cells::InputColumn;
 use crate::codes::check_length;
+
+pub use self::marks::SpellMarks;
 
 /// What of a month a spell must have to reach it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +63,19 @@ struct Month {
     end: i32,
     /// The place of its first day among those of all months.
     code: u32,
+    /// How many of these before it the organiser has not.
+    skipped: u32,
+}
+
+impl Month {
+    fn length(self) -> i64 {
+        i64::from(self.end) - i64::from(self.start) + 1
+    }
+
+    /// The days of a spell in it, which it reaches.
+    fn days(self, first: i32, last: i32) -> i64 {
+        i64::from(last.min(self.end)) - i64::from(first.max(self.start)) + 1
+    }
 }
 
 /// The months that each organiser has delivered.
@@ -64,6 +84,9 @@ pub struct DeliveredMonths {
     months: BTreeMap<Box<str>, Vec<Month>>,
     /// The first days of all months, ascending.
     starts: ArrayRef,
+    /// The days of the months that begin on these; none where months that begin on one day have not as
+    /// many.
+    lengths: Option<Vec<i64>>,
 }
 
 impl Default for DeliveredMonths {
@@ -71,6 +94,7 @@ impl Default for DeliveredMonths {
         Self {
             months: BTreeMap::new(),
             starts: Arc::new(Date32Array::from_iter_values([])),
+            lengths: Some(Vec::new()),
         }
     }
 }
@@ -91,12 +115,15 @@ impl DeliveredMonths {
                     start,
                     end,
                     code: 0,
+                    skipped: 0,
                 };
                 months.entry(organiser.into()).or_default().push(month);
             }
         }
         let starts = months.values().flatten().map(|month| month.start);
         let starts: Vec<i32> = starts.collect::<BTreeSet<i32>>().into_iter().collect();
+        let mut lengths: Vec<Option<i64>> = vec![None; starts.len()];
+        let mut are_alike = true;
         for months in months.values_mut() {
             for month in &mut *months {
                 let before = starts.partition_point(|start| *start < month.start);
@@ -109,11 +136,33 @@ impl DeliveredMonths {
             {
                 return exec_err!("the delivered months of an organiser overlap");
             }
+            for (before, month) in (0u32..).zip(months) {
+                month.skipped = month.code - before;
+                if let Some(length) = lengths.get_mut(month.code as usize) {
+                    are_alike &= *length.get_or_insert(month.length()) == month.length();
+                }
+            }
         }
         Ok(Self {
             months,
             starts: Arc::new(Date32Array::from(starts)),
+            lengths: lengths
+                .into_iter()
+                .collect::<Option<_>>()
+                .filter(|_| are_alike),
         })
+    }
+
+    /// Whether months that begin on the same day end on the same: then marks can become months.
+    pub fn have_one_calendar(&self) -> bool {
+        self.lengths.is_some()
+    }
+
+    /// The first days of all months, ascending, and the days of each month; `None` where two months
+    /// begin on the same day and do not end on the same.
+    pub(crate) fn calendar(&self) -> Option<(&[i32], &[i64])> {
+        let starts = self.starts.as_primitive_opt::<Date32Type>()?;
+        Some((starts.values(), self.lengths.as_deref()?))
     }
 
     /// The months that spells reach, to be taken piece by piece.
@@ -137,6 +186,23 @@ impl DeliveredMonths {
             rest: &[],
             of_organiser: None,
         })
+    }
+
+    /// The first days of months by their codes.
+    fn starts_of(&self, codes: impl Iterator<Item = u32>) -> Result<InputColumn> {
+        match self.starts.len() {
+            0..=256 => self.coded_starts::<UInt8Type>(codes),
+            _ => self.coded_starts::<UInt32Type>(codes),
+        }
+    }
+
+    fn coded_starts<K: ArrowPrimitiveType>(
+        &self,
+        codes: impl Iterator<Item = u32>,
+    ) -> Result<InputColumn> {
+        let codes = codes.map(|code| K::Native::usize_as(code as usize));
+        let codes = PrimitiveArray::<K>::from_iter_values(codes);
+        InputColumn::coded(Arc::new(codes), Arc::clone(&self.starts))
     }
 
     /// The months that an organiser has delivered.
@@ -251,17 +317,8 @@ impl SpellMonths<'_> {
     /// # Errors
     /// None that are not a mistake of this module.
     pub fn starts(&self) -> Result<InputColumn> {
-        match self.of.starts.len() {
-            0..=256 => self.coded_starts::<UInt8Type>(),
-            _ => self.coded_starts::<UInt32Type>(),
-        }
-    }
-
-    fn coded_starts<K: ArrowPrimitiveType>(&self) -> Result<InputColumn> {
-        let codes = self.months.iter().map(|month| month.code as usize);
-        let codes = codes.map(K::Native::usize_as);
-        let codes = PrimitiveArray::<K>::from_iter_values(codes);
-        InputColumn::coded(Arc::new(codes), Arc::clone(&self.of.starts))
+        self.of
+            .starts_of(self.months.iter().map(|month| month.code))
     }
 
     /// The days that the spell has in the month, times its weight where there are weights.
@@ -273,29 +330,15 @@ impl SpellMonths<'_> {
         let days = self.each().map(|(row, month)| {
             let first = first.get(row).copied().unwrap_or_default();
             let last = last.get(row).copied().unwrap_or_default();
-            i64::from(last.min(month.end)) - i64::from(first.max(month.start)) + 1
+            month.days(first, last)
         });
         let Some(weights) = weights else {
             return Ok(Int64Array::from_iter_values(days));
         };
         check_length("the weights", weights.len(), self.spells.organisers.len())?;
+        let products = weighted(days, &self.rows, weights)?;
         let nulls = weights.nulls().filter(|nulls| nulls.null_count() > 0);
         let rows = self.rows.values().iter().map(|row| *row as usize);
-        let mut is_beyond = false;
-        let products = days.zip(rows.clone()).map(|(days, row)| {
-            let weight = match nulls {
-                // What a null hides may be anything.
-                Some(nulls) if nulls.is_null(row) => 0,
-                _ => weights.values().get(row).copied().unwrap_or_default(),
-            };
-            let (product, is_wrong) = days.overflowing_mul(weight);
-            is_beyond |= is_wrong;
-            product
-        });
-        let products: Vec<i64> = products.collect();
-        if is_beyond {
-            return resources_err!("days times a weight are beyond 64 bits");
-        }
         let nulls = nulls.map(|nulls| rows.map(|row| nulls.is_valid(row)).collect());
         Ok(Int64Array::try_new(products.into(), nulls)?)
     }
@@ -345,11 +388,35 @@ impl SpellMonths<'_> {
     }
 }
 
+/// A number of each row times the weight of its spell; nothing where that is null.
+fn weighted(
+    numbers: impl Iterator<Item = i64>,
+    rows: &UInt32Array,
+    weights: &Int64Array,
+) -> Result<Vec<i64>> {
+    let nulls = weights.nulls().filter(|nulls| nulls.null_count() > 0);
+    let mut is_beyond = false;
+    let products = numbers.zip(rows.values()).map(|(number, row)| {
+        let row = *row as usize;
+        let weight = match nulls {
+            // What a null hides may be anything.
+            Some(nulls) if nulls.is_null(row) => 0,
+            _ => weights.values().get(row).copied().unwrap_or_default(),
+        };
+        let (product, is_wrong) = number.overflowing_mul(weight);
+        is_beyond |= is_wrong;
+        product
+    });
+    let products: Vec<i64> = products.collect();
+    match is_beyond {
+        true => resources_err!("days times a weight are beyond 64 bits"),
+        false => Ok(products),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use arrow::array::AsArray;
     use arrow::compute::take;
-    use arrow::datatypes::Date32Type;
     use arrow::temporal_conversions::date32_to_datetime;
 
     use super::*;
@@ -376,17 +443,17 @@ mod tests {
     }
 
     #[derive(Debug, Clone, Copy)]
-    struct Spell {
-        organiser: Option<&'static str>,
-        first: Option<i32>,
-        last: Option<i32>,
-        weight: Option<i64>,
-        birth: Option<i32>,
-        counts: bool,
+    pub(super) struct Spell {
+        pub(super) organiser: Option<&'static str>,
+        pub(super) first: Option<i32>,
+        pub(super) last: Option<i32>,
+        pub(super) weight: Option<i64>,
+        pub(super) birth: Option<i32>,
+        pub(super) counts: bool,
     }
 
     /// `05` has delivered every month, `07` with gaps, `09` nothing.
-    fn delivered() -> Vec<(&'static str, i32, i32)> {
+    pub(super) fn delivered() -> Vec<(&'static str, i32, i32)> {
         let months = calendar();
         let gaps = months.iter().enumerate().filter(|(at, _)| at % 5 < 3);
         let mut delivered: Vec<_> = gaps.map(|(_, (from, to))| ("07", *from, *to)).collect();
@@ -394,14 +461,14 @@ mod tests {
         delivered
     }
 
-    fn months_of(delivered: &[(&str, i32, i32)]) -> Result<DeliveredMonths> {
+    pub(super) fn months_of(delivered: &[(&str, i32, i32)]) -> Result<DeliveredMonths> {
         let organisers: StringArray = delivered.iter().map(|row| Some(row.0)).collect();
         let starts = Date32Array::from_iter_values(delivered.iter().map(|row| row.1));
         let ends = Date32Array::from_iter_values(delivered.iter().map(|row| row.2));
         DeliveredMonths::new(&organisers, &starts, &ends)
     }
 
-    fn spells(count: usize) -> Vec<Spell> {
+    pub(super) fn spells(count: usize) -> Vec<Spell> {
         let mut draws = numbers(count * 8, u64::MAX);
         let mut draw = |bound: u64| draws.next().unwrap_or_default() % bound;
         (0..count)

@@ -72,7 +72,11 @@ impl Plan {
 
 /// A pass: over a relation, or its spells month by month, and how much of it when that is not all.
 fn passed(scan: &ScanReport) -> String {
-    let by_month = if scan.spells { " by month" } else { "" };
+    let by_month = match (scan.spells, scan.marks) {
+        (false, _) => "",
+        (true, false) => " by month",
+        (true, true) => " by month, as marks",
+    };
     let over = format!("pass over {}{by_month}", scan.table);
     match scan.slices {
         Some(slices) if slices.read == 0 && slices.of > 0 => format!("no {over} (all is kept)"),

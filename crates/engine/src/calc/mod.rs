@@ -20,6 +20,7 @@ mod facts;
 mod fingerprint;
 mod found;
 mod kept;
+mod marks;
 mod parts;
 mod persons;
 mod rollup;

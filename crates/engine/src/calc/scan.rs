@@ -36,6 +36,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use super::direct::{Direct, Lane, OfValues, decoded};
 use super::found::{ComponentKey, Finds, Found, Prepared, PreparedCells};
 use super::kept::{Kept, Slices, SlicesRead};
+use super::marks::MarkedScan;
 use super::parts::check;
 use super::persons::{ListId, numbers_of};
 use super::spells::{Expansion, OfMonth, SpellKey, SpellScan, delivered_months};
@@ -54,6 +55,9 @@ pub struct ScanReport {
     pub table: String,
     /// Whether its rows are spells, each of which counts in the months that it reaches.
     pub spells: bool,
+    /// Whether these become marks, and not rows of months. Where months that begin on the same day do
+    /// not end on the same, they become rows after all.
+    pub marks: bool,
     /// The components, as `indicator/component`.
     pub components: Vec<String>,
     /// Columns and expressions that the pass evaluates.
@@ -372,9 +376,20 @@ impl SharedScan {
             .iter()
             .map(|part| format!("{}/{}", part.indicator, part.component));
         let inputs = self.spells.as_ref().map_or(0, |spells| spells.inputs.len());
+        let of_month = self.columns.iter().map(|(source, _)| match source {
+            Source::Sql(_) => None,
+            Source::Month(of_month) => Some(of_month.clone()),
+        });
+        let of_month: Vec<Option<OfMonth>> = of_month.collect();
+        let spec = CellSpec {
+            columns: self.columns.iter().map(|(_, of)| *of).collect(),
+            keys: self.keys.clone(),
+            groups: self.groups.clone(),
+        };
         ScanReport {
             table: self.table.clone(),
             spells: self.spells.is_some(),
+            marks: MarkedScan::of(&spec, &of_month, &Arc::default()).is_some(),
             components: components.collect(),
             expressions: self.columns.len() + inputs,
             groupings: self.groups.len(),
@@ -403,7 +418,7 @@ impl SharedScan {
         let own = self.components.iter().filter(|part| part.group == group);
         let own = own.map(|part| {
             let newest = match part.latest {
-                Some(latest) => Some(newest_of(rows, pass.numbers.contains(&latest))?),
+                Some(latest) => Some(newest_of(rows, pass.made.numbers.contains(&latest))?),
                 None => None,
             };
             let rows = newest.as_ref().unwrap_or(rows);
@@ -426,16 +441,31 @@ pub(super) struct ScanRun {
     breakdowns: Vec<String>,
 }
 
+/// What the rows of a pass were.
+struct MadeFrom {
+    /// Which columns of the greatest value are whole numbers.
+    numbers: BTreeSet<usize>,
+    /// What becomes of its cells, where they are those of marks.
+    marks: Option<Arc<MarkedScan>>,
+}
+
 /// A pass whose rows have been read.
 struct Pass {
     of: Arc<ScanRun>,
-    /// Which columns of the greatest value are whole numbers.
-    numbers: BTreeSet<usize>,
+    made: MadeFrom,
     /// The slices that it read, where it is one of several parts.
     part: Option<Slices>,
 }
 
 impl Pass {
+    /// The rows of a grouping.
+    fn rows(&self, cells: &FinishedCells, group: usize) -> Result<GroupRows> {
+        match &self.made.marks {
+            None => Ok(cells.rows(group)?),
+            Some(marks) => marks.rows(cells, group),
+        }
+    }
+
     /// Puts aside what was found of a grouping's components.
     fn put(&self, group: usize, rows: &GroupRows) -> Result<Vec<(ComponentKey, Found)>> {
         if let Some(slices) = &self.part {
@@ -468,6 +498,15 @@ enum Origin {
     Month(OfMonth),
 }
 
+impl Origin {
+    fn of_month(&self) -> Option<OfMonth> {
+        match self {
+            Origin::Month(of_month) => Some(of_month.clone()),
+            Origin::Query(..) | Origin::Number(..) => None,
+        }
+    }
+}
+
 /// What was found of every component, several groupings at a time; `memory` is that of the cells.
 async fn finished(
     cells: Cells,
@@ -488,7 +527,7 @@ async fn finished(
             let (cells, _, pass) = &*shared;
             (lane..groups)
                 .step_by(lanes)
-                .map(|group| pass.put(group, &cells.rows(group)?))
+                .map(|group| pass.put(group, &pass.rows(cells, group)?))
                 .collect::<Result<Vec<_>>>()
         });
     }
@@ -688,10 +727,10 @@ impl Engine {
         let scan = &run.scan;
         let slices = part.as_ref().or(scan.slices.as_ref());
         let session = run.kept.session_of(resolver, &scan.table, slices)?;
-        let (cells, numbers, memory) = Box::pin(self.cells_of(&session, scan)).await?;
+        let (cells, made, memory) = Box::pin(self.cells_of(&session, scan)).await?;
         tracing::debug!(table = scan.table, "parts of a pass are one");
         let of = Arc::clone(run);
-        let pass = Pass { of, numbers, part };
+        let pass = Pass { of, made, part };
         finished(cells, memory, pass, self.options.target_partitions).await
     }
 
@@ -713,13 +752,12 @@ impl Engine {
         })
     }
 
-    /// The cells of a pass, which columns of the greatest value are whole numbers, and the memory that
-    /// the cells stand in.
+    /// The cells of a pass, what its rows were, and the memory that the cells stand in.
     async fn cells_of(
         &self,
         resolver: &Arc<Resolver>,
         scan: &SharedScan,
-    ) -> Result<(Cells, BTreeSet<usize>, Option<MemoryReservation>)> {
+    ) -> Result<(Cells, MadeFrom, Option<MemoryReservation>)> {
         let mut state = resolver.coded_state();
         state.mark_start_execution();
         let files = match scan.table.split_once('.') {
@@ -760,11 +798,15 @@ impl Engine {
                 let months = Box::pin(self.run(resolver, &spells.months)).await?;
                 let months = Arc::new(delivered_months(&months)?);
                 tracing::debug!(table = scan.table, "months of a pass are known");
-                let of_month = from.iter().map(|from| matches!(from, Origin::Month(_)));
-                let of_month: Vec<bool> = of_month.collect();
+                let of_month: Vec<Option<OfMonth>> = from.iter().map(Origin::of_month).collect();
                 let spec = scan.spec(&from);
                 Some(Expansion::new(spells, months, inputs, &spec, &of_month))
             }
+        };
+        let marks = expansion.as_ref().and_then(|made| made.marks.clone());
+        let spec = match &marks {
+            Some(marks) => marks.spec.clone(),
+            None => scan.spec(&from),
         };
         let numbers = scan.numbers(&from, &types)?;
         // Dropping the set stops the parts that still run.
@@ -772,9 +814,11 @@ impl Engine {
         for (partition, rows) in rows.into_iter().enumerate() {
             let memory = MemoryConsumer::new(format!("scan of {}", scan.table))
                 .register(context.memory_pool());
-            let (spec, from, expansion) = (scan.spec(&from), from.clone(), expansion.clone());
+            let uses = scan.spec(&from).columns;
+            let (from, expansion) = (from.clone(), expansion.clone());
+            let cells = Cells::new(spec.clone())?;
             tasks.spawn(async move {
-                let part = part_of(rows, spec, from, expansion, memory).await;
+                let part = part_of(rows, cells, from, uses, expansion, memory).await;
                 (partition, part)
             });
         }
@@ -795,7 +839,7 @@ impl Engine {
         }
         tracing::debug!(table = scan.table, "all rows of a pass are read");
         parts.sort_by_key(|(partition, _)| *partition);
-        let mut whole = Cells::new(scan.spec(&from))?;
+        let mut whole = Cells::new(spec)?;
         let mut held: Option<MemoryReservation> = None;
         for (_, (cells, memory)) in parts {
             match &mut held {
@@ -810,7 +854,7 @@ impl Engine {
                 }
             }
         }
-        Ok((whole, numbers, held))
+        Ok((whole, MadeFrom { numbers, marks }, held))
     }
 }
 
@@ -835,21 +879,16 @@ impl Rows {
     }
 }
 
-/// The cells of one partition, with the memory they stand in.
+/// The cells of one partition, with the memory they stand in. `uses` are those of its columns.
 async fn part_of(
     mut rows: Rows,
-    spec: CellSpec,
+    mut cells: Cells,
     mut from: Vec<Origin>,
+    uses: Vec<CellColumn>,
     expansion: Option<Expansion>,
     memory: MemoryReservation,
 ) -> Result<(Cells, MemoryReservation)> {
-    let uses = spec.columns.clone();
-    let mut cells = Cells::new(spec)?;
-    let of_month = from.iter().map(|from| match from {
-        Origin::Month(of_month) => Some(of_month.clone()),
-        Origin::Query(..) | Origin::Number(..) => None,
-    });
-    let of_month: Vec<Option<OfMonth>> = of_month.collect();
+    let of_month: Vec<Option<OfMonth>> = from.iter().map(Origin::of_month).collect();
     let grow = |cells: &Cells| Ok(memory.try_resize(cells.heap_bytes())?);
     while let Some(batch) = rows.next().await? {
         if let Some(expansion) = &expansion {

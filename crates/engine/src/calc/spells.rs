@@ -5,7 +5,8 @@
 //! its relation once, as any other; each batch meets the months (a few hundred, read before), and what
 //! comes of it is added in pieces, so that a batch of long spells takes no more memory than one of
 //! short ones. Components that look at any day of a month and those that look at its last day share
-//! the scan: the latter are a condition more.
+//! the scan: the latter are a condition more. Where no component needs a row of a month, spells become
+//! marks ([`marks`](super::marks)).
 //!
 //! What may not live here: which spells reach which months (`kernels`), what a component means
 //! (`indicators`).
@@ -23,6 +24,7 @@ use tietopohja_kernels::{
 };
 
 use super::direct::decoded;
+use super::marks::MarkedScan;
 use super::scan::found_or_added;
 use crate::error::{EngineError, Result};
 use crate::plain::to_type;
@@ -174,30 +176,30 @@ pub(super) struct Expansion {
     /// Conditions that do not depend on the month, for each way of having them: a spell that meets
     /// none of these lists counts nowhere. No lists when every spell may count.
     kept: Vec<Vec<usize>>,
+    /// The pass over marks, where that does.
+    pub(super) marks: Option<Arc<MarkedScan>>,
 }
 
 impl Expansion {
-    /// `of_month` says for each column of the specification whether it depends on the month.
+    /// `of_month` says which columns of the specification depend on the month, and how.
     pub(super) fn new(
         spells: &SpellScan,
         months: Arc<DeliveredMonths>,
         inputs: Vec<usize>,
         spec: &CellSpec,
-        of_month: &[bool],
+        of_month: &[Option<OfMonth>],
     ) -> Self {
         let mut kept: Vec<Vec<usize>> = Vec::new();
         for group in &spec.groups {
-            let depends = |column: &usize| of_month.get(*column).copied().unwrap_or(true);
+            let is_of_spell = |column: &usize| matches!(of_month.get(*column), Some(None));
             let filters = group.filters.iter().copied();
-            found_or_added(
-                &mut kept,
-                filters.filter(|column| !depends(column)).collect(),
-            );
+            found_or_added(&mut kept, filters.filter(is_of_spell).collect());
         }
         if kept.iter().any(Vec::is_empty) {
             kept.clear();
         }
         Self {
+            marks: MarkedScan::of(spec, of_month, &months).map(Arc::new),
             months,
             reach: spells.reach(),
             inputs,
@@ -233,6 +235,14 @@ impl Expansion {
             last: days(inputs.get(LAST_DAY).ok_or_else(lost)?)?,
             selection: selection.as_ref(),
         };
+        if let Some(marked) = &self.marks {
+            let mut reached = self.months.reached(rows, Reach::AnyDay)?;
+            while let Some(marks) = reached.next_marks(PIECE_ROWS) {
+                cells.update(&marked.batch(&marks, given, &inputs)?)?;
+                after_piece(cells)?;
+            }
+            return Ok(());
+        }
         let mut reached = self.months.reached(rows, self.reach)?;
         while let Some(piece) = reached.next_piece(PIECE_ROWS) {
             let columns = given.iter().zip(of_month);

@@ -149,6 +149,14 @@ const CASES: [Case; 14] = [
 ];
 
 impl Case {
+    /// Whether it needs no row of a month where no persons are told apart.
+    fn adds_up(&self) -> bool {
+        let Case(name, _, _, component, _) = self;
+        let asks = ["persons", "distinct", "ages"];
+        *name != "unmatched" && !asks.iter().any(|ask| component.contains(ask))
+    }
+
+    /// The definition where the source tells who a person is.
     fn definition(&self) -> String {
         let Case(name, kind, area, component, breakdowns) = self;
         let deliveries = match *name {
@@ -204,6 +212,17 @@ levels = [\"{level}\"]
 profile = \"person_count\"
 "
         )
+    }
+
+    /// The same over the relation without persons.
+    fn plain_definition(&self) -> String {
+        let plain = self.definition().replace("id = \"test.", "id = \"plain.");
+        let plain = plain.replace("conformed.test_spell", "conformed.test_plain");
+        let plain = plain.replace("\"person_count\"", "\"public_money\"");
+        let lines = plain
+            .lines()
+            .filter(|line| !line.starts_with("person = ") && !line.starts_with("birth_date = "));
+        lines.map(|line| format!("{line}\n")).collect()
     }
 }
 
@@ -286,9 +305,16 @@ fn posts(year: i16) -> RecordBatch {
 async fn landed() -> Warehouse {
     let warehouse = Warehouse::product();
     warehouse.write("sql/conformed/test_spell.sql", RELATION);
+    let plain = RELATION.replace("    employee_pid,\n    birth_date,\n", "");
+    assert_ne!(plain, RELATION);
+    warehouse.write("sql/conformed/test_plain.sql", &plain);
     for case in &CASES {
         let file = format!("definitions/indicators/test.{}.toml", case.0);
         warehouse.write(&file, &case.definition());
+    }
+    for case in CASES.iter().filter(|case| case.adds_up()) {
+        let file = format!("definitions/indicators/plain.{}.toml", case.0);
+        warehouse.write(&file, &case.plain_definition());
     }
     warehouse.load_reference().await;
     for (county, year, month) in [(7, 2022, 12), (7, 2024, 12), (8, 2023, 12), (8, 2024, 8)] {
@@ -314,12 +340,21 @@ async fn landed() -> Warehouse {
     warehouse
 }
 
-async fn calc(engine: &Arc<Engine>, one_by_one: bool) -> CalcReport {
+fn tested() -> Vec<String> {
+    CASES
+        .iter()
+        .map(|case| format!("test.{}", case.0))
+        .collect()
+}
+
+fn plain() -> Vec<String> {
+    let plain = CASES.iter().filter(|case| case.adds_up());
+    plain.map(|case| format!("plain.{}", case.0)).collect()
+}
+
+async fn calc(engine: &Arc<Engine>, ids: Vec<String>, one_by_one: bool) -> CalcReport {
     let request = CalcRequest {
-        ids: CASES
-            .iter()
-            .map(|case| format!("test.{}", case.0))
-            .collect(),
+        ids,
         full: true,
         one_by_one,
         ..CalcRequest::default()
@@ -339,11 +374,11 @@ async fn spells_in_shared_scans_are_those_of_their_own_queries() {
     for (one_by_one, partitions) in [(true, 2), (false, 1), (false, 2), (false, 7)] {
         let options = warehouse.product_options().target_partitions(partitions);
         let engine = Engine::open(options).await.unwrap();
-        let report = calc(&engine, one_by_one).await;
+        let report = calc(&engine, tested(), one_by_one).await;
         assert_eq!(report.scans.is_empty(), one_by_one, "{report:#?}");
         for scan in &report.scans {
             assert_eq!(scan.gave_way, None, "{scan:#?}");
-            assert!(scan.spells, "{scan:#?}");
+            assert!(scan.spells && !scan.marks, "{scan:#?}");
         }
         let shared: usize = report.scans.iter().map(|scan| scan.components.len()).sum();
         assert!(one_by_one || shared == CASES.len() - 1, "{report:#?}");
@@ -387,14 +422,50 @@ async fn spells_in_shared_scans_are_those_of_their_own_queries() {
 }
 
 #[tokio::test]
+async fn spells_as_marks_are_those_of_their_own_queries() {
+    let warehouse = landed().await;
+    let cells = "SELECT indicator, area, area_base, period_start, sex, delivery_id, n FROM component.cell \
+                 WHERE indicator LIKE 'plain.%' \
+                 ORDER BY indicator, area_base, area, period_start, sex, delivery_id";
+    let mut answers = Vec::new();
+    for (one_by_one, partitions) in [(true, 2), (false, 1), (false, 2), (false, 7)] {
+        let options = warehouse.product_options().target_partitions(partitions);
+        let engine = Engine::open(options).await.unwrap();
+        let report = calc(&engine, plain(), one_by_one).await;
+        for scan in &report.scans {
+            assert_eq!(scan.gave_way, None, "{scan:#?}");
+            assert!(scan.spells && scan.marks, "{scan:#?}");
+        }
+        let shared: usize = report.scans.iter().map(|scan| scan.components.len()).sum();
+        assert_eq!(shared, if one_by_one { 0 } else { plain().len() });
+        let admin = session(&engine, Role::Admin).await;
+        answers.push(shown_cells(&warehouse, &admin, cells).await.unwrap());
+    }
+    assert_eq!(plain().len(), 5);
+    for id in plain() {
+        let cells = answers[0].matches(&format!("| {id} ")).count();
+        assert!(cells > 5, "{id} has {cells} cells:\n{}", answers[0]);
+    }
+    for answer in &answers {
+        assert!(*answer == answers[0], "{answer}\n{}", answers[0]);
+    }
+    let engine = warehouse.product_engine().await;
+    let admin = session(&engine, Role::Admin).await;
+    for cells in ["n < 0", "n IS NULL", "n > 0", "area = '08'"] {
+        let sql = format!(
+            "SELECT count(*) > 0 AS there FROM component.cell \
+             WHERE indicator = 'plain.weighted' AND {cells}"
+        );
+        let found = shown(&admin, &sql).await.unwrap();
+        assert!(found.contains("| true "), "{cells}: {found}");
+    }
+}
+
+#[tokio::test]
 async fn spells_share_a_scan_by_relation_last_day_and_deliveries() {
     let warehouse = landed().await;
     let engine = warehouse.product_engine().await;
-    let ids: Vec<String> = CASES
-        .iter()
-        .map(|case| format!("test.{}", case.0))
-        .collect();
-    let (scans, alone) = engine.plan_scans(&ids).await.unwrap();
+    let (scans, alone) = engine.plan_scans(&tested()).await.unwrap();
     let mut shared: Vec<Vec<&str>> = scans
         .iter()
         .map(|scan| {

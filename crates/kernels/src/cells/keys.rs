@@ -426,6 +426,11 @@ pub(super) struct DayCodes {
 }
 
 impl DayCodes {
+    /// The day that a code stands for.
+    pub(super) fn value(&self, code: u32) -> Option<i32> {
+        at(&self.values, code)
+    }
+
     fn codes(&mut self, days: &Date32Array, out: &mut Vec<u32>) {
         let nulls = days.nulls();
         out.reserve(days.len());

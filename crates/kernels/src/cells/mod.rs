@@ -36,6 +36,7 @@ mod fine;
 mod groups;
 mod index;
 mod keys;
+mod marked;
 mod sets;
 mod tally;
 
@@ -53,7 +54,9 @@ use self::groups::Group;
 pub(crate) use self::keys::member_hash;
 pub use self::keys::passing;
 use self::keys::{Codes, PairIndex};
+pub use self::marked::{MarkedGroup, MarkedSum};
 use self::sets::{CellSets, Members};
+use self::tally::Tally;
 use crate::rollup::MemberNumbers;
 
 /// Bytes of a member of a set.
@@ -401,13 +404,7 @@ impl FinishedCells {
             return exec_err!("there is no group {group}");
         };
         let tally = &state.tally;
-        let present: Cow<'_, [u32]> = match &self.left {
-            Left::Only(only) => Cow::Borrowed(&only.present),
-            Left::Nothing | Left::Sets(_) => {
-                let present = (0..tally.cells()).filter(|cell| tally.count(*cell) > 0);
-                Cow::Owned(present.collect())
-            }
-        };
+        let present = self.present(tally);
         let counts = present
             .iter()
             .map(|cell| i64::try_from(tally.count(*cell)).unwrap_or(i64::MAX))
@@ -430,13 +427,31 @@ impl FinishedCells {
             histograms: histograms
                 .map(|histograms| histograms.states(&present))
                 .collect::<Result<_>>()?,
-            keys: match &self.left {
-                Left::Only(only) => cells.keys_by(spec, &only.codes),
-                Left::Nothing | Left::Sets(_) => cells.keys_of(spec, present.into_owned()),
-            },
+            keys: cells.keys_by(spec, &self.key_codes(spec, &present)),
             counts,
             sets,
         })
+    }
+
+    /// The cells of a group that have rows.
+    fn present(&self, tally: &Tally) -> Cow<'_, [u32]> {
+        match &self.left {
+            Left::Only(only) => Cow::Borrowed(&only.present),
+            Left::Nothing | Left::Sets(_) => {
+                let present = (0..tally.cells()).filter(|cell| tally.count(*cell) > 0);
+                Cow::Owned(present.collect())
+            }
+        }
+    }
+
+    /// The codes of these cells of a group, by column of its key.
+    fn key_codes(&self, spec: &GroupSpec, present: &[u32]) -> Cow<'_, [Vec<u32>]> {
+        match &self.left {
+            Left::Only(only) => Cow::Borrowed(&only.codes),
+            Left::Nothing | Left::Sets(_) => {
+                Cow::Owned(self.cells.key_codes(spec, present.to_vec()))
+            }
+        }
     }
 }
 
@@ -449,12 +464,12 @@ impl Cells {
         columns.map(|(known, codes)| known.values(codes)).collect()
     }
 
-    /// The key columns of a group's cells.
-    fn keys_of(&self, spec: &GroupSpec, mut cells: Vec<u32>) -> Vec<ArrayRef> {
+    /// The codes of a group's cells, by column of its key.
+    fn key_codes(&self, spec: &GroupSpec, mut cells: Vec<u32>) -> Vec<Vec<u32>> {
         let key = self.spec.keys.get(spec.key).map_or(&[][..], Vec::as_slice);
         let mut keys = Vec::with_capacity(key.len());
         let mut node = self.key_nodes.get(spec.key).copied();
-        for column in key.iter().rev() {
+        for _ in key {
             let Some(at) = node.and_then(|place| self.nodes.get(place)) else {
                 break;
             };
@@ -467,9 +482,7 @@ impl Cells {
                     own
                 }
             };
-            if let Some(codes) = self.codes.get(*column) {
-                keys.push(codes.values(&own));
-            }
+            keys.push(own);
             node = at.parent;
         }
         keys.reverse();

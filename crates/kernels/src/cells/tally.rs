@@ -110,6 +110,11 @@ impl Tally {
                 let rows = cells.iter().zip(&**a).zip(&**b).zip(&**c);
                 self.add_all(rows.map(|(((cell, a), b), c)| (*cell, [1, *a, *b, *c])));
             }
+            (None, [a, b, c, d]) => {
+                let rows = cells.iter().zip(&**a).zip(&**b).zip(&**c).zip(&**d);
+                let rows = rows.map(|((((cell, a), b), c), d)| (*cell, [1, *a, *b, *c, *d]));
+                self.add_all(rows);
+            }
             (None, _) => (0..cells.len()).for_each(|row| self.add_row(cells, row, &amounts)),
             (Some(selected), _) => {
                 for row in selected {
@@ -342,6 +347,17 @@ mod tests {
                     vec![None, None, Some(-7)],
                     vec![Some(1), None, Some(3)],
                     vec![Some(2), None, Some(3)],
+                ],
+            ),
+            (
+                vec![&c, &a, &c, &b],
+                None,
+                [2, 0, 2],
+                vec![
+                    vec![Some(6), None, Some(4)],
+                    vec![Some(1), None, Some(-2)],
+                    vec![Some(6), None, Some(4)],
+                    vec![Some(-max), None, Some(max + 3)],
                 ],
             ),
             (
