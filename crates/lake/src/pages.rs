@@ -728,7 +728,7 @@ fn zigzag(bytes: &mut &[u8]) -> Result<i64, LakeError> {
 /// Numbers of which the first is stored, and of each of the others how much more it is than the one
 /// before; all wrap around. Differences lie in blocks, each with its least one, and these in parts with
 /// so many bits a difference for what is above the least.
-fn put_sums<T>(
+fn put_sums<T: Copy + Default>(
     mut bytes: &[u8],
     count: usize,
     out: &mut Vec<T>,
@@ -761,34 +761,14 @@ fn put_sums<T>(
             if width > 64 || needed > bytes.len() {
                 return Err(damaged());
             }
-            let packed = *bytes;
-            let mut next = |above: u64| {
+            let next = |above: u64| {
                 sum = sum.wrapping_add(least).wrapping_add(above as i64);
                 of(sum)
             };
-            match width {
-                0 => out.extend((0..taken).map(|_| next(0))),
-                1..=57 => {
-                    let mask = (1u64 << width) - 1;
-                    for first in (0..taken).step_by(NEAR_NUMBERS) {
-                        let near =
-                            Near::of(packed.get(first * width / 8..).unwrap_or_default(), width);
-                        let places = 0..NEAR_NUMBERS.min(taken - first);
-                        out.extend(places.map(|place| next(near.word(place * width) & mask)));
-                    }
-                }
-                _ => {
-                    let mask = u64::MAX >> (64 - width);
-                    out.extend((0..taken).map(|place| {
-                        let bit = place * width;
-                        let low = word(packed, bit) & 0xffff_ffff;
-                        next((word(packed, bit + 32) << 32 | low) & mask)
-                    }));
-                }
-            }
+            unpack_each(bytes, width, taken, next, out);
             left -= taken;
             let whole = of_part.checked_mul(width).ok_or_else(damaged)? / 8;
-            *bytes = packed.get(whole..).unwrap_or_default();
+            *bytes = bytes.get(whole..).unwrap_or_default();
         }
     }
     Ok(())
@@ -974,29 +954,85 @@ fn word(packed: &[u8], bit: usize) -> u64 {
     word >> (bit % 8)
 }
 
-/// Numbers whose bits are looked at together.
-const NEAR_NUMBERS: usize = 32;
+/// So many numbers of up to 64 bits, and what `each` makes of one after the other, put behind `out`.
+fn unpack_each<T: Copy + Default>(
+    packed: &[u8],
+    width: usize,
+    count: usize,
+    mut each: impl FnMut(u64) -> T,
+    out: &mut Vec<T>,
+) {
+    macro_rules! of_width {
+        ($($width:literal)+) => {
+            match width {
+                0 => out.extend((0..count).map(|_| each(0))),
+                $($width => each_eight::<T, $width>(packed, count, each, out),)+
+                ..=57 => {
+                    let mask = (1u64 << width) - 1;
+                    out.extend((0..count).map(|place| each(word(packed, place * width) & mask)));
+                }
+                _ => {
+                    let mask = u64::MAX >> 64usize.saturating_sub(width);
+                    out.extend((0..count).map(|place| {
+                        let bit = place * width;
+                        let low = word(packed, bit) & 0xffff_ffff;
+                        each((word(packed, bit + 32) << 32 | low) & mask)
+                    }));
+                }
+            }
+        };
+    }
+    of_width!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32);
+}
 
-/// The bytes of so many numbers of up to 57 bits, where no look at one of them can miss.
-struct Near([u8; 264]);
-
-impl Near {
-    fn of(packed: &[u8], width: usize) -> Self {
-        let mut near = [0; 264];
-        let length = packed.len().min(NEAR_NUMBERS * width / 8);
-        if let (Some(near), Some(packed)) = (near.get_mut(..length), packed.get(..length)) {
-            near.copy_from_slice(packed);
+/// As [`unpack_each`], of a width that the compiler knows.
+fn each_eight<T: Copy + Default, const W: usize>(
+    packed: &[u8],
+    count: usize,
+    mut each: impl FnMut(u64) -> T,
+    out: &mut Vec<T>,
+) {
+    let before = out.len();
+    out.resize(before + count, T::default());
+    let (eights, last) = out
+        .get_mut(before..)
+        .unwrap_or_default()
+        .as_chunks_mut::<8>();
+    let mut left = packed;
+    for eight in eights {
+        // Where they lie: to be read from a copy, they would have to wait for it.
+        *eight = match left.first_chunk() {
+            Some(near) => std::array::from_fn(|place| each(number::<W>(near, place))),
+            None => {
+                let near = padded(left);
+                std::array::from_fn(|place| each(number::<W>(&near, place)))
+            }
+        };
+        left = left.get(W..).unwrap_or_default();
+    }
+    if !last.is_empty() {
+        let near = padded(left);
+        for (place, to) in last.iter_mut().enumerate() {
+            *to = each(number::<W>(&near, place));
         }
-        Self(near)
     }
+}
 
-    /// Up to 57 bits from a bit on.
-    #[inline(always)]
-    fn word(&self, bit: usize) -> u64 {
-        let first = (bit / 8) & 255;
-        let bytes = std::array::from_fn(|place| self.0[first + place]);
-        u64::from_le_bytes(bytes) >> (bit % 8)
-    }
+/// The bytes of eight numbers of up to 32 bits, and what a look at the last of them takes along.
+type Near = [u8; 40];
+
+fn padded(packed: &[u8]) -> Near {
+    std::array::from_fn(|place| packed.get(place).copied().unwrap_or_default())
+}
+
+/// One of eight numbers of `W` bits.
+#[inline(always)]
+fn number<const W: usize>(near: &Near, place: usize) -> u64 {
+    let from = near.get(place * W / 8..).unwrap_or_default();
+    let word = from
+        .first_chunk()
+        .map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    (word >> (place * W % 8)) & ((1 << W) - 1)
 }
 
 /// As [`unpack`], of a width that the compiler knows: eight numbers take as many bytes as one takes
@@ -1188,7 +1224,7 @@ mod tests {
     fn differences_of_any_size_are_added_up() {
         let wide = [i64::MIN, i64::MAX, 0, -1, 1 << 57, -(1 << 60), 1 << 31];
         let narrow = [i32::MIN, i32::MAX, 0, -1, 1 << 16];
-        for bits in [0, 1, 7, 20, 31, 32, 33, 56, 57, 58, 63] {
+        for bits in 0..64 {
             for rows in [1, 2, 64, 257, 5_000] {
                 let numbers = draws(1 << bits.min(52)).map(|of| of << (bits - bits.min(52)));
                 let numbers: Vec<i64> = numbers.take(rows).map(|of| of as i64).collect();
