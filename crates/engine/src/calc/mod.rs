@@ -18,9 +18,11 @@
 mod direct;
 mod facts;
 mod fingerprint;
+mod formula;
 mod found;
 mod kept;
 mod marks;
+mod order;
 mod parts;
 mod persons;
 mod rollup;

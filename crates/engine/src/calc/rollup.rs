@@ -22,7 +22,6 @@ use arrow::array::{
 };
 use arrow::compute::{concat_batches, take};
 use arrow::datatypes::{DataType, Date32Type, Field, Int32Type, Int64Type, Schema};
-use datafusion::datasource::MemTable;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use futures::TryStreamExt;
 use tietopohja_indicators::{Grain, Level, MembersFrom, Merge, Needed, Residents, RollUp, Span};
@@ -30,18 +29,15 @@ use tietopohja_kernels::{CellKeys, CellTargets, Lists, MemberNumbers};
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 
+use super::formula::Formulas;
 use super::found::PreparedCells;
 use crate::catalog::Resolver;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
-use crate::model::RelationName;
 use crate::plain::{conform, plain_schema, to_type};
 
 /// The code of the whole country.
 const COUNTRY: &str = "FI";
-
-/// Rows of a batch that the formula takes.
-const BATCH_ROWS: usize = 8_192;
 
 const PERIODS: &str = "\
 SELECT
@@ -69,6 +65,7 @@ pub(crate) struct Shared {
     /// Members of code lists, and residents, by the query that gives them.
     queried: Mutex<BTreeMap<String, Arc<OnceCell<Arc<RecordBatch>>>>>,
     counted: Arc<Counted>,
+    formulas: Formulas,
 }
 
 impl Shared {
@@ -81,6 +78,7 @@ impl Shared {
                 memory: MemoryConsumer::new("persons that were counted").register(memory),
                 known: Mutex::default(),
             }),
+            formulas: Formulas::default(),
         }
     }
 }
@@ -188,19 +186,8 @@ impl Engine {
         let measured = spawn_blocking(move || work.measured(memory))
             .await
             .map_err(|error| EngineError::internal_because("a roll-up died", error))??;
-        let schema = measured.schema();
-        let batches = (0..measured.num_rows()).step_by(BATCH_ROWS);
-        let batches: Vec<RecordBatch> = batches
-            .map(|start| measured.slice(start, BATCH_ROWS.min(measured.num_rows() - start)))
-            .collect();
-        let table = MemTable::try_new(schema, vec![batches])?;
-        let resolver = resolver.fork();
-        resolver.put_instead(RelationName::new("component", "measured"), Arc::new(table));
-        let sql = format!(
-            "WITH measured AS (SELECT * FROM component.measured)\n{}",
-            roll_up.formula_sql
-        );
-        self.run(&resolver, &sql).await
+        self.values_of(resolver, &shared.formulas, &roll_up.formula_sql, measured)
+            .await
     }
 
     /// The rows of a query, of which several indicators need the same.

@@ -7,14 +7,14 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int32Array, RecordBatch, StringArray,
     TimestampMicrosecondArray, UInt32Array, new_null_array,
 };
-use arrow::compute::{SortOptions, concat_batches, nullif, take};
+use arrow::compute::{concat_batches, nullif, take};
 use arrow::datatypes::{Float64Type, Int64Type, SchemaRef};
-use arrow::row::{Row, RowConverter, SortField};
 use tietopohja_disclosure::{Cell, Profile};
 use tietopohja_domain::Timestamp;
 use tietopohja_indicators::Indicator;
 use tietopohja_kernels::MemberNumbers;
 
+use super::order::Order;
 use crate::error::{EngineError, Result};
 use crate::plain::{conform, plain_schema, to_type};
 use crate::tables::{INDICATOR_NO, component_schema, value_schema};
@@ -51,8 +51,12 @@ pub(crate) fn component_rows(
     let mut order = vec!["area_base", "area", "period_start"];
     order.extend(breakdowns.iter().map(String::as_str));
     order.extend(["age", "delivery_id"]);
-    let (order, _) = order_of(&batch, &order)?;
-    let rows = in_order(&batch, order.as_ref())?;
+    let order = Order::of(&batch, &order)?.rows;
+    let rows = in_order(
+        &batch,
+        order.as_ref(),
+        &[INDICATOR_NO, "indicator", "component"],
+    )?;
     let Some(sets) = sets else {
         return Ok(rows);
     };
@@ -141,14 +145,14 @@ pub(crate) fn value_rows(
         });
     };
     let key = value_key(breakdowns);
-    let (order, repeats) = order_of(&source, &key)?;
+    let Order { rows, repeats } = Order::of(&source, &key)?;
     if repeats {
         return Err(EngineError::internal(format!(
             "{} gives a row twice",
             what()
         )));
     }
-    let source = in_order(&source, order.as_ref())?;
+    let source = in_order(&source, rows.as_ref(), &[])?;
     let rows = source.num_rows();
     let hidden = hidden_cells(&source, profile, what)?;
     let outputs = to_type(
@@ -325,51 +329,25 @@ fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
         .map_err(|error| EngineError::internal_because("rows do not fit their table", error))
 }
 
-/// The rows in this order; as they are without one.
-fn in_order(batch: &RecordBatch, order: Option<&UInt32Array>) -> Result<RecordBatch> {
+/// The rows in this order; as they are without one. Columns of these names have the same value in every
+/// row.
+fn in_order(
+    batch: &RecordBatch,
+    order: Option<&UInt32Array>,
+    same: &[&str],
+) -> Result<RecordBatch> {
     let Some(order) = order else {
         return Ok(batch.clone());
     };
     let failed = |error| EngineError::internal_because("ordering rows", error);
-    let columns = batch.columns().iter();
-    let columns = columns.map(|column| take(column, order, None).map_err(failed));
-    RecordBatch::try_new(batch.schema(), columns.collect::<Result<_>>()?).map_err(failed)
-}
-
-/// Rows by columns, nulls last, `None` when they are in that order; and whether two of them agree in all
-/// of these columns.
-fn order_of(batch: &RecordBatch, by: &[&str]) -> Result<(Option<UInt32Array>, bool)> {
-    let failed = |error| EngineError::internal_because("ordering rows", error);
-    let columns: Vec<ArrayRef> = by
-        .iter()
-        .filter_map(|name| batch.column_by_name(name).cloned())
-        // A column without values orders nothing.
-        .filter(|column| column.null_count() < column.len())
-        .collect();
-    if columns.is_empty() || batch.num_rows() < 2 {
-        return Ok((None, batch.num_rows() > 1));
-    }
-    let last = SortOptions {
-        descending: false,
-        nulls_first: false,
-    };
-    let fields = columns
-        .iter()
-        .map(|column| SortField::new_with_options(column.data_type().clone(), last));
-    let converter = RowConverter::new(fields.collect()).map_err(failed)?;
-    let rows = converter.convert_columns(&columns).map_err(failed)?;
-    if rows.iter().is_sorted() {
-        return Ok((None, repeat(rows.iter())));
-    }
-    let mut order: Vec<(u32, Row<'_>)> = (0u32..).zip(rows.iter()).collect();
-    order.sort_by(|(_, a), (_, b)| a.cmp(b));
-    let repeats = repeat(order.iter().map(|(_, row)| *row));
-    let order = order.into_iter().map(|(row, _)| row);
-    Ok((Some(UInt32Array::from_iter_values(order)), repeats))
-}
-
-/// Are two neighbours the same?
-fn repeat<'a>(mut rows: impl Iterator<Item = Row<'a>>) -> bool {
-    let mut before = None;
-    rows.any(|row| before.replace(row) == Some(row))
+    let schema = batch.schema();
+    let columns = schema.fields().iter().zip(batch.columns());
+    let columns = columns.map(|(field, column)| {
+        let is_same = same.contains(&field.name().as_str());
+        match is_same || column.null_count() == column.len() {
+            true => Ok(Arc::clone(column)),
+            false => take(column, order, None).map_err(failed),
+        }
+    });
+    RecordBatch::try_new(Arc::clone(&schema), columns.collect::<Result<_>>()?).map_err(failed)
 }
