@@ -18,6 +18,7 @@ use datafusion::datasource::MemTable;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::TaskContext;
+use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::TryStreamExt;
 use tokio::sync::OnceCell;
@@ -133,7 +134,7 @@ impl Rows {
         });
         let plan = plan.data()?;
         match is_over {
-            true => Ok(plan),
+            true => Ok(reset_plan_states(plan)?),
             false => Err(EngineError::internal(
                 "a formula is not over what was measured",
             )),

@@ -389,7 +389,8 @@ impl SharedScan {
         ScanReport {
             table: self.table.clone(),
             spells: self.spells.is_some(),
-            marks: MarkedScan::of(&spec, &of_month, &Arc::default()).is_some(),
+            marks: self.spells.is_some()
+                && MarkedScan::of(&spec, &of_month, &Arc::default()).is_some(),
             components: components.collect(),
             expressions: self.columns.len() + inputs,
             groupings: self.groups.len(),

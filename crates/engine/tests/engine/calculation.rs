@@ -173,6 +173,133 @@ async fn sharing_scans_changes_no_component() {
 }
 
 #[tokio::test]
+async fn a_formula_that_many_have_gives_each_its_own_values() {
+    let warehouse = loaded().await;
+    warehouse.write(
+        "sql/conformed/test_wait.sql",
+        "-- grain: one row per notification\n\
+         -- key: county_code, notification_no\n\
+         SELECT *, CAST(date_part('day', received_on) AS INT) AS days \
+         FROM conformed.child_welfare_notification",
+    );
+    warehouse.write(
+        "definitions/limits/test.toml",
+        "schema = \"tietopohja-limits/1\"\n[[limit]]\nid = \"test.wait\"\ntitle_fi = \"Odotus\"\n\
+         unit = \"day\"\nmax = 14\nbasis = \"vain kokeeseen\"\nconfirmed = true\n",
+    );
+    // Three have one formula with two outputs; the last has as many rows and another formula.
+    let cases = [
+        ("all", "days > 0", ""),
+        ("late", "days > 20", ""),
+        ("none", "days > 40", ""),
+        (
+            "shares",
+            "days > 0",
+            "[[output]]\nname = \"share\"\nstat = \"share_over\"\nlimit = \"test.wait\"\nper = 100\n",
+        ),
+    ];
+    for (name, rows, output) in cases {
+        let definition = format!(
+            "schema = \"tietopohja-indicator/1\"
+id = \"test.{name}\"
+version = \"1.0.0\"
+kind = \"waiting_time\"
+status = \"draft\"
+mandate = \"management\"
+[text.fi]
+title = \"Odotus\"
+definition = \"Kokeiltava odotus.\"
+unit = \"päivää\"
+[owner]
+unit = \"lastensuojelu\"
+role = \"palvelujohtaja\"
+[source.waits]
+table = \"conformed.test_wait\"
+where = \"{rows}\"
+time = \"received_on\"
+municipality = \"municipality_code\"
+person = \"person_pid\"
+deliveries = [\"child_notification\"]
+[duration]
+from = \"waits\"
+days = \"days\"
+start = \"received_on\"
+end = \"received_on\"
+[[output]]
+name = \"median_days\"
+stat = \"quantile\"
+q = 0.5
+[[output]]
+name = \"p90_days\"
+stat = \"quantile\"
+q = 0.9
+{output}[time]
+grains = [\"month\", \"year\"]
+[area]
+levels = [\"municipality\", \"county\"]
+[disclosure]
+profile = \"person_count\"
+"
+        );
+        warehouse.write(
+            &format!("definitions/indicators/test.{name}.toml"),
+            &definition,
+        );
+    }
+    land_year(&warehouse, 7).await;
+    let values = "SELECT indicator, output, area_level, area, period_grain, period_start, value, numerator, \
+                  denominator, obs_status, conf_status FROM result.indicator_value \
+                  WHERE indicator LIKE 'test.%' \
+                  ORDER BY indicator, output, area_level, area, period_grain, period_start";
+    let mut answers = Vec::new();
+    for (one_by_one, partitions) in [(true, 2), (false, 1), (false, 2)] {
+        let options = warehouse.product_options().target_partitions(partitions);
+        let engine = Engine::open(options).await.unwrap();
+        let request = CalcRequest {
+            ids: cases
+                .iter()
+                .map(|case| format!("test.{}", case.0))
+                .collect(),
+            full: true,
+            one_by_one,
+            ..CalcRequest::default()
+        };
+        let report = engine.calc(&request, &NoProgress).await.unwrap();
+        assert_eq!(report.failed(), 0, "{report:#?}");
+        let admin = session(&engine, Role::Admin).await;
+        answers.push(shown(&admin, values).await.unwrap());
+    }
+    for answer in &answers {
+        assert!(*answer == answers[0], "{answer}\n{}", answers[0]);
+    }
+    // Each has its own.
+    let medians = |name: &str| -> Vec<String> {
+        let rows = answers[0].lines();
+        let rows = rows.filter(|row| row.contains(&format!("| test.{name} ")));
+        let medians = rows.filter(|row| row.contains("median_days"));
+        medians
+            .map(|row| row.split('|').nth(7).unwrap_or_default().trim().to_owned())
+            .collect()
+    };
+    assert!(
+        medians("all").contains(&"11.0".to_owned()),
+        "{}",
+        answers[0]
+    );
+    assert!(
+        medians("late").contains(&"24.0".to_owned()),
+        "{}",
+        answers[0]
+    );
+    assert!(
+        medians("none").iter().all(String::is_empty),
+        "{}",
+        answers[0]
+    );
+    assert!(medians("shares") == medians("all"), "{}", answers[0]);
+}
+
+#[tokio::test]
 async fn a_definition_that_fails_does_not_take_others_of_its_scan_along() {
     let warehouse = loaded().await;
     land_year(&warehouse, 7).await;
