@@ -56,7 +56,7 @@ impl CellIndex {
             cells: 0,
             widths: vec![1; columns],
             order: (0..columns).collect(),
-            table: Table::Paged(Paged::of(1)),
+            table: Table::Paged(Paged::of(1, 0)),
             near: Vec::new(),
             far: Vec::new(),
         }
@@ -205,17 +205,16 @@ impl CellIndex {
         let codes = self.codes.iter().map(|codes| InHand::Rows(codes));
         let codes: Vec<InHand<'_>> = codes.collect();
         if paged {
-            let mut known = Vec::new();
+            let mut known: Vec<u32> = Vec::new();
             count_places(&self.digits(&codes), 0, self.cells, &mut known);
-            let places = self.widths.iter().product();
-            let mut table = Paged::of(places);
-            for (number, place) in (0u32..).zip(&known) {
-                let page = table.page(place >> PAGE_BITS);
-                if let Some(cell) = table.cell(page, *place) {
-                    *cell = number;
+            if let Some(pages) = pages_for(&known) {
+                let mut table = Paged::of(self.widths.iter().product(), pages);
+                for (number, place) in (0u32..).zip(&known) {
+                    let page = table.page(place >> PAGE_BITS);
+                    if let Some(cell) = table.cell(page, *place) {
+                        *cell = number;
+                    }
                 }
-            }
-            if !table.is_sparse(self.cells) {
                 self.table = Table::Paged(table);
                 return;
             }
@@ -264,11 +263,11 @@ struct Paged {
 }
 
 impl Paged {
-    /// For so many places.
-    fn of(places: u64) -> Self {
+    /// For so many places, with room for so many pages.
+    fn of(places: u64, room: usize) -> Self {
         Self {
             pages: vec![NONE; places.div_ceil(PAGE as u64) as usize],
-            cells: Vec::new(),
+            cells: Vec::with_capacity(room * PAGE),
         }
     }
 
@@ -297,9 +296,23 @@ impl Paged {
 
     /// Whether pages are so empty that a hash table takes less.
     fn is_sparse(&self, cells: usize) -> bool {
-        let pages = self.cells.len() / PAGE;
-        pages > FREE_PAGES && cells < pages * LEAST_IN_PAGE
+        are_sparse(self.cells.len() / PAGE, cells)
     }
+}
+
+fn are_sparse(pages: usize, cells: usize) -> bool {
+    pages > FREE_PAGES && cells < pages * LEAST_IN_PAGE
+}
+
+/// How many pages cells at these places lie in; `None` where a hash table takes less. No page is made to
+/// know that: places that are far apart have a page each.
+fn pages_for(places: &[u32]) -> Option<usize> {
+    let mut pages: Vec<u32> = places.iter().map(|place| place >> PAGE_BITS).collect();
+    // Cells that came together lie together.
+    pages.dedup();
+    pages.sort_unstable();
+    pages.dedup();
+    (!are_sparse(pages.len(), places.len())).then_some(pages.len())
 }
 
 /// The places of so many rows from `first` on, written over `places`.
@@ -454,6 +467,26 @@ mod tests {
                 }
                 assert!(index.heap_bytes() > 0);
             }
+        }
+    }
+
+    #[test]
+    fn cells_that_lie_apart_are_known_before_pages_are_made() {
+        let apart =
+            |cells: u32, by: u32| -> Vec<u32> { (0..cells).map(|cell| cell * by).collect() };
+        let page = PAGE as u32;
+        for (places, pages) in [
+            (vec![], Some(0)),
+            (apart(100_000, 1), Some(25)),
+            // So many may be as empty as they are, and more must have cells enough.
+            (apart(FREE_PAGES as u32, page), Some(FREE_PAGES)),
+            (apart(5_000, page), None),
+            (apart(102_400, page / LEAST_IN_PAGE as u32), Some(800)),
+            (apart(102_400, page / LEAST_IN_PAGE as u32 + 1), None),
+        ] {
+            assert_eq!(pages_for(&places), pages, "{} places", places.len());
+            let backwards: Vec<u32> = places.into_iter().rev().collect();
+            assert_eq!(pages_for(&backwards), pages);
         }
     }
 
