@@ -985,7 +985,8 @@ fn unpack_each<T: Copy + Default>(
     of_width!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32);
 }
 
-/// As [`unpack_each`], of a width that the compiler knows.
+/// As [`unpack_each`], of a width that the compiler knows. A loop of its own: as one function with
+/// [`unpack_eights`], which is given what makes eight numbers, a pass over money took a fifth longer.
 fn each_eight<T: Copy + Default, const W: usize>(
     packed: &[u8],
     count: usize,

@@ -26,11 +26,12 @@ use crate::error::{EngineError, Result};
 pub(super) struct MarkedScan {
     pub(super) spec: CellSpec,
     columns: Vec<Source>,
+    amounts: Vec<Amount>,
     groups: Vec<MarkedGroup>,
     months: Arc<DeliveredMonths>,
 }
 
-/// What a column of marks is made from.
+/// What a column of marks is made from. Amounts are told by their place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     /// A column of the spells, by its place in the specification for months.
@@ -38,11 +39,11 @@ enum Source {
     /// The first day of the month.
     Start,
     /// Changes of the number of spells, or of the sum of amounts.
-    Change(Reach, Option<Amount>),
+    Change(Reach, Option<usize>),
     /// Changes of the number of spells with an amount.
-    Known(Reach, Amount),
+    Known(Reach, usize),
     /// Days that the month has not in full, times amounts.
-    Part(Reach, Option<Amount>),
+    Part(Reach, Option<usize>),
 }
 
 /// Amounts of spells.
@@ -65,6 +66,7 @@ impl MarkedScan {
         let mut made = Self {
             spec: CellSpec::default(),
             columns: Vec::new(),
+            amounts: Vec::new(),
             groups: Vec::new(),
             months: Arc::clone(months),
         };
@@ -109,21 +111,22 @@ impl MarkedScan {
                 Some(_) => return None,
             }
         }
-        let mut add = |source: Source| {
-            let column = self.column(source, CellColumn::Whole);
+        let mut add = |made: &mut Self, source: Source| {
+            let column = made.column(source, CellColumn::Whole);
             found_or_added(&mut own.sums, column)
         };
-        let count = add(Source::Change(reach, None));
+        let count = add(self, Source::Change(reach, None));
         let sums = group.sums.iter().map(|column| {
             let (amount, is_days) = match of_month.get(*column)? {
                 None => (Some(Amount::Column(*column)), false),
                 Some(OfMonth::Days(weight)) => (weight.map(Amount::Input), true),
                 Some(_) => return None,
             };
+            let amount = amount.map(|amount| found_or_added(&mut self.amounts, amount));
             Some(MarkedSum {
-                change: add(Source::Change(reach, amount)),
-                known: amount.map(|amount| add(Source::Known(reach, amount))),
-                part: is_days.then(|| add(Source::Part(reach, amount))),
+                change: add(self, Source::Change(reach, amount)),
+                known: amount.map(|amount| add(self, Source::Known(reach, amount))),
+                part: is_days.then(|| add(self, Source::Part(reach, amount))),
             })
         });
         let sums = sums.collect::<Option<Vec<MarkedSum>>>()?;
@@ -146,36 +149,39 @@ impl MarkedScan {
         place
     }
 
-    /// The columns of marks: `spells` are those of the specification for months that have a row for each
-    /// spell, `inputs` what days are made from.
+    /// The amounts of a batch of spells: `spells` are those columns of the specification for months that
+    /// have a row for each, `inputs` what days are made from.
+    pub(super) fn amounts(
+        &self,
+        spells: &[Option<InputColumn>],
+        inputs: &[ArrayRef],
+    ) -> Result<Vec<Int64Array>> {
+        let amounts = self.amounts.iter().map(|amount| {
+            let column = match amount {
+                Amount::Column(column) => decoded(spell(spells, *column)?, &DataType::Int64)?,
+                Amount::Input(place) => Arc::clone(inputs.get(*place).ok_or_else(lost)?),
+            };
+            let whole = column.as_primitive_opt::<Int64Type>().cloned();
+            whole.ok_or_else(|| EngineError::internal("an amount of a spell is no whole number"))
+        });
+        amounts.collect()
+    }
+
+    /// The columns of marks of spells with these amounts.
     pub(super) fn batch(
         &self,
         marks: &SpellMarks<'_>,
         spells: &[Option<InputColumn>],
-        inputs: &[ArrayRef],
+        amounts: &[Int64Array],
     ) -> Result<Vec<InputColumn>> {
-        let spell = |column: usize| spells.get(column).and_then(Option::as_ref).ok_or_else(lost);
-        let amounts = |amount: Amount| -> Result<Int64Array> {
-            let column = match amount {
-                Amount::Column(column) => decoded(spell(column)?, &DataType::Int64)?,
-                Amount::Input(place) => Arc::clone(inputs.get(place).ok_or_else(lost)?),
-            };
-            let amounts = column.as_primitive_opt::<Int64Type>();
-            let amounts = amounts
-                .ok_or_else(|| EngineError::internal("an amount of a spell is no whole number"))?;
-            Ok(amounts.clone())
-        };
+        let of = |place: usize| amounts.get(place).ok_or_else(lost);
         let columns = self.columns.iter().map(|source| {
             let numbers = match *source {
-                Source::Spell(column) => return Ok(spell(column)?.take(marks.rows())?),
+                Source::Spell(column) => return Ok(spell(spells, column)?.take(marks.rows())?),
                 Source::Start => return Ok(marks.starts()?),
-                Source::Change(reach, amount) => {
-                    marks.changes(reach, amount.map(amounts).transpose()?.as_ref())
-                }
-                Source::Known(reach, amount) => marks.changes_of_known(reach, &amounts(amount)?),
-                Source::Part(reach, amount) => {
-                    marks.parts(reach, amount.map(amounts).transpose()?.as_ref())
-                }
+                Source::Change(reach, amount) => marks.changes(reach, amount.map(of).transpose()?),
+                Source::Known(reach, amount) => marks.changes_of_known(reach, of(amount)?),
+                Source::Part(reach, amount) => marks.parts(reach, amount.map(of).transpose()?),
             };
             Ok(InputColumn::from(Arc::new(numbers?) as ArrayRef))
         });
@@ -187,6 +193,10 @@ impl MarkedScan {
         let marked = self.groups.get(group).ok_or_else(lost)?;
         Ok(cells.rows_of_marks(group, marked, &self.months)?)
     }
+}
+
+fn spell(spells: &[Option<InputColumn>], column: usize) -> Result<&InputColumn> {
+    spells.get(column).and_then(Option::as_ref).ok_or_else(lost)
 }
 
 fn lost() -> EngineError {

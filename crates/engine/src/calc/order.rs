@@ -80,14 +80,9 @@ impl Order {
 }
 
 /// Are two neighbours the same?
-fn repeat<T: PartialEq>(keys: impl Iterator<Item = T>) -> bool {
+fn repeat<T: PartialEq + Copy>(mut keys: impl Iterator<Item = T>) -> bool {
     let mut before = None;
-    let mut keys = keys;
-    keys.any(|key| {
-        let is_same = before.as_ref() == Some(&key);
-        before = Some(key);
-        is_same
-    })
+    keys.any(|key| before.replace(key) == Some(key))
 }
 
 /// A number for each row, in the order of the rows; `None` where there are none of 64 bits.

@@ -236,9 +236,11 @@ impl Expansion {
             selection: selection.as_ref(),
         };
         if let Some(marked) = &self.marks {
+            // A mark tells both what counts on any day and what does on the last.
             let mut reached = self.months.reached(rows, Reach::AnyDay)?;
+            let amounts = marked.amounts(given, &inputs)?;
             while let Some(marks) = reached.next_marks(PIECE_ROWS) {
-                cells.update(&marked.batch(&marks, given, &inputs)?)?;
+                cells.update(&marked.batch(&marks, given, &amounts)?)?;
                 after_piece(cells)?;
             }
             return Ok(());
