@@ -32,6 +32,7 @@ use crate::live::{LiveRows, LiveTable};
 use crate::lookups::Lookups;
 use crate::memory::QueryMemory;
 use crate::model::{Models, RECURSION_LIMIT, RelationName};
+use crate::nested_loops::LeftSidesAnew;
 use crate::options::EngineOptions;
 use crate::reference::Manifest;
 use crate::session::{Session, SessionOptions};
@@ -303,6 +304,7 @@ fn template(options: &EngineOptions) -> Result<SessionState> {
         .with_optimizer_rule(Arc::new(Lookups))
         .with_optimizer_rule(Arc::new(BoundedCopies))
         .with_physical_optimizer_rule(Arc::new(PossibleWindows))
+        .with_physical_optimizer_rule(Arc::new(LeftSidesAnew))
         .with_physical_optimizer_rule(Arc::new(YieldAfterMultiplying))
         .build();
     register(&mut state)?;

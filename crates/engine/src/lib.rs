@@ -24,6 +24,7 @@ mod live;
 mod lookups;
 mod memory;
 mod model;
+mod nested_loops;
 mod options;
 mod parts;
 mod placeholder;

@@ -103,6 +103,49 @@ async fn what_does_not_fit_in_memory_goes_to_disk() {
 }
 
 #[tokio::test]
+async fn a_join_without_an_equality_is_right_or_refused_when_memory_is_short() {
+    let warehouse = Warehouse::with_visits().await;
+    warehouse.land_visits(8, 202_401, 300_000).await;
+    let sql = |join: &str, what: &str| {
+        format!(
+            "SELECT count(*) AS n, {what} FROM \
+             (SELECT row_no, concat(max(note), repeat('.', 200)) AS note, max(minutes) AS m FROM raw.visit GROUP BY row_no) AS g \
+             {join} (SELECT DISTINCT minutes + 1 AS low FROM raw.visit) AS p \
+             ON g.m >= p.low AND g.m < p.low + 2"
+        )
+    };
+    let pair = "max(g.note) AS note, sum(g.m) AS m, sum(p.low) AS low";
+    let left = "max(g.note) AS note, sum(g.m) AS m";
+    // Those that also give left rows alone are refused.
+    for (join, what, is_refused) in [
+        ("JOIN", pair, false),
+        ("RIGHT JOIN", pair, false),
+        ("LEFT JOIN", pair, true),
+        ("LEFT SEMI JOIN", left, true),
+        ("LEFT ANTI JOIN", left, true),
+        ("FULL JOIN", pair, true),
+    ] {
+        let mut answers = Vec::new();
+        for memory in [1 << 30, 60 << 20] {
+            let options = warehouse.options().memory_bytes(memory);
+            let mut options = options.target_partitions(3);
+            options.spill_dir = Some(warehouse.folder.path().join("spill"));
+            let engine = Engine::open(options).await.unwrap();
+            let admin = session(&engine, Role::Admin).await;
+            answers.push(shown(&admin, &sql(join, what)).await);
+        }
+        let [Ok(whole), short] = answers.as_slice() else {
+            panic!("{join}: {answers:#?}");
+        };
+        match short {
+            Ok(short) => assert!(!is_refused && short == whole, "{join}: {whole}\n{short}"),
+            Err(EngineError::Resource { .. }) => assert!(is_refused, "{join}: {short:?}"),
+            Err(_) => panic!("{join}: {short:?}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_query_that_fits_nowhere_says_so() {
     let warehouse = Warehouse::with_visits().await;
     warehouse.land_visits(8, 202_401, 400_000).await;
