@@ -186,6 +186,13 @@ class Ours:
                 cell |= {"sickness_per_htv": row["value"], "sickness_days": row["numerator"]}
         return self._table(cells, ("county", "unit_code", "month"))
 
+    def _q5(self, rows):
+        cells = {}
+        for row in rows:
+            if row["service_code"] is not None:
+                cells[row["area"], row["service_code"], row["period_start"]] = {"care_days": row["numerator"]}
+        return self._table(cells, ("county", "service_code", "month"))
+
     def _q7(self, rows):
         cells = {}
         for row in rows:

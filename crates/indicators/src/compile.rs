@@ -21,7 +21,7 @@ pub struct Compiled {
     /// for a model.
     pub roll_up: Option<RollUp>,
     /// What each value is made of: one row per `area_level`, `area`, `period_grain`,
-    /// `period_start`, `component`, breakdowns and `delivery_id`, with `n` (sum), `persons`
+    /// `period_start`, `component`, breakdowns and `delivery_id`, with `n` (sum, or days of persons), `persons`
     /// (distinct, null without person sets), `waits` (observations in the histogram) and `x`. The
     /// caller filters it to one value.
     pub lineage_sql: String,
@@ -136,6 +136,8 @@ pub enum RowMeasure {
     Waits(String),
     /// `n` adds the days that a spell has in the month, times this weight where there is one.
     Days(Option<String>),
+    /// `hist` is the set of the days of persons that spells have in the month; `n` and `persons` are null.
+    CareDays,
 }
 
 /// Why a component is computed by a query of its own.

@@ -151,7 +151,10 @@ impl Query<'_> {
             ));
         }
         match &row.measure {
-            RowMeasure::Rows | RowMeasure::Persons | RowMeasure::Days(None) => {}
+            RowMeasure::Rows
+            | RowMeasure::Persons
+            | RowMeasure::Days(None)
+            | RowMeasure::CareDays => {}
             RowMeasure::Days(Some(weight)) => columns.push(format!("{weight} AS weight")),
             RowMeasure::Sum(amount) => columns.push(format!("{amount} AS amount")),
             RowMeasure::Things(thing) => columns.push(format!("{thing} AS thing")),
@@ -234,6 +237,7 @@ impl Query<'_> {
         let measure = match &component.measure {
             Measure::Count => RowMeasure::Rows,
             Measure::Days(weight) => RowMeasure::Days(weight.as_ref().map(|w| w.sql.clone())),
+            Measure::CareDays => RowMeasure::CareDays,
             Measure::Persons => RowMeasure::Persons,
             Measure::Sum(amount) => RowMeasure::Sum(amount.sql.clone()),
             Measure::Distinct(key) => {
@@ -421,15 +425,20 @@ impl<'a> Query<'a> {
                     format!("sum({days})")
                 }
             }
-            Measure::Persons | Measure::Distinct(_) => "NULL".to_owned(),
+            Measure::Persons | Measure::Distinct(_) | Measure::CareDays => "NULL".to_owned(),
         };
         let persons = match &self.component.measure {
             Measure::Distinct(_) => "person_set(s.thing)",
+            // The days say whose they are.
+            Measure::CareDays => "CAST(NULL AS BYTEA)",
             _ if self.has_person() => "person_set(s.person)",
             _ => "CAST(NULL AS BYTEA)",
         };
         let hist = match &self.component.measure {
             Measure::Waits(_) => "day_histogram(s.wait_days)",
+            Measure::CareDays => {
+                "care_day_set(s.person, greatest(s.first_day, m.period_start), least(s.last_day, m.period_end))"
+            }
             _ => "CAST(NULL AS BYTEA)",
         };
         let mut columns = vec![
@@ -484,6 +493,7 @@ fn describe(component: &Component) -> String {
         Measure::Persons => "distinct persons",
         Measure::Distinct(_) => "distinct keys",
         Measure::Days(_) => "days of spells, weighted",
+        Measure::CareDays => "days of persons in spells, a day of a person once",
         Measure::Waits(_) => "a histogram of days",
         Measure::OverLimit(_) => "rows over the limit valid on their day",
     };

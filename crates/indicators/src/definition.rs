@@ -85,6 +85,8 @@ words! {
         Distinct = "distinct",
         /// Days of spells, times `expr`.
         Days = "days",
+        /// Days of persons in spells, a day of a person once.
+        CareDays = "care_days",
     }
 }
 
@@ -997,7 +999,7 @@ pub(crate) fn read_component(
     let measure = read_measure(section, &entries, &aggregate, expr, key);
     let span_value = check_span(section, &entries, aggregate.value, span.as_ref());
     if let Some(over) = &over
-        && aggregate.value != Aggregate::Days
+        && !matches!(aggregate.value, Aggregate::Days | Aggregate::CareDays)
     {
         section.problem(
             over.line,
@@ -1102,18 +1104,7 @@ fn read_measure(
             number(&expr?).map(Measure::Sum)
         }
         Aggregate::Persons => {
-            for (name, entry) in entries {
-                if entry.source.person.is_none() {
-                    let help =
-                        "name the column of pseudonyms in the source: `person = \"person_pid\"`"
-                            .to_owned();
-                    section.problem(
-                        aggregate.line,
-                        format!("`[source.{name}]` has no `person`"),
-                        Some(help),
-                    );
-                }
-            }
+            needs_person(section, entries, aggregate);
             Some(Measure::Persons)
         }
         Aggregate::Distinct => {
@@ -1137,23 +1128,54 @@ fn read_measure(
             }
             Some(Measure::Distinct(key.value))
         }
+        Aggregate::CareDays => {
+            needs_spells(section, entries, aggregate);
+            needs_person(section, entries, aggregate);
+            Some(Measure::CareDays)
+        }
         Aggregate::Days => {
-            for (name, entry) in entries {
-                if !entry.is_spell() && entry.time_known {
-                    let help = "give the source `valid_from` and `valid_to`".to_owned();
-                    section.problem(
-                        aggregate.line,
-                        format!(
-                            "`agg = \"days\"` counts days of spells, and `[source.{name}]` has none"
-                        ),
-                        Some(help),
-                    );
-                }
-            }
+            needs_spells(section, entries, aggregate);
             match expr {
                 Some(text) => number(&text).map(|weight| Measure::Days(Some(weight))),
                 None => Some(Measure::Days(None)),
             }
+        }
+    }
+}
+
+fn needs_person(
+    section: &Section<'_, '_>,
+    entries: &[(&str, &SourceEntry)],
+    aggregate: &Field<Aggregate>,
+) {
+    for (name, entry) in entries {
+        if entry.source.person.is_none() {
+            let help =
+                "name the column of pseudonyms in the source: `person = \"person_pid\"`".to_owned();
+            section.problem(
+                aggregate.line,
+                format!("`[source.{name}]` has no `person`"),
+                Some(help),
+            );
+        }
+    }
+}
+
+fn needs_spells(
+    section: &Section<'_, '_>,
+    entries: &[(&str, &SourceEntry)],
+    aggregate: &Field<Aggregate>,
+) {
+    for (name, entry) in entries {
+        if !entry.is_spell() && entry.time_known {
+            section.problem(
+                aggregate.line,
+                format!(
+                    "`agg = \"{}\"` counts days of spells, and `[source.{name}]` has none",
+                    aggregate.value
+                ),
+                Some("give the source `valid_from` and `valid_to`".to_owned()),
+            );
         }
     }
 }
@@ -1249,11 +1271,11 @@ fn check_span(
         return Some(value);
     }
     match aggregate {
-        Aggregate::Days if stock => refuse(
+        Aggregate::Days | Aggregate::CareDays if stock => refuse(
             "days of spells are added over a period, not looked at on a day",
             "leave `at` out",
         ),
-        Aggregate::Days => Some(value),
+        Aggregate::Days | Aggregate::CareDays => Some(value),
         Aggregate::Count | Aggregate::Sum if !stock => refuse(
             "a spell would be counted again in every month it lasts",
             "look at one day (`at = \"period_end\"`), or count distinct persons or keys",

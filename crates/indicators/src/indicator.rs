@@ -557,6 +557,8 @@ pub(crate) enum Measure {
     Distinct(String),
     /// Days of spells in each month, weighted.
     Days(Option<Fragment>),
+    /// Days of persons in spells in each month, a day of a person once.
+    CareDays,
     /// A histogram of days.
     Waits(Fragment),
     /// Rows that wait longer than the limit valid on their day.
@@ -564,6 +566,11 @@ pub(crate) enum Measure {
 }
 
 impl Measure {
+    /// Whether persons are counted by the days that they have.
+    pub(crate) fn has_days(&self) -> bool {
+        matches!(self, Measure::CareDays)
+    }
+
     /// Whether the number of the component is the size of its set.
     pub(crate) fn is_set(&self) -> bool {
         matches!(self, Measure::Persons | Measure::Distinct(_))

@@ -96,6 +96,10 @@ pub enum Merge {
     Distinct,
     /// The histogram of `hist`, null without cells.
     Histogram,
+    /// The number of days of persons in `hist`, each once, 0 without cells.
+    CareDays,
+    /// The number of persons who have days in `hist`, 0 without cells.
+    CareDayPersons,
 }
 
 /// The residents that divide.
@@ -152,11 +156,18 @@ pub(crate) fn roll_up(indicator: &Indicator, breakdowns: &[String]) -> Option<Ro
 
 fn columns_of(plan: &Plan<'_>, component: &Component) -> Vec<RollUpColumn> {
     let states = plan.states(component).into_iter();
+    let people = component.measure.has_days().then(|| RollUpColumn {
+        name: format!("{}_people", component.name),
+        component: component.name.clone(),
+        span: component.span,
+        merge: Merge::CareDayPersons,
+    });
     states
         .map(|state| {
             let (name, merge) = match state.kind {
                 StateKind::Sum => (component.name.clone(), Merge::Sum),
                 StateKind::Histogram => (state.column, Merge::Histogram),
+                StateKind::Days => (component.name.clone(), Merge::CareDays),
                 StateKind::Set if component.measure.is_set() => {
                     (component.name.clone(), Merge::Distinct)
                 }
@@ -169,5 +180,6 @@ fn columns_of(plan: &Plan<'_>, component: &Component) -> Vec<RollUpColumn> {
                 merge,
             }
         })
+        .chain(people)
         .collect()
 }

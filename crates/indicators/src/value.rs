@@ -81,17 +81,34 @@ pub(crate) fn lineage(indicator: &Indicator, breakdowns: &[String]) -> String {
         "t.period_start".to_owned(),
     ];
     columns.extend(breakdowns.iter().map(|b| format!("c.{b}")));
-    columns.extend(
-        [
-            "c.component",
-            "c.delivery_id",
-            "sum(c.n) AS n",
-            "person_set_count(person_set_union(c.persons)) AS persons",
-            "histogram_count(day_histogram_merge(c.hist)) AS waits",
-            "sum(c.x) AS x",
-        ]
-        .map(str::to_owned),
-    );
+    let of_days: Vec<String> = indicator
+        .components
+        .iter()
+        .filter(|component| matches!(component.measure, Measure::CareDays))
+        .map(|component| literal(&component.name))
+        .collect();
+    let of_days = format!("c.component IN ({})", of_days.join(", "));
+    let has_days = of_days != "c.component IN ()";
+    columns.extend(["c.component", "c.delivery_id"].map(str::to_owned));
+    columns.push(match has_days {
+        false => "sum(c.n) AS n".to_owned(),
+        true => format!(
+            "CASE WHEN {of_days} THEN care_day_set_count(care_day_set_union(c.hist) FILTER (WHERE {of_days})) ELSE sum(c.n) END AS n"
+        ),
+    });
+    columns.push(match has_days {
+        false => "person_set_count(person_set_union(c.persons)) AS persons".to_owned(),
+        true => format!(
+            "CASE WHEN {of_days} THEN care_day_set_persons(care_day_set_union(c.hist) FILTER (WHERE {of_days})) ELSE person_set_count(person_set_union(c.persons)) END AS persons"
+        ),
+    });
+    columns.push(match has_days {
+        false => "histogram_count(day_histogram_merge(c.hist)) AS waits".to_owned(),
+        true => format!(
+            "histogram_count(day_histogram_merge(c.hist) FILTER (WHERE NOT ({of_days}))) AS waits"
+        ),
+    });
+    columns.push("sum(c.x) AS x".to_owned());
     let group = (1..=breakdowns.len() + 6)
         .map(|n| n.to_string())
         .collect::<Vec<_>>()
@@ -575,6 +592,10 @@ impl<'a> Plan<'a> {
                     column: format!("{name}_hist"),
                 });
             }
+            Measure::CareDays => states.push(State {
+                kind: StateKind::Days,
+                column: format!("{name}_days"),
+            }),
             Measure::Count | Measure::Sum(_) | Measure::Days(_) | Measure::OverLimit(_) => {
                 states.push(State {
                     kind: StateKind::Sum,
@@ -582,7 +603,8 @@ impl<'a> Plan<'a> {
                 });
             }
         }
-        if self.counts_people(component) && !component.measure.is_set() {
+        let has_own = component.measure.is_set() || component.measure.has_days();
+        if self.counts_people(component) && !has_own {
             states.push(State {
                 kind: StateKind::Set,
                 column: format!("{name}_set"),
@@ -785,6 +807,9 @@ impl<'a> Plan<'a> {
                         "coalesce(person_set_count(v.{name}_set), 0) AS {name}"
                     ));
                 }
+                Measure::CareDays => columns.push(format!(
+                    "coalesce(care_day_set_count(v.{name}_days), 0) AS {name}"
+                )),
                 Measure::Waits(_) => {
                     columns.push(format!("coalesce(v.{name}, 0) AS {name}"));
                     columns.push(format!("v.{name}_hist"));
@@ -792,9 +817,14 @@ impl<'a> Plan<'a> {
                 _ => columns.push(format!("coalesce(v.{name}, 0) AS {name}")),
             }
             if self.counts_people(component) && !component.measure.is_set() {
-                columns.push(format!(
-                    "coalesce(person_set_count(v.{name}_set), 0) AS {name}_people"
-                ));
+                columns.push(match component.measure.has_days() {
+                    true => {
+                        format!("coalesce(care_day_set_persons(v.{name}_days), 0) AS {name}_people")
+                    }
+                    false => {
+                        format!("coalesce(person_set_count(v.{name}_set), 0) AS {name}_people")
+                    }
+                });
             }
         }
         let mut body = String::new();
@@ -1257,6 +1287,7 @@ pub(crate) enum StateKind {
     Sum,
     Set,
     Histogram,
+    Days,
 }
 
 /// A stored state and its column in the merging steps.
@@ -1272,6 +1303,7 @@ impl State {
             StateKind::Sum => format!("sum({qualifier}n)"),
             StateKind::Set => format!("person_set_union({qualifier}persons)"),
             StateKind::Histogram => format!("day_histogram_merge({qualifier}hist)"),
+            StateKind::Days => format!("care_day_set_union({qualifier}hist)"),
         }
     }
 
@@ -1281,6 +1313,7 @@ impl State {
             StateKind::Sum => format!("sum({qualifier}{})", self.column),
             StateKind::Set => format!("person_set_union({qualifier}{})", self.column),
             StateKind::Histogram => format!("day_histogram_merge({qualifier}{})", self.column),
+            StateKind::Days => format!("care_day_set_union({qualifier}{})", self.column),
         }
     }
 }

@@ -228,6 +228,7 @@ pub(crate) fn finish<C: Finish>(cell: &mut C) -> Result<ScalarValue> {
     match C::RESULT {
         InputType::Real => Ok(ScalarValue::Float64(cell.number())),
         InputType::Whole => Ok(ScalarValue::Int64(cell.whole())),
+        InputType::Day => exec_err!("no aggregate gives a day"),
         InputType::Bytes => {
             let mut bytes = Vec::new();
             cell.encode(&mut bytes);
@@ -371,6 +372,7 @@ impl<C: Finish> GroupsAccumulator for Groups<C> {
             InputType::Whole => Ok(Arc::new(
                 cells.iter().map(Finish::whole).collect::<Int64Array>(),
             )),
+            InputType::Day => exec_err!("no aggregate gives a day"),
             InputType::Bytes => encoded(&mut cells),
         }
     }

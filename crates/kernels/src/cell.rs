@@ -1,7 +1,7 @@
 //! What one group's running state must be able to do, and the typed columns it reads.
 
-use arrow::array::{Array, AsArray, BinaryArray, Float64Array, Int64Array};
-use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use arrow::array::{Array, AsArray, BinaryArray, Date32Array, Float64Array, Int64Array};
+use arrow::datatypes::{DataType, Date32Type, Float64Type, Int64Type};
 use datafusion_common::{Result, exec_err};
 
 use crate::sliding::Frame;
@@ -13,6 +13,8 @@ pub(crate) enum InputType {
     Bytes,
     /// Whole numbers.
     Whole,
+    /// Days, which a cell is given as whole numbers since 1970-01-01.
+    Day,
     /// Floating point.
     Real,
 }
@@ -22,6 +24,7 @@ impl InputType {
         match self {
             InputType::Bytes => DataType::Binary,
             InputType::Whole => DataType::Int64,
+            InputType::Day => DataType::Date32,
             InputType::Real => DataType::Float64,
         }
     }
@@ -42,6 +45,7 @@ impl InputType {
             InputType::Whole => {
                 given.is_integer() && *given != DataType::UInt64 || *given == DataType::Null
             }
+            InputType::Day => matches!(given, DataType::Date32 | DataType::Null),
             InputType::Real => given.is_numeric() || *given == DataType::Null,
         }
     }
@@ -51,6 +55,7 @@ impl InputType {
 pub(crate) enum Column<'a> {
     Bytes(&'a BinaryArray),
     Whole(&'a Int64Array),
+    Day(&'a Date32Array),
     Real(&'a Float64Array),
 }
 
@@ -59,6 +64,7 @@ impl<'a> Column<'a> {
         match array.data_type() {
             DataType::Binary => Ok(Column::Bytes(array.as_binary::<i32>())),
             DataType::Int64 => Ok(Column::Whole(array.as_primitive::<Int64Type>())),
+            DataType::Date32 => Ok(Column::Day(array.as_primitive::<Date32Type>())),
             DataType::Float64 => Ok(Column::Real(array.as_primitive::<Float64Type>())),
             other => exec_err!("a column of type {other} cannot be aggregated here"),
         }
@@ -79,6 +85,10 @@ impl<'a> Column<'a> {
         match self {
             Column::Bytes(array) => array.is_valid(row).then(|| Value::Bytes(array.value(row))),
             Column::Whole(array) => array.is_valid(row).then(|| Value::Whole(array.value(row))),
+            Column::Day(array) => {
+                let day = array.is_valid(row).then(|| array.value(row));
+                day.map(|day| Value::Whole(i64::from(day)))
+            }
             Column::Real(array) => array.is_valid(row).then(|| Value::Real(array.value(row))),
         }
     }

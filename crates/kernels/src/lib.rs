@@ -11,6 +11,7 @@
 mod age;
 mod aggregate;
 mod calendar;
+mod care_day_set;
 mod care_days;
 mod cell;
 mod cells;
@@ -41,8 +42,8 @@ use datafusion_expr::{AggregateUDF, ScalarUDF};
 
 pub use age::age_years;
 pub use cells::{
-    CellColumn, CellSpec, Cells, FinishedCells, GroupRows, GroupSpec, InputColumn, MarkedGroup,
-    MarkedSum, passing,
+    CellColumn, CellSpec, Cells, DaysOf, FinishedCells, GroupRows, GroupSpec, InputColumn,
+    MarkedGroup, MarkedSum, passing,
 };
 pub use codes::Codes;
 pub use contributors::{ContributorCells, Contributors, Dominance};
@@ -56,7 +57,7 @@ pub use kaplan_meier::{SurvivalCurve, SurvivalStep, WaitQuantile};
 pub use person_set::list_of_sets;
 pub use person_time::{PeriodTime, Periods, PersonTime, SpellTally, Spells};
 pub use refusal::Refusal;
-pub use rollup::{CellKeys, CellTargets, Lists, MemberNumbers};
+pub use rollup::{CareDays, CellKeys, CellTargets, Lists, MemberNumbers};
 pub use running_sum::{PeriodSums, Restarts, running_sum};
 pub use spell_months::{
     AgeDay, DeliveredMonths, Reach, ReachedMonths, SpellMarks, SpellMonths, SpellRows,
@@ -72,6 +73,7 @@ pub fn aggregate_functions() -> Vec<AggregateUDF> {
         person_set::aggregates(),
         person_time::aggregates(),
         care_days::aggregates(),
+        care_day_set::aggregates(),
         day_histogram::aggregates(),
         distinct_cube::aggregates(),
         sum_exact::aggregates(),
@@ -87,6 +89,7 @@ pub fn aggregate_functions() -> Vec<AggregateUDF> {
 pub fn scalar_functions() -> Vec<ScalarUDF> {
     [
         person_set::scalars(),
+        care_day_set::scalars(),
         day_histogram::scalars(),
         distinct_cube::scalars(),
         age::scalars(),

@@ -24,7 +24,10 @@
 //! - *Laws*: the order of cells does not matter, and cells may be merged with others of their place
 //!   and members before.
 //!
-//! What may not live here: what an area or a period is. To add a state: a method beside these.
+//! What may not live here: what an area or a period is. To add a state: a method beside these, or a file
+//! of its own, as that of days of persons (`rollup/care_days.rs`).
+
+mod care_days;
 
 use std::borrow::Borrow;
 use std::hash::{Hash, Hasher};
@@ -39,6 +42,8 @@ use hashbrown::HashTable;
 
 use crate::day_histogram::DayHistogram;
 use crate::person_set::{Gaps, Numbers, State, different_lists, put_numbers, put_set};
+
+pub use self::care_days::CareDays;
 
 /// Bytes of a member of a set.
 const WIDTH: usize = 16;

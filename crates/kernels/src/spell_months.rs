@@ -9,8 +9,8 @@
 //!   The age on the month's last day is [`age_years`]; that on 31.12. is the difference of the years.
 //! - *Null*: no organiser, no first day, or an organiser that has delivered nothing: no month. No last
 //!   day: no end. A null weight makes null days, and no birth date an age that is not met.
-//! - *Time*: months of an organiser ascend and do not overlap, so the reached ones follow each other
-//!   and both ends are searched: O(log m) a spell, then O(1) a row of the result. The first days of
+//! - *Time*: months of an organiser ascend and do not overlap, so the reached ones follow each other, and
+//!   both ends are looked up by the day: O(1) a spell and O(1) a row of the result. The first days of
 //!   months come as codes.
 //! - *Memory*: a piece of the result at a time, of as many rows as the caller gives.
 //!
@@ -33,7 +33,8 @@ use arrow::datatypes::{ArrowNativeType, Date32Type, UInt8Type, UInt32Type};
 use datafusion_common::{Result, exec_err, resources_err};
 
 use crate::age::age_years;
-use crate::calendar::date_of;
+use crate::calendar::{date_of, first_of_month};
+use crate::care_day_set::days_between;
 use crate::cells::InputColumn;
 use crate::codes::check_length;
 
@@ -78,15 +79,78 @@ impl Month {
     }
 }
 
+/// Days between the first month of an organiser and the last, beyond which months are searched.
+const MOST_DAYS: usize = 1 << 16;
+
+/// The months of an organiser, ascending.
+#[derive(Debug, Clone, Default)]
+struct Months {
+    months: Vec<Month>,
+    /// By day from the first month's first on, how many months have begun; none where that is too long.
+    begun: Vec<u32>,
+}
+
+impl Months {
+    fn new(months: Vec<Month>) -> Self {
+        let (first, last) = (months.first(), months.last());
+        let span = first.zip(last).map_or(0, |(first, last)| {
+            usize::try_from(i64::from(last.start) - i64::from(first.start)).unwrap_or_default() + 1
+        });
+        let mut begun = Vec::new();
+        if span <= MOST_DAYS {
+            begun.reserve_exact(span);
+            for (count, month) in (0u32..).zip(&months) {
+                let day = i64::from(month.start) - first.map_or(0, |first| i64::from(first.start));
+                begun.resize(usize::try_from(day).unwrap_or_default(), count);
+            }
+            begun.resize(span, months.len() as u32);
+        }
+        Self { months, begun }
+    }
+
+    /// How many months begin on this day or before.
+    #[inline]
+    fn begun(&self, day: i32) -> usize {
+        let Some(first) = self.months.first() else {
+            return 0;
+        };
+        if self.begun.is_empty() {
+            return self.months.partition_point(|month| month.start <= day);
+        }
+        match usize::try_from(i64::from(day) - i64::from(first.start)) {
+            Err(_) => 0,
+            Ok(place) => self
+                .begun
+                .get(place)
+                .map_or(self.months.len(), |count| *count as usize),
+        }
+    }
+
+    /// The months that a spell reaches.
+    #[inline]
+    fn reached(&self, first: i32, last: i32, reach: Reach) -> &[Month] {
+        let month_before = |count: usize| count.checked_sub(1).and_then(|at| self.months.get(at));
+        let mut from = self.begun(first);
+        from -= usize::from(month_before(from).is_some_and(|month| month.end >= first));
+        let mut to = self.begun(last);
+        if reach == Reach::LastDay {
+            to -= usize::from(month_before(to).is_some_and(|month| month.end > last));
+        }
+        self.months.get(from..to).unwrap_or_default()
+    }
+}
+
 /// The months that each organiser has delivered.
 #[derive(Debug, Clone)]
 pub struct DeliveredMonths {
-    months: BTreeMap<Box<str>, Vec<Month>>,
+    months: BTreeMap<Box<str>, Months>,
     /// The first days of all months, ascending.
     starts: ArrayRef,
     /// The days of the months that begin on these; none where months that begin on one day have not as
     /// many.
     lengths: Option<Vec<i64>>,
+    /// Whether all are whole months of the calendar.
+    are_calendar_months: bool,
 }
 
 impl Default for DeliveredMonths {
@@ -95,6 +159,7 @@ impl Default for DeliveredMonths {
             months: BTreeMap::new(),
             starts: Arc::new(Date32Array::from_iter_values([])),
             lengths: Some(Vec::new()),
+            are_calendar_months: true,
         }
     }
 }
@@ -143,7 +208,18 @@ impl DeliveredMonths {
                 }
             }
         }
+        let months: BTreeMap<Box<str>, Months> = months
+            .into_iter()
+            .map(|(organiser, months)| (organiser, Months::new(months)))
+            .collect();
+        let mut all = months.values().flat_map(|months| &months.months);
+        let are_calendar_months = all.all(|month| {
+            first_of_month(month.start) == month.start
+                && first_of_month(month.end) == month.start
+                && first_of_month(month.end.saturating_add(1)) > month.start
+        });
         Ok(Self {
+            are_calendar_months,
             months,
             starts: Arc::new(Date32Array::from(starts)),
             lengths: lengths
@@ -206,8 +282,8 @@ impl DeliveredMonths {
     }
 
     /// The months that an organiser has delivered.
-    fn of_organiser(&self, organiser: &str) -> &[Month] {
-        self.months.get(organiser).map_or(&[], Vec::as_slice)
+    fn of_organiser(&self, organiser: &str) -> Option<&Months> {
+        self.months.get(organiser)
     }
 }
 
@@ -236,7 +312,7 @@ pub struct ReachedMonths<'a> {
     row: usize,
     rest: &'a [Month],
     /// The organiser of the spell before, as the column has it, and its months.
-    of_organiser: Option<(u128, &'a [Month])>,
+    of_organiser: Option<(u128, Option<&'a Months>)>,
 }
 
 impl<'a> ReachedMonths<'a> {
@@ -286,12 +362,7 @@ impl<'a> ReachedMonths<'a> {
             _ => self.months.of_organiser(organisers.value(row)),
         };
         self.of_organiser = Some((*view, months));
-        let from = months.partition_point(|month| month.end < *first);
-        let to = months.partition_point(|month| match self.reach {
-            Reach::AnyDay => month.start <= *last,
-            Reach::LastDay => month.end <= *last,
-        });
-        months.get(from..to).unwrap_or_default()
+        months.map_or(&[], |months| months.reached(*first, *last, self.reach))
     }
 }
 
@@ -341,6 +412,35 @@ impl SpellMonths<'_> {
         let rows = self.rows.values().iter().map(|row| *row as usize);
         let nulls = nulls.map(|nulls| rows.map(|row| nulls.is_valid(row)).collect());
         Ok(Int64Array::try_new(products.into(), nulls)?)
+    }
+
+    /// The days of the month that the spell has, a bit for each, the first day lowest.
+    ///
+    /// # Errors
+    /// When a month is none of the calendar.
+    pub fn days_of_month(&self) -> Result<Int64Array> {
+        if !self.of.are_calendar_months {
+            return exec_err!("days of persons are kept by months of the calendar");
+        }
+        let first = self.spells.first.values();
+        let days = self.each().map(|(row, month)| {
+            let from = first.get(row).copied().unwrap_or_default().max(month.start);
+            let to = self
+                .last
+                .get(row)
+                .copied()
+                .unwrap_or_default()
+                .min(month.end);
+            match to >= from {
+                true => {
+                    let bit = |day: i32| (day - month.start) as u32;
+                    i64::from(days_between(bit(from), bit(to)))
+                }
+                // A spell that ends before it begins.
+                false => 0,
+            }
+        });
+        Ok(Int64Array::from_iter_values(days))
     }
 
     /// Whether the spell covers the last day of the month.

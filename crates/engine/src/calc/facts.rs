@@ -18,8 +18,8 @@ use datafusion::catalog::TableProvider;
 use datafusion::catalog::view::ViewTable;
 use datafusion::common::Column;
 use datafusion::datasource::provider_as_source;
-use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::execution::{FunctionRegistry, SendableRecordBatchStream};
 use datafusion::logical_expr::{LogicalPlanBuilder, col, lit};
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::Expr;
@@ -33,7 +33,9 @@ use tokio::task::JoinSet;
 
 use super::CalcProgress;
 use super::fingerprint::Inputs;
-use super::persons::{ListId, Met, PersonList, number_column, person_columns, with_number_columns};
+use super::persons::{
+    ListId, Met, NumberOf, PersonList, number_column, person_columns, with_number_columns,
+};
 use crate::catalog::Resolver;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
@@ -43,7 +45,7 @@ use crate::statement;
 use crate::tables::table;
 
 /// Raised when the same relation over the same rows would be stored differently.
-const FORMAT: &str = "tietopohja-fact/5";
+const FORMAT: &str = "tietopohja-fact/6";
 
 /// The schema of facts.
 const SCHEMA: &str = "fact";
@@ -207,7 +209,7 @@ struct Job {
     /// Whether one group is all that is stored.
     is_alone: bool,
     /// The numbers of its persons, if it has any.
-    persons: Option<PersonList>,
+    persons: Option<Arc<PersonList>>,
 }
 
 impl Engine {
@@ -382,7 +384,7 @@ impl Engine {
                     raw: aim.raw,
                     raw_table: aim.raw_table,
                     fact: fact.clone(),
-                    sql: sorted_sql(name, relation),
+                    sql: sorted_sql(name, relation, &person_columns(&columns)),
                     of: name.clone(),
                     columns: Arc::clone(&columns),
                     numbered: Arc::clone(&numbered),
@@ -526,7 +528,7 @@ impl Engine {
             for group in &groups {
                 Box::pin(self.meet(&job, group, &mut met)).await?;
             }
-            job.persons = Some(self.number_persons(list, met).await?);
+            job.persons = Some(Arc::new(self.number_persons(list, met).await?));
         }
         let job = Arc::new(job);
         let mut waiting = VecDeque::from(groups);
@@ -614,6 +616,10 @@ impl Engine {
         let mut state = SessionStateBuilder::new_from_existing(state)
             .with_config(config)
             .build();
+        if let Some(persons) = &job.persons {
+            let number_of = Arc::new(NumberOf::function(persons));
+            state.register_udf(number_of)?;
+        }
         state.mark_start_execution();
         let parsed = statement::parse(sql, RECURSION_LIMIT)?;
         let plan = state.statement_to_plan(parsed.tree).await?;
@@ -682,11 +688,16 @@ async fn finish(
     writer.finish().await
 }
 
-/// The rows of a relation in the order in which they are stored: the key makes it complete.
-fn sorted_sql(name: &RelationName, relation: &Relation) -> String {
-    let mut order = PARTITIONS.to_vec();
+/// The rows of a relation in the order in which they are stored, persons by their numbers: the key makes
+/// it complete.
+fn sorted_sql(name: &RelationName, relation: &Relation, persons: &[&str]) -> String {
+    let mut order = PARTITIONS.map(str::to_owned).to_vec();
     for column in relation.stored.iter().chain(&relation.key) {
-        if !order.contains(&column.as_str()) && column != "county_code" {
+        let column = match persons.contains(&column.as_str()) {
+            true => format!("{}(\"{column}\")", NumberOf::NAME),
+            false => column.clone(),
+        };
+        if !order.contains(&column) && column != "county_code" {
             order.push(column);
         }
     }

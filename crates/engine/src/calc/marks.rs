@@ -93,7 +93,7 @@ impl MarkedScan {
 
     /// Adds a group, if its months can be made of marks.
     fn add(&mut self, of_month: &[Option<OfMonth>], group: &GroupSpec) -> Option<()> {
-        if !group.sets.is_empty() || !group.histograms.is_empty() {
+        if !group.sets.is_empty() || !group.histograms.is_empty() || !group.days.is_empty() {
             return None;
         }
         let mut own = GroupSpec {

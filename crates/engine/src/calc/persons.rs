@@ -11,11 +11,16 @@
 //! What may not live here: how slices are computed (`facts.rs`), what is counted (`kernels`).
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BinaryArray, Int32Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
+use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::logical_expr::{
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
 use tietopohja_lake::{LakeError, Slice, TableName};
 
 use crate::engine::Engine;
@@ -136,21 +141,7 @@ impl PersonList {
             if !matches!(field.data_type(), DataType::Binary | DataType::BinaryView) {
                 continue;
             }
-            let members = to_type(column, &DataType::Binary)?;
-            let mut last: Option<(&[u8], i32)> = None;
-            let numbers = members.as_binary::<i32>().iter().map(|member| {
-                let Some(member) = member else {
-                    return Ok(None);
-                };
-                // Rows of a person lie together.
-                let number = match last {
-                    Some((known, number)) if known == member => number,
-                    _ => self.number(member)?,
-                };
-                last = Some((member, number));
-                Ok(Some(number))
-            });
-            let numbers: Int32Array = numbers.collect::<Result<_>>()?;
+            let numbers = self.numbers(column)?;
             fields.push(Arc::new(Field::new(
                 number_column(field.name(), self.list),
                 DataType::Int32,
@@ -162,9 +153,83 @@ impl PersonList {
             .map_err(|error| EngineError::internal_because("numbers of persons", error))
     }
 
+    /// The numbers of pseudonyms; a null has none.
+    fn numbers(&self, members: &ArrayRef) -> Result<Int32Array> {
+        let members = to_type(members, &DataType::Binary)?;
+        let mut last: Option<(&[u8], i32)> = None;
+        let numbers = members.as_binary::<i32>().iter().map(|member| {
+            let Some(member) = member else {
+                return Ok(None);
+            };
+            // Rows of a person lie together.
+            let number = match last {
+                Some((known, number)) if known == member => number,
+                _ => self.number(member)?,
+            };
+            last = Some((member, number));
+            Ok(Some(number))
+        });
+        numbers.collect()
+    }
+
     fn number(&self, member: &[u8]) -> Result<i32> {
         let number = self.numbers.get(&pseudonym(member)?).copied();
         number.ok_or_else(|| EngineError::internal("a person has no number"))
+    }
+}
+
+/// The function that gives a pseudonym its number, to sort by: new persons are behind the others in the
+/// list, and not where their pseudonyms would be.
+#[derive(Debug)]
+pub(super) struct NumberOf {
+    list: Arc<PersonList>,
+    signature: Signature,
+}
+
+impl NumberOf {
+    pub(super) const NAME: &str = "number_of_person";
+
+    pub(super) fn function(list: &Arc<PersonList>) -> ScalarUDF {
+        ScalarUDF::from(Self {
+            list: Arc::clone(list),
+            signature: Signature::any(1, Volatility::Immutable),
+        })
+    }
+}
+
+impl PartialEq for NumberOf {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.list, &other.list)
+    }
+}
+
+impl Eq for NumberOf {}
+
+impl Hash for NumberOf {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.list.list.hash(hasher);
+    }
+}
+
+impl ScalarUDFImpl for NumberOf {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _given: &[DataType]) -> Result<DataType, DataFusionError> {
+        Ok(DataType::Int32)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue, DataFusionError> {
+        let lost = || EngineError::internal("the number of a person is asked for of no column");
+        let members = args.args.first().ok_or_else(lost)?;
+        let members = members.to_array(args.number_rows)?;
+        let numbers = self.list.numbers(&members)?;
+        Ok(ColumnarValue::Array(Arc::new(numbers)))
     }
 }
 

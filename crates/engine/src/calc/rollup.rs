@@ -25,7 +25,7 @@ use arrow::datatypes::{DataType, Date32Type, Field, Int32Type, Int64Type, Schema
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use futures::TryStreamExt;
 use tietopohja_indicators::{Grain, Level, MembersFrom, Merge, Needed, Residents, RollUp, Span};
-use tietopohja_kernels::{CellKeys, CellTargets, Lists, MemberNumbers};
+use tietopohja_kernels::{CareDays, CellKeys, CellTargets, Lists, MemberNumbers};
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 
@@ -631,6 +631,7 @@ impl Work {
             }
         }
         let mut people: BTreeMap<&str, People<'_>> = BTreeMap::new();
+        let mut care_days: BTreeMap<&str, CareDays> = BTreeMap::new();
         for column in &self.roll_up.columns {
             let lost = || EngineError::internal("a roll-up lost a component");
             let cells = self.cells.get(&column.component).ok_or_else(lost)?;
@@ -644,6 +645,21 @@ impl Work {
                 Merge::Histogram => {
                     let states = binary(&cells.rows, "hist")?;
                     Arc::new(targets.histograms(keys.as_keys(), &states)?)
+                }
+                Merge::CareDays | Merge::CareDayPersons => {
+                    let own = match care_days.entry(column.component.as_str()) {
+                        Entry::Occupied(known) => known.into_mut(),
+                        Entry::Vacant(place) => {
+                            let states = binary(&cells.rows, "hist")?;
+                            let reserve = |bytes| memory.try_grow(bytes);
+                            let keys = keys.as_keys();
+                            place.insert(targets.care_days(keys, &states, self.lanes, reserve)?)
+                        }
+                    };
+                    match column.merge {
+                        Merge::CareDays => Arc::new(own.days.clone()),
+                        _ => Arc::new(own.persons.clone()),
+                    }
                 }
                 Merge::Distinct => {
                     let people = match people.entry(column.component.as_str()) {

@@ -29,7 +29,7 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 use tietopohja_indicators::{Alone, Compiled, Indicator, RowMeasure, RowPart, RowPeriod, UNKNOWN};
 use tietopohja_kernels::{
-    CellColumn, CellSpec, Cells, FinishedCells, GroupRows, GroupSpec, InputColumn,
+    CellColumn, CellSpec, Cells, DaysOf, FinishedCells, GroupRows, GroupSpec, InputColumn,
 };
 use tokio::task::{JoinSet, spawn_blocking};
 
@@ -119,13 +119,16 @@ struct Part {
     group: usize,
     number: Number,
     histogram: Option<usize>,
+    care_days: Option<usize>,
     set: Option<usize>,
     /// The column of which only the greatest value of an area and year counts: it is the last of the
     /// key.
     latest: Option<usize>,
 }
 
-/// Where the key of a grouping has the delivery, if it has one; breakdowns follow.
+/// Where the key of a grouping has the month or year.
+const PERIOD: usize = 1;
+/// Where it has the delivery, if it has one; breakdowns follow.
 pub(super) const DELIVERY: usize = 2;
 
 /// What becomes of `n`.
@@ -218,7 +221,20 @@ impl SharedScan {
             }
         }
         filters.sort_unstable();
+        let mut care_days = None;
         let (number, histogram, members) = match &row.measure {
+            RowMeasure::CareDays => {
+                let days = self.month_column(OfMonth::CareDays);
+                let person = row.person.clone().ok_or(Alone::SeveralRelations)?;
+                let member = self.column(person, CellColumn::Member);
+                let month = PERIOD;
+                care_days = Some(DaysOf {
+                    member,
+                    days,
+                    month,
+                });
+                (NumberOf::Nothing, None, None)
+            }
             RowMeasure::Rows => (NumberOf::Rows, None, row.person.clone()),
             RowMeasure::Persons => (NumberOf::Nothing, None, row.person.clone()),
             RowMeasure::Sum(amount) => {
@@ -276,6 +292,7 @@ impl SharedScan {
             group,
             number,
             histogram: histogram.map(|days| found_or_added(&mut spec.histograms, days)),
+            care_days: care_days.map(|days| found_or_added(&mut spec.days, days)),
             set: members.map(|members| found_or_added(&mut spec.sets, members)),
             latest,
         });
@@ -598,6 +615,7 @@ fn newest_of(group: &GroupRows, are_numbers: bool) -> Result<GroupRows> {
             .iter()
             .map(|sets| Arc::new(sets.chosen(rows.iter().copied())))
             .collect(),
+        days: group.days.iter().map(states).collect::<Result<_>>()?,
     })
 }
 
@@ -638,7 +656,7 @@ impl Part {
                 "area_base",
                 Arc::new(StringArray::from(vec![self.area_base; rows])),
             ),
-            ("period_start", key(1)?),
+            ("period_start", key(PERIOD)?),
         ];
         let first_breakdown = DELIVERY + usize::from(self.has_delivery);
         for name in breakdowns {
@@ -664,9 +682,10 @@ impl Part {
         columns.push(("persons", new_null_array(&DataType::Binary, rows)));
         columns.push((
             "hist",
-            match self.histogram {
-                None => new_null_array(&DataType::Binary, rows),
-                Some(place) => Arc::new(group.histograms.get(place).ok_or_else(lost)?.clone()),
+            match (self.histogram, self.care_days) {
+                (None, None) => new_null_array(&DataType::Binary, rows),
+                (None, Some(place)) => Arc::new(group.days.get(place).ok_or_else(lost)?.clone()),
+                (Some(place), _) => Arc::new(group.histograms.get(place).ok_or_else(lost)?.clone()),
             },
         ));
         columns.push(("x", new_null_array(&DataType::Float64, rows)));
@@ -995,6 +1014,7 @@ mod tests {
             sums: Vec::new(),
             histograms: Vec::new(),
             sets: Vec::new(),
+            days: Vec::new(),
         };
         for (are_numbers, place) in [(true, 3), (false, 4)] {
             let kept = newest_of(&group, are_numbers).unwrap();

@@ -75,6 +75,8 @@ pub(super) enum OfMonth {
     Start,
     /// The days of the spell in the month, times a weight.
     Days(Option<usize>),
+    /// The days of the month that the spell has, a bit for each.
+    CareDays,
     /// Whether the spell covers the month's last day.
     LastDay,
     /// Whether the age is within bounds.
@@ -283,6 +285,7 @@ impl OfMonth {
         let column: ArrayRef = match self {
             OfMonth::Start => return Ok(piece.starts()?),
             OfMonth::LastDay => Arc::new(piece.cover_last_day()),
+            OfMonth::CareDays => Arc::new(piece.days_of_month()?),
             OfMonth::Days(weight) => {
                 let weights = match weight {
                     None => None,
@@ -307,7 +310,7 @@ impl OfMonth {
     pub(super) fn use_of(&self) -> CellColumn {
         match self {
             OfMonth::Start => CellColumn::Day,
-            OfMonth::Days(_) => CellColumn::Whole,
+            OfMonth::Days(_) | OfMonth::CareDays => CellColumn::Whole,
             OfMonth::LastDay | OfMonth::Aged { .. } => CellColumn::Filter,
         }
     }

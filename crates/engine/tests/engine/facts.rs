@@ -69,6 +69,15 @@ pub(crate) fn visit_spells() -> String {
         .replace("agg = \"count\"", "agg = \"persons\"\nat = \"period\"")
 }
 
+/// Days of those in it, a day of a person once.
+pub(crate) fn visit_days() -> String {
+    visit_spells()
+        .replace("test.visit_spells", "test.visit_days")
+        .replace("kind = \"stock\"", "kind = \"sum\"")
+        .replace("agg = \"persons\"\nat = \"period\"", "agg = \"care_days\"")
+        .replace("grains = [\"month\"]", "grains = [\"month\", \"year\"]")
+}
+
 /// Rows of any contract: every type, some nulls, few words in most texts.
 pub(crate) fn rows(contract: &str, county: i32, (year, month): Month, count: usize) -> RecordBatch {
     let numbers = |of: &dyn Fn(usize) -> Option<i64>| -> ArrayRef {
@@ -184,6 +193,7 @@ pub(crate) async fn landed() -> (Warehouse, Vec<Stored>) {
         "definitions/indicators/test.visit_spells.toml",
         &visit_spells(),
     );
+    warehouse.write("definitions/indicators/test.visit_days.toml", &visit_days());
     warehouse.load_reference().await;
     let relations = stored_relations(&warehouse);
     for relation in &relations {
@@ -260,7 +270,26 @@ fn assert_numbers_are_of_persons(rows: &RecordBatch, members: &BTreeMap<i32, Vec
     }
 }
 
-/// The stored rows of every slice are those of the view, in the order of the header.
+/// Rows that are shown in the order of their pseudonyms, where these come first, in that of their numbers.
+fn by_number(shown: &str, members: &BTreeMap<i32, Vec<u8>>) -> String {
+    let hex =
+        |member: &[u8]| -> String { member.iter().map(|byte| format!("{byte:02x}")).collect() };
+    let numbers: BTreeMap<String, i32> = members
+        .iter()
+        .map(|(n, member)| (hex(member), *n))
+        .collect();
+    let number = |line: &&str| {
+        let first = line.split('|').nth(1).unwrap_or_default().trim();
+        numbers.get(first).copied()
+    };
+    let mut lines: Vec<&str> = shown.lines().collect();
+    let end = lines.len() - 1;
+    lines[3..end].sort_by_key(number);
+    lines.join("\n")
+}
+
+/// The stored rows of every slice are those of the view, in the order of the header, persons by their
+/// numbers.
 async fn assert_stored_is_view(warehouse: &Warehouse, engine: &Arc<Engine>, relation: &Stored) {
     let admin = session(engine, Role::Admin).await;
     let name = &relation.name;
@@ -338,7 +367,7 @@ async fn assert_stored_is_view(warehouse: &Warehouse, engine: &Arc<Engine>, rela
             .map(|batch| batch.project(&places).unwrap())
             .collect();
         let fact = pretty_format_batches(&order).unwrap().to_string();
-        let view = in_view(&relation.order).await;
+        let view = by_number(&in_view(&relation.order).await, &members);
         assert!(fact == view, "{name} {key:?}\n{fact}\n{view}");
     }
 }
@@ -555,7 +584,12 @@ async fn stored_relations_change_no_component() {
         let admin = session(&engine, Role::Admin).await;
         answers.push(shown_cells(&warehouse, &admin, cells).await.unwrap());
     }
-    for id in ["test.visits ", "test.visit_spells ", "lasu."] {
+    for id in [
+        "test.visits ",
+        "test.visit_spells ",
+        "test.visit_days ",
+        "lasu.",
+    ] {
         assert!(answers[0].contains(id), "{id}: {}", answers[0]);
     }
     for answer in &answers {

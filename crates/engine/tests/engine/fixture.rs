@@ -405,7 +405,8 @@ pub(crate) async fn members(warehouse: &Warehouse) -> BTreeMap<i32, Vec<u8>> {
     members
 }
 
-/// The same of cells, with sets of persons as pseudonyms where they are stored as numbers.
+/// The same of cells, with sets of persons, and of their days, as pseudonyms where they are stored as
+/// numbers.
 pub(crate) async fn shown_cells(
     warehouse: &Warehouse,
     session: &Session,
@@ -420,12 +421,22 @@ pub(crate) async fn shown_cells(
         let cells = line.split('|').map(str::trim);
         cells.map(str::to_owned).collect()
     };
-    let place = text
-        .lines()
-        .map(cells)
-        .find_map(|cells| cells.iter().position(|cell| cell == "persons"));
+    let place_of = |name: &str| {
+        let mut lines = text.lines().map(cells);
+        lines.find_map(|cells| cells.iter().position(|cell| cell == name))
+    };
+    let (place, days) = (place_of("persons"), place_of("hist"));
     let lines = text.lines().map(|line| {
         let mut cells = cells(line);
+        if let Some(state) = days.and_then(|place| cells.get_mut(place))
+            && state.starts_with("02")
+        {
+            let bytes = hex(state);
+            let list = u64::from_le_bytes(bytes[1..9].try_into().unwrap());
+            if Some(format!("{list:016x}")) == id {
+                *state = days_of_persons(&bytes[9..], &members);
+            }
+        }
         if let Some(set) = place.and_then(|place| cells.get_mut(place))
             && set.len() % 32 != 0
             && set.starts_with("01")
@@ -452,8 +463,45 @@ fn hex(text: &str) -> Vec<u8> {
         .collect()
 }
 
-/// How many there are, then each number less the one before it and one.
-fn numbers_of(bytes: &[u8]) -> Vec<i32> {
+/// The months of a set of days of persons, with pseudonyms for their numbers.
+fn days_of_persons(bytes: &[u8], members: &BTreeMap<i32, Vec<u8>>) -> String {
+    let mut rest = bytes;
+    // Bytes of a number, as they are, and the number.
+    let mut number = || {
+        let length = rest.iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
+        let (own, left) = rest.split_at(length);
+        rest = left;
+        let number = whole_numbers(own)[0];
+        (own.to_vec(), number, left.is_empty())
+    };
+    let mut text = vec![1];
+    loop {
+        let (month, (written, count, _)) = (number().0, number());
+        text.extend([month, written].concat());
+        let mut next = 0;
+        let mut is_last = false;
+        let mut persons: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        for _ in 0..count {
+            next += number().1 + 1;
+            let (days, _, last) = number();
+            persons.push((members[&i32::try_from(next - 1).unwrap()].clone(), days));
+            is_last = last;
+        }
+        persons.sort();
+        text.extend(
+            persons
+                .into_iter()
+                .flat_map(|(person, days)| [person, days].concat()),
+        );
+        if is_last {
+            break;
+        }
+    }
+    text.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Numbers as they are written, one behind the other.
+fn whole_numbers(bytes: &[u8]) -> Vec<i64> {
     let mut read = Vec::new();
     let (mut number, mut shift) = (0i64, 0);
     for byte in bytes {
@@ -464,6 +512,12 @@ fn numbers_of(bytes: &[u8]) -> Vec<i32> {
             (number, shift) = (0, 0);
         }
     }
+    read
+}
+
+/// How many there are, then each number less the one before it and one.
+fn numbers_of(bytes: &[u8]) -> Vec<i32> {
+    let read = whole_numbers(bytes);
     let count = read[0] as usize;
     let mut next = 0;
     let gaps = read[1..=count].iter();

@@ -18,9 +18,10 @@ const VISITS: &str = "test.visits";
 const OTHER: &str = "test.other";
 /// Indicators over stored relations: counts, sums, sets, histograms, spells, the newest version of a
 /// budget, a relation of relations, two relations.
-const IDS: [&str; 13] = [
+const IDS: [&str; 14] = [
     VISITS,
     "test.visit_spells",
+    "test.visit_days",
     "test.waits",
     "iakkaat.home_care_visits_per_client",
     "lasu.notifications_per_1000",
@@ -216,6 +217,7 @@ async fn a_delivery_costs_its_slice_whatever_lands() {
     }
     // Which spells count depends on the months of all deliveries.
     assert_eq!(kept_rows(&report, "test.visit_spells").0, 0);
+    assert_eq!(kept_rows(&report, "test.visit_days").0, 0);
     assert_as_full(&warehouse, &engine).await;
     // A month that comes late, by a process that did not compute what is kept.
     let warehouse = warehouse.reopened();

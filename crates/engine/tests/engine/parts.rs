@@ -10,7 +10,7 @@ use tietopohja_engine::{
     CalcReport, CalcRequest, Engine, EngineOptions, IndicatorOutcome, NoProgress, Role,
 };
 
-use crate::facts::{MONTHS, VISITS, rows, visit_spells};
+use crate::facts::{MONTHS, VISITS, rows, visit_days, visit_spells};
 use crate::fixture::{Warehouse, day, session};
 
 const COUNTIES: [i32; 2] = [7, 8];
@@ -65,6 +65,7 @@ async fn landed() -> Warehouse {
     };
     write("test.visits", VISITS);
     write("test.visit_spells", &visit_spells());
+    write("test.visit_days", &visit_days());
     for (number, condition) in OTHERS.iter().enumerate() {
         let id = format!("test.others_{number}");
         let text = VISITS.replace("test.visits", &id);
@@ -110,9 +111,14 @@ async fn calc(warehouse: &Warehouse, memory_mib: usize, spill_mib: u64) -> Calcu
         ..options
     };
     let engine = Engine::open(options).await.unwrap();
-    let mut ids: Vec<String> = ["test.visits", "test.visit_spells", NUMBERS]
-        .map(str::to_owned)
-        .into();
+    let mut ids: Vec<String> = [
+        "test.visits",
+        "test.visit_spells",
+        "test.visit_days",
+        NUMBERS,
+    ]
+    .map(str::to_owned)
+    .into();
     ids.extend((0..OTHERS.len()).map(|number| format!("test.others_{number}")));
     let request = CalcRequest {
         ids,

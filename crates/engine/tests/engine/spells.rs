@@ -47,7 +47,7 @@ const COUNTY: &str = "county = \"county_code\"";
 const BY_WEIGHT: &str = "county = \"county_code\"\nbreakdown = { sex = \"CASE cost_centre WHEN '1' THEN 'female' WHEN '2' THEN 'male' END\" }";
 const TOWN: &str = "municipality = \"municipality_code\"";
 
-const CASES: [Case; 14] = [
+const CASES: [Case; 17] = [
     Case(
         "count",
         "stock",
@@ -132,6 +132,21 @@ const CASES: [Case; 14] = [
         "agg = \"days\"\nover = \"year_days\"\nexpr = \"weight * 2\"\nwhere = \"contract_type <> '2'\"\nages = \"60..\"\nage_at = \"period_end\"",
         "",
     ),
+    Case("care_days", "sum", COUNTY, "agg = \"care_days\"", SEX),
+    Case(
+        "care_days_of_towns",
+        "person_time",
+        TOWN,
+        "agg = \"care_days\"\nover = \"period_days\"\nwhere = \"contract_type <> '2'\"",
+        "",
+    ),
+    Case(
+        "care_days_of_the_old",
+        "person_time",
+        COUNTY,
+        "agg = \"care_days\"\nover = \"year_days\"\nages = \"40..\"\nage_at = \"period_end\"",
+        "",
+    ),
     Case(
         "both_delivered",
         "stock",
@@ -152,7 +167,7 @@ impl Case {
     /// Whether it needs no row of a month where no persons are told apart.
     fn adds_up(&self) -> bool {
         let Case(name, _, _, component, _) = self;
-        let asks = ["persons", "distinct", "ages"];
+        let asks = ["persons", "distinct", "ages", "care_days"];
         *name != "unmatched" && !asks.iter().any(|ask| component.contains(ask))
     }
 
@@ -418,6 +433,72 @@ async fn spells_in_shared_scans_are_those_of_their_own_queries() {
         );
         let found = shown(&admin, &sql).await.unwrap();
         assert!(found.contains(&format!("| {there} ")), "{rows}: {found}");
+    }
+}
+
+/// Values of days of persons, counted day by day: of every month and year, county, and sex.
+const DAY_BY_DAY: &str = "\
+    WITH day AS (
+        SELECT DISTINCT s.county_code AS area, coalesce(s.sex, 'unknown') AS sex, s.employee_pid AS person, c.date AS day
+        FROM conformed.test_spell AS s
+        JOIN reference.calendar AS c
+            ON c.date >= s.started_on AND (s.ended_on IS NULL OR c.date <= s.ended_on)
+        JOIN meta.delivered_month AS d
+            ON d.contract = 'hr_employment' AND d.county_code = s.county_code
+            AND d.month_start = date_trunc('month', c.date)
+        WHERE s.unit_code = '3'
+    ),
+    whole AS (SELECT * FROM day UNION ALL SELECT area, NULL, person, day FROM day),
+    of_period AS (
+        SELECT *, 'month' AS grain, CAST(date_trunc('month', day) AS DATE) AS period_start FROM whole
+        UNION ALL
+        SELECT *, 'year', CAST(date_trunc('year', day) AS DATE) FROM whole
+    )
+    SELECT area, grain, period_start, sex,
+        count(DISTINCT concat(encode(person, 'hex'), CAST(day AS VARCHAR))) AS days,
+        count(DISTINCT person) AS persons
+    FROM of_period
+    GROUP BY area, grain, period_start, sex";
+
+#[tokio::test]
+async fn a_day_of_a_person_counts_once_in_every_area_period_and_member() {
+    let warehouse = landed().await;
+    let Some(case) = CASES.iter().find(|case| case.0 == "care_days") else {
+        panic!("there is no case of care days");
+    };
+    let grains = "grains = [\"month\", \"year\"]";
+    let definition = case.definition().replace("grains = [\"month\"]", grains);
+    let some = "agg = \"care_days\"\nwhere = \"unit_code = '3'\"";
+    let definition = definition.replace("agg = \"care_days\"", some);
+    warehouse.write("definitions/indicators/test.care_days.toml", &definition);
+    let differing = format!(
+        "WITH own AS (
+            SELECT area, period_grain AS grain, period_start, sex,
+                numerator AS days, conf_status
+            FROM result.indicator_value WHERE indicator = 'test.care_days' AND obs_status <> 'L'
+        ),
+        known AS ({DAY_BY_DAY})
+        SELECT count(*) FILTER (WHERE own.days > 0) > 100 AS filled,
+            count(*) FILTER (WHERE own.days <> coalesce(known.days, 0)) AS other_days,
+            count(*) FILTER (WHERE own.conf_status = 'C') > 10 AS few,
+            count(*) FILTER (WHERE own.days > 0 AND (own.conf_status = 'C') <> (known.persons < 5)) AS other_persons
+        FROM own LEFT JOIN known
+            ON known.area = own.area AND known.grain = own.grain
+            AND known.period_start = own.period_start AND known.sex IS NOT DISTINCT FROM own.sex"
+    );
+    let mut answers = Vec::new();
+    for (one_by_one, partitions) in [(true, 2), (false, 1), (false, 7)] {
+        let options = warehouse.product_options().target_partitions(partitions);
+        let engine = Engine::open(options).await.unwrap();
+        calc(&engine, vec!["test.care_days".to_owned()], one_by_one).await;
+        let admin = session(&engine, Role::Admin).await;
+        answers.push(shown(&admin, &differing).await.unwrap());
+    }
+    for answer in &answers {
+        assert!(
+            answer.contains("| true   | 0          | true | 0  "),
+            "{answer}"
+        );
     }
 }
 

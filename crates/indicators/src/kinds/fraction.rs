@@ -197,6 +197,7 @@ fn check_kind(
                 "write `agg = \"count\"`, or `kind = \"proportion\"` or `\"ratio\"`",
             );
         }
+        Kind::PerCapita if matches!(component.measure, Measure::CareDays) => {}
         Kind::PerCapita | Kind::UnitCost if !matches!(component.measure, Measure::Sum(_)) => {
             refuse(
                 format!("kind `{kind}` divides an amount"),
@@ -211,7 +212,7 @@ fn check_kind(
             Measure::Sum(_) => "an amount",
             Measure::Persons => "persons",
             Measure::Distinct(_) => "distinct keys",
-            Measure::Days(_) => "days",
+            Measure::Days(_) | Measure::CareDays => "days",
             Measure::Waits(_) | Measure::OverLimit(_) => "waits",
         };
         let (part, whole) = (unit(&component.measure), unit(&whole.measure));

@@ -23,12 +23,17 @@ pub(super) fn read(context: &Context<'_, '_, '_>) -> Option<Parts> {
         section.problem(section.line, message, Some(help.to_owned()));
     };
     match (context.kind, &component.measure) {
-        (Kind::Sum, Measure::Count | Measure::Sum(_)) if component.span == Span::Period => {}
+        (Kind::Sum, Measure::CareDays) if term.over.is_some() => refuse(
+            "kind `sum` does not divide by days",
+            "leave `over` out, or write `kind = \"person_time\"`",
+        ),
+        (Kind::Sum, Measure::Count | Measure::Sum(_) | Measure::CareDays)
+            if component.span == Span::Period => {}
         (Kind::Sum, _) => refuse(
             "kind `sum` adds up the events of a period",
-            "write `agg = \"count\"` or `\"sum\"`, or `kind = \"stock\"`",
+            "write `agg = \"count\"`, `\"sum\"` or `\"care_days\"`, or `kind = \"stock\"`",
         ),
-        (Kind::PersonTime, Measure::Days(_)) => {
+        (Kind::PersonTime, Measure::Days(_) | Measure::CareDays) => {
             if term.over.is_none() {
                 refuse(
                     "the person-time is not divided by days",
@@ -38,11 +43,11 @@ pub(super) fn read(context: &Context<'_, '_, '_>) -> Option<Parts> {
         }
         (Kind::PersonTime, _) => refuse(
             "kind `person_time` counts days of spells",
-            "write `agg = \"days\"`",
+            "write `agg = \"days\"` or `\"care_days\"`",
         ),
-        (_, Measure::Days(_)) => refuse(
+        (_, Measure::Days(_) | Measure::CareDays) => refuse(
             "days of spells are not a stock",
-            "write `kind = \"person_time\"`",
+            "write `kind = \"person_time\"`, or `kind = \"sum\"` for days of persons",
         ),
         _ => {}
     }

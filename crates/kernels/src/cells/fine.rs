@@ -4,6 +4,7 @@
 //! its filters, as if each were one row that stands for many. What may not live here: the statistics
 //! themselves (`groups.rs`).
 
+use arrow::array::{BinaryArray, Date32Array};
 use datafusion_common::{Result, exec_err};
 
 use crate::rollup::MemberNumbers;
@@ -13,7 +14,7 @@ use super::groups::{Group, Places};
 use super::index::CellIndex;
 use super::keys::{Codes, MOST_FILTERS, NOBODY};
 use super::sets::{CellSets, Members};
-use super::{CellSpec, Cells, GroupSpec, at, mapped, put_slot, slot, take_slot};
+use super::{CellSpec, Cells, DaysOf, GroupSpec, at, mapped, put_slot, slot, take_slot};
 
 /// When fine cells are rolled up before the end, and when they are given up.
 #[derive(Debug, Clone, Copy)]
@@ -73,9 +74,10 @@ pub(super) struct RolledUp {
     wanted: Vec<u128>,
     /// The sets of the fine cells.
     sets: Vec<CellSets>,
+    days: Vec<CellSets<u32>>,
 }
 
-fn found_or_added(list: &mut Vec<usize>, item: usize) -> usize {
+fn found_or_added<T: PartialEq>(list: &mut Vec<T>, item: T) -> usize {
     match list.iter().position(|known| *known == item) {
         Some(place) => place,
         None => {
@@ -112,6 +114,12 @@ impl Fine {
                 sums: in_all(&group.sums, &mut all.sums),
                 histograms: in_all(&group.histograms, &mut all.histograms),
                 sets: in_all(&group.sets, &mut all.sets),
+                days: group
+                    .days
+                    .iter()
+                    // Months are those of each group's key.
+                    .map(|own| found_or_added(&mut all.days, DaysOf { month: 0, ..*own }))
+                    .collect(),
             });
         }
         if columns.is_empty() || filters.len() > MOST_FILTERS {
@@ -252,6 +260,28 @@ impl RolledUp {
         let own = counting(cells.cells_of(spec), &self.masks, *wanted);
         Ok(members.sets(sets, own, present))
     }
+
+    /// The sets of days of a group's cells, whose months begin on these days.
+    pub(super) fn days(
+        &self,
+        cells: &Cells,
+        group: usize,
+        place: usize,
+        members: &Members,
+        present: &[u32],
+        months: &Date32Array,
+    ) -> Result<BinaryArray> {
+        let of_group = self.places.get(group).and_then(|own| own.days.get(place));
+        let (Some(days), Some(wanted), Some(spec)) = (
+            of_group.and_then(|place| self.days.get(*place)),
+            self.wanted.get(group),
+            cells.spec.groups.get(group),
+        ) else {
+            return exec_err!("days have no members");
+        };
+        let own = counting(cells.cells_of(spec), &self.masks, *wanted);
+        members.days(days, own, present, months)
+    }
 }
 
 /// The cell of each fine one, or [`NOBODY`] where its rows do not pass the filters that are wanted.
@@ -303,7 +333,7 @@ impl Cells {
         let Some(mut fine) = self.fine.take() else {
             return Ok(None);
         };
-        fine.group.sets.iter_mut().for_each(CellSets::settle);
+        fine.group.settle();
         let masks = self.unpack(&fine);
         self.absorb(&mut fine, &masks)?;
         for (place, spec) in self.spec.groups.iter().enumerate() {
@@ -322,8 +352,8 @@ impl Cells {
 
     /// Completes the groups. Sets stay in the fine cells, unless some have left them already.
     pub(super) fn finish_fine(&mut self) -> Result<Left> {
-        let mut sets = self.groups.iter().flat_map(|group| &group.sets);
-        if sets.any(|set| !set.is_empty()) {
+        let mut groups = self.groups.iter();
+        if groups.any(Group::has_members) {
             self.leave_fine()?;
             return Ok(Left::Nothing);
         }
@@ -333,12 +363,13 @@ impl Cells {
         if let Some(only) = self.only_group(&mut fine) {
             return Ok(Left::Only(only));
         }
-        fine.group.sets.iter_mut().for_each(CellSets::settle);
+        fine.group.settle();
         let masks = self.unpack(&fine);
         self.absorb(&mut fine, &masks)?;
         Ok(Left::Sets(RolledUp {
             masks,
             sets: fine.group.sets,
+            days: fine.group.days,
             places: fine.places,
             wanted: fine.wanted,
         }))
@@ -351,8 +382,9 @@ impl Cells {
             return None;
         };
         let (all, wanted) = (&fine.spec, *fine.wanted.first()?);
-        let is_same =
-            (&spec.sums, &spec.histograms, &spec.sets) == (&all.sums, &all.histograms, &all.sets);
+        let is_same = (&spec.sums, &spec.histograms, &spec.sets)
+            == (&all.sums, &all.histograms, &all.sets)
+            && spec.days.len() == all.days.len();
         let key = self.spec.keys.get(spec.key)?;
         let (_, columns) = fine.columns.split_last()?;
         let is_finer = columns.iter().any(|column| !key.contains(column));

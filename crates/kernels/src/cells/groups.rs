@@ -3,7 +3,7 @@
 //! What may not live here: how rows get their cells (`keys.rs`). To add a statistic: its state in
 //! [`Group`], with update, absorb, merge and bytes.
 
-use arrow::array::{AsArray, Int64Array};
+use arrow::array::{Array, AsArray, Int64Array};
 use arrow::datatypes::Int64Type;
 use datafusion_common::{Result, exec_err};
 
@@ -19,6 +19,7 @@ pub(super) struct Group {
     pub(super) tally: Tally,
     pub(super) histograms: Vec<CellDays>,
     pub(super) sets: Vec<CellSets>,
+    pub(super) days: Vec<CellSets<u32>>,
 }
 
 /// Where a grouping finds its columns among those of finer cells.
@@ -27,6 +28,7 @@ pub(super) struct Places {
     pub(super) sums: Vec<usize>,
     pub(super) histograms: Vec<usize>,
     pub(super) sets: Vec<usize>,
+    pub(super) days: Vec<usize>,
 }
 
 impl Group {
@@ -39,6 +41,7 @@ impl Group {
                 .map(|_| CellDays::default())
                 .collect(),
             sets: spec.sets.iter().map(|_| CellSets::default()).collect(),
+            days: spec.days.iter().map(|_| CellSets::default()).collect(),
         }
     }
 
@@ -69,7 +72,18 @@ impl Group {
             histograms.add(cells, selected, given(columns, *column)?)?;
         }
         for (set, column) in self.sets.iter_mut().zip(&spec.sets) {
-            set.update(slot(codes, *column), cells, selected);
+            set.update(slot(codes, *column), cells, selected, |_| Some(()));
+        }
+        for (set, own) in self.days.iter_mut().zip(&spec.days) {
+            let days = whole(columns, own.days)?;
+            let nulls = days.nulls().filter(|nulls| nulls.null_count() > 0);
+            let days_of = |row: usize| {
+                let days = *days.values().get(row)?;
+                let is_known = nulls.is_none_or(|nulls| nulls.is_valid(row));
+                let days = u32::try_from(days).ok()?;
+                (is_known && days > 0).then_some(days)
+            };
+            set.update(slot(codes, own.member), cells, selected, days_of);
         }
         Ok(())
     }
@@ -127,6 +141,11 @@ impl Group {
                 own.absorb(set, cell_of.clone());
             }
         }
+        for (own, place) in self.days.iter_mut().zip(&places.days) {
+            if let Some(set) = finer.days.get(*place) {
+                own.absorb(set, cell_of.clone());
+            }
+        }
     }
 
     /// Takes in the statistics of another part, whose cells are these `cells`, and leaves it without
@@ -150,13 +169,29 @@ impl Group {
         for ((own, others), column) in self.sets.iter_mut().zip(others).zip(&spec.sets) {
             own.merge(others, cells, slot(code_maps, *column));
         }
+        let others = other.days.iter_mut().map(std::mem::take);
+        for ((own, others), of) in self.days.iter_mut().zip(others).zip(&spec.days) {
+            own.merge(others, cells, slot(code_maps, of.member));
+        }
         Ok(())
+    }
+
+    /// Works in all members that came late.
+    pub(super) fn settle(&mut self) {
+        self.sets.iter_mut().for_each(CellSets::settle);
+        self.days.iter_mut().for_each(CellSets::settle);
+    }
+
+    pub(super) fn has_members(&self) -> bool {
+        let has = !self.sets.iter().all(CellSets::is_empty);
+        has || !self.days.iter().all(CellSets::is_empty)
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
         let sets: usize = self.sets.iter().map(CellSets::heap_bytes).sum();
         let histograms: usize = self.histograms.iter().map(CellDays::heap_bytes).sum();
-        self.tally.heap_bytes() + sets + histograms
+        let days: usize = self.days.iter().map(CellSets::heap_bytes).sum();
+        self.tally.heap_bytes() + sets + days + histograms
     }
 }
 

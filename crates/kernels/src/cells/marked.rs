@@ -121,6 +121,7 @@ impl FinishedCells {
             sums: made.sums.into_iter().map(Int64Array::from).collect(),
             histograms: Vec::new(),
             sets: Vec::new(),
+            days: Vec::new(),
         })
     }
 }

@@ -11,9 +11,9 @@
 //! when those become many; a scan whose rows fall into nearly as many fine cells as there are rows
 //! goes on without them. So the work for a row does not grow with the number of groups.
 //!
-//! - *Result*: per group and cell the number of rows, sums of whole numbers, histograms of days and
-//!   sets of members, each equal to what `count(*)`, `sum`, `day_histogram` and `person_set` give
-//!   under `GROUP BY`, to the bit. A null key is a group of its own; a null amount, day or member
+//! - *Result*: per group and cell the number of rows, sums of whole numbers, histograms of days, sets of
+//!   members and sets of their days, each equal to what `count(*)`, `sum`, `day_histogram`, `person_set`
+//!   and `care_day_set` give under `GROUP BY`, to the bit. A null key is a group of its own; a null amount, day or member
 //!   counts for nothing; a filter that is null keeps the row out; a cell without rows does not exist.
 //! - *Exactness*: sums are kept in 128 bits and must fit 64 bits at the end, or the scan is an error.
 //! - *Time*: n rows, k distinct key columns, a amounts, f fine cells, g groups: O(n·(k + a) + f·g),
@@ -43,9 +43,9 @@ mod tally;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BinaryArray, Int64Array};
+use arrow::array::{ArrayRef, AsArray, BinaryArray, Int64Array};
 use arrow::buffer::BooleanBuffer;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Date32Type};
 use datafusion_common::{Result, exec_err};
 
 pub use self::coded::InputColumn;
@@ -55,7 +55,7 @@ pub(crate) use self::keys::member_hash;
 pub use self::keys::passing;
 use self::keys::{Codes, PairIndex};
 pub use self::marked::{MarkedGroup, MarkedSum};
-use self::sets::{CellSets, Members};
+use self::sets::Members;
 use self::tally::Tally;
 use crate::rollup::MemberNumbers;
 
@@ -125,6 +125,20 @@ pub struct GroupSpec {
     pub histograms: Vec<usize>,
     /// Columns of members.
     pub sets: Vec<usize>,
+    /// Members with days of the key's month.
+    pub days: Vec<DaysOf>,
+}
+
+/// Days of members.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DaysOf {
+    /// The column of members.
+    pub member: usize,
+    /// The column of days of the month (`Int64`): a bit for each, its first day lowest. A row without one
+    /// has no days.
+    pub days: usize,
+    /// The place of the month in the key.
+    pub month: usize,
 }
 
 /// The result of one group: a row for each cell with rows. The order is not defined.
@@ -140,6 +154,8 @@ pub struct GroupRows {
     pub histograms: Vec<BinaryArray>,
     /// Sets, with their members as numbers.
     pub sets: Vec<Arc<MemberNumbers>>,
+    /// Sets of days, as `care_day_set` gives them.
+    pub days: Vec<BinaryArray>,
 }
 
 /// Statistics being built.
@@ -217,7 +233,12 @@ impl Cells {
             groups,
             fine: Fine::of(&spec),
             is_added: (0..spec.columns.len())
-                .map(|column| spec.groups.iter().any(|group| group.sums.contains(&column)))
+                .map(|column| {
+                    spec.groups.iter().any(|group| {
+                        let mut days = group.days.iter();
+                        group.sums.contains(&column) || days.any(|own| own.days == column)
+                    })
+                })
                 .collect(),
             selected: Vec::new(),
             spec,
@@ -382,8 +403,7 @@ impl Cells {
         });
         let members = members.collect();
         let left = self.finish_fine()?;
-        let sets = self.groups.iter_mut().flat_map(|group| &mut group.sets);
-        sets.for_each(CellSets::settle);
+        self.groups.iter_mut().for_each(Group::settle);
         Ok(FinishedCells {
             cells: self,
             members,
@@ -422,14 +442,31 @@ impl FinishedCells {
                 (_, None) => return exec_err!("a set has no members"),
             }));
         }
+        let keys = cells.keys_by(spec, &self.key_codes(spec, &present));
+        let mut days = Vec::with_capacity(spec.days.len());
+        for (place, own) in spec.days.iter().enumerate() {
+            let months = keys.get(own.month);
+            let months = months.and_then(|months| months.as_primitive_opt::<Date32Type>());
+            let (Some(members), Some(months)) = (self.members.get(own.member), months) else {
+                return exec_err!("days of members have no month");
+            };
+            days.push(match (&self.left, state.days.get(place)) {
+                (Left::Sets(finer), _) => {
+                    finer.days(cells, group, place, members, &present, months)?
+                }
+                (_, Some(sets)) => members.days(sets, 0..tally.cells(), &present, months)?,
+                (_, None) => return exec_err!("days have no members"),
+            });
+        }
         Ok(GroupRows {
             sums: sums.collect::<Result<_>>()?,
             histograms: histograms
                 .map(|histograms| histograms.states(&present))
                 .collect::<Result<_>>()?,
-            keys: cells.keys_by(spec, &self.key_codes(spec, &present)),
+            keys,
             counts,
             sets,
+            days,
         })
     }
 
@@ -520,6 +557,15 @@ fn check(spec: &CellSpec) -> Result<()> {
             && group.sums.iter().all(|c| is(c, CellColumn::Whole))
             && group.histograms.iter().all(|c| is(c, CellColumn::Whole))
             && group.sets.iter().all(is_set)
+            && group.days.iter().all(|own| {
+                let key = spec.keys.get(group.key);
+                let month = key.and_then(|key| key.get(own.month));
+                is_set(&own.member)
+                    && is(&own.days, CellColumn::Whole)
+                    && month.is_some_and(|month| {
+                        is(month, CellColumn::Day) || is(month, CellColumn::Month)
+                    })
+            })
     });
     if keys_fit && groups_fit {
         Ok(())
@@ -589,7 +635,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{
-        Array, AsArray, BooleanArray, Date32Array, DictionaryArray, Int32Array, StringArray,
+        Array, BooleanArray, Date32Array, DictionaryArray, Int32Array, StringArray,
         StringViewArray, UInt32Array,
     };
     use arrow::compute::cast;
@@ -599,6 +645,7 @@ mod tests {
     use super::keys::MaskCodes;
     use super::*;
     use crate::calendar::{first_of_month, first_of_year};
+    use crate::care_day_set::{CareDaySet, DayWriter, Reader, days_between};
     use crate::cell::{Cell as _, Value};
     use crate::day_histogram::DayHistogram;
     use crate::person_set::put_numbers;
@@ -619,6 +666,8 @@ mod tests {
         wait: Option<i64>,
         person: Option<u128>,
         urgent: Option<bool>,
+        /// The first and the last day of care, in the row's month.
+        care: Option<(u32, u32)>,
     }
 
     fn rows(count: usize) -> Vec<Row> {
@@ -642,6 +691,13 @@ mod tests {
                 wait: (draw(5) > 0).then(|| draw(3_000) as i64 - 100),
                 person: (draw(6) > 0).then(|| (u128::from(draw(60)) << 90) | 7),
                 urgent: [None, Some(true), Some(true), Some(false)][draw(4) as usize],
+                care: (draw(5) > 0)
+                    .then(|| draw(23) as u32)
+                    .map(|from| (from, from + draw(6) as u32)),
+            })
+            .map(|row| Row {
+                care: row.day.and(row.care),
+                ..row
             })
             .collect()
     }
@@ -658,6 +714,10 @@ mod tests {
             .map(|row| row.person.map(|person| person.to_be_bytes()))
             .collect();
         let urgent: BooleanArray = rows.iter().map(|row| row.urgent).collect();
+        let bits = |(from, to)| i64::from(days_between(from, to));
+        let care = rows.iter().map(|row| row.care.map_or(0x55, bits));
+        let known: Vec<bool> = rows.iter().map(|row| row.care.is_some()).collect();
+        let care = Int64Array::new(care.collect(), Some(known.into()));
         vec![
             Arc::new(area),
             Arc::new(day),
@@ -667,8 +727,15 @@ mod tests {
             Arc::new(wait),
             Arc::new(person),
             Arc::new(urgent),
+            Arc::new(care),
         ]
     }
+
+    const CARE: DaysOf = DaysOf {
+        member: 6,
+        days: 8,
+        month: 1,
+    };
 
     fn spec() -> CellSpec {
         CellSpec {
@@ -681,6 +748,7 @@ mod tests {
                 CellColumn::Whole,
                 CellColumn::Member,
                 CellColumn::Filter,
+                CellColumn::Whole,
             ],
             keys: vec![vec![0, 1], vec![0, 1, 2], vec![1]],
             groups: vec![
@@ -690,6 +758,7 @@ mod tests {
                     sums: vec![4],
                     histograms: vec![],
                     sets: vec![6],
+                    days: vec![CARE],
                 },
                 GroupSpec {
                     key: 1,
@@ -697,6 +766,7 @@ mod tests {
                     sums: vec![4, 5],
                     histograms: vec![5],
                     sets: vec![6],
+                    days: vec![CARE],
                 },
                 GroupSpec {
                     key: 2,
@@ -708,12 +778,21 @@ mod tests {
                     sums: vec![5],
                     histograms: vec![5],
                     sets: vec![6],
+                    days: vec![DaysOf { month: 0, ..CARE }],
                 },
             ],
         }
     }
 
-    type Shown = BTreeMap<Vec<String>, (i64, Vec<Option<i64>>, Vec<Vec<u8>>, Vec<Vec<u8>>)>;
+    /// Rows, sums, histograms, sets, sets of days.
+    type Cell = (
+        i64,
+        Vec<Option<i64>>,
+        Vec<Vec<u8>>,
+        Vec<Vec<u8>>,
+        Vec<Vec<u8>>,
+    );
+    type Shown = BTreeMap<Vec<String>, Cell>;
 
     fn shown(cells: Cells) -> Vec<Shown> {
         let cells = cells.finish().unwrap();
@@ -745,6 +824,7 @@ mod tests {
                             sums.collect(),
                             bytes(&rows.histograms),
                             bytes(&sets),
+                            bytes(&rows.days),
                         );
                         (key(row), cell)
                     })
@@ -843,8 +923,26 @@ mod tests {
                         rows.iter().filter_map(|row| row.person).collect();
                     sets.push(persons.iter().flat_map(|p| p.to_be_bytes()).collect());
                 }
+                let mut days = Vec::new();
+                if set {
+                    let mut state = CareDaySet::default();
+                    for row in &rows {
+                        let person = row.person.map(u128::to_be_bytes);
+                        if let (Some((from, to)), Some(day)) = (row.care, row.day) {
+                            let day = |of_month: u32| {
+                                let first = i64::from(first_of_month(day));
+                                Some(Value::Whole(first + i64::from(of_month)))
+                            };
+                            let person = person.as_ref().map(|person| Value::Bytes(person));
+                            state.add_row(&[person, day(from), day(to)]).unwrap();
+                        }
+                    }
+                    let mut own = Vec::new();
+                    state.encode(&mut own);
+                    days.push(own);
+                }
                 let sums = amounts.iter().map(total).collect();
-                (rows.len() as i64, sums, histogram, sets)
+                (rows.len() as i64, sums, histogram, sets, days)
             };
             cells
                 .into_iter()
@@ -955,7 +1053,22 @@ mod tests {
         let mut numbered = spec();
         numbered.columns[6] = CellColumn::Number(LIST);
         let mut expected = naive(&rows);
-        for (_, _, _, sets) in expected.iter_mut().flat_map(BTreeMap::values_mut) {
+        for (_, _, _, sets, days) in expected.iter_mut().flat_map(BTreeMap::values_mut) {
+            for days in days.iter_mut().filter(|days| !days.is_empty()) {
+                let mut entries = Vec::new();
+                let own = Reader::of(days).unwrap().unwrap();
+                let each = own.try_each(|month, member, days| {
+                    entries.push((month, (member >> 90) as u32, days));
+                    Ok(())
+                });
+                each.unwrap();
+                let mut state = Vec::new();
+                let mut writer = DayWriter::new(&mut state, Some(LIST));
+                writer.month(entries[0].0, entries.len());
+                let entries = entries.iter();
+                entries.for_each(|(_, number, days)| writer.number(*number, *days));
+                *days = state;
+            }
             for set in sets {
                 let (members, _) = set.as_chunks::<WIDTH>();
                 let members = members.iter();

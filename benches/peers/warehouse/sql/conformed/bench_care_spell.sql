@@ -1,9 +1,11 @@
 -- grain: one row per spell of care
 -- key: county_code, spell_no
+-- stored: person_pid, started_on
 -- `last_care_day`: the day of discharge is not a care day, but a spell of one day
 -- has one. A spell still open counts to the end of 2025, the last year delivered.
 SELECT
     county_code,
+    period,
     delivery_id,
     person_pid,
     spell_no,
