@@ -464,11 +464,14 @@ impl Finish for CareDaySet {
     type Frame = DayFrame;
 }
 
+/// The rows that have each day of a month of a person.
+type DayTally = Tally<(i32, u128, u32), ()>;
+
 /// How many rows or sets of a frame that slides have each day of each person.
 #[derive(Debug, Default)]
 pub(crate) struct DayFrame {
-    /// By the list that persons are numbers of, without those that have none: month, person and day.
-    lists: BTreeMap<Option<u64>, Tally<(i32, u128, u32), ()>>,
+    /// By the list that persons are numbers of, without those that have none.
+    lists: BTreeMap<Option<u64>, DayTally>,
 }
 
 impl DayFrame {
@@ -527,7 +530,7 @@ impl Frame<CareDaySet> for DayFrame {
 
     fn heap_bytes(&self) -> usize {
         let days: usize = self.lists.values().map(Tally::heap_bytes).sum();
-        days + self.lists.len() * size_of::<(Option<u64>, Tally<(i32, u128, u32), ()>)>()
+        days + self.lists.len() * size_of::<(Option<u64>, DayTally)>()
     }
 }
 

@@ -57,7 +57,7 @@ pub use kaplan_meier::{SurvivalCurve, SurvivalStep, WaitQuantile};
 pub use person_set::list_of_sets;
 pub use person_time::{PeriodTime, Periods, PersonTime, SpellTally, Spells};
 pub use refusal::Refusal;
-pub use rollup::{CareDays, CellKeys, CellTargets, Lists, MemberNumbers};
+pub use rollup::{CareDayCounts, CellKeys, CellTargets, Lists, MemberNumbers};
 pub use running_sum::{PeriodSums, Restarts, running_sum};
 pub use spell_months::{
     AgeDay, DeliveredMonths, Reach, ReachedMonths, SpellMarks, SpellMonths, SpellRows,

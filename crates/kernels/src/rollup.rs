@@ -43,7 +43,7 @@ use hashbrown::HashTable;
 use crate::day_histogram::DayHistogram;
 use crate::person_set::{Gaps, Numbers, State, different_lists, put_numbers, put_set};
 
-pub use self::care_days::CareDays;
+pub use self::care_days::CareDayCounts;
 
 /// Bytes of a member of a set.
 const WIDTH: usize = 16;

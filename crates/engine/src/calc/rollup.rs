@@ -25,7 +25,7 @@ use arrow::datatypes::{DataType, Date32Type, Field, Int32Type, Int64Type, Schema
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use futures::TryStreamExt;
 use tietopohja_indicators::{Grain, Level, MembersFrom, Merge, Needed, Residents, RollUp, Span};
-use tietopohja_kernels::{CareDays, CellKeys, CellTargets, Lists, MemberNumbers};
+use tietopohja_kernels::{CareDayCounts, CellKeys, CellTargets, Lists, MemberNumbers};
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 
@@ -631,7 +631,7 @@ impl Work {
             }
         }
         let mut people: BTreeMap<&str, People<'_>> = BTreeMap::new();
-        let mut care_days: BTreeMap<&str, CareDays> = BTreeMap::new();
+        let mut care_days: BTreeMap<&str, CareDayCounts> = BTreeMap::new();
         for column in &self.roll_up.columns {
             let lost = || EngineError::internal("a roll-up lost a component");
             let cells = self.cells.get(&column.component).ok_or_else(lost)?;

@@ -83,7 +83,7 @@ impl<'a> Months<'a> {
 
 /// The days of persons in each value, and how many persons have them.
 #[derive(Debug, Clone, PartialEq)]
-pub struct CareDays {
+pub struct CareDayCounts {
     /// Days.
     pub days: Int64Array,
     /// Persons.
@@ -177,7 +177,7 @@ impl CellTargets {
         states: &BinaryArray,
         lanes: usize,
         mut reserve: impl FnMut(usize) -> Result<()>,
-    ) -> Result<CareDays> {
+    ) -> Result<CareDayCounts> {
         same_length(cells, states.len())?;
         let states = numbered(states, &mut reserve)?;
         reserve(states.len() * (size_of::<Month<'_>>() + size_of::<usize>()))?;
@@ -209,13 +209,13 @@ impl CellTargets {
             Ok(found)
         })?;
         let each = |of: fn(&Counts) -> i64| Int64Array::from_iter_values(found.iter().map(of));
-        Ok(CareDays {
+        Ok(CareDayCounts {
             days: each(|counts| counts.days),
             persons: each(|counts| counts.persons),
         })
     }
 
-    /// The days of those values that are a lane's; 0 for the others.
+    /// The days of the values in those rows that are a lane's; 0 for the others.
     fn count_days(
         &self,
         cells: CellKeys<'_>,
@@ -231,7 +231,8 @@ impl CellTargets {
             LAID_OUT / lanes,
             |cell| !months.get(cell).is_empty(),
             |value, cells| {
-                if value % lanes != lane {
+                // Totals are most of the work, and every row has some.
+                if value / self.combinations.max(1) % lanes != lane {
                     return Ok(());
                 }
                 own.clear();
