@@ -21,9 +21,9 @@ pub struct Compiled {
     /// for a model.
     pub roll_up: Option<RollUp>,
     /// What each value is made of: one row per `area_level`, `area`, `period_grain`,
-    /// `period_start`, `component`, breakdowns and `delivery_id`, with `n` (sum, or days of persons), `persons`
-    /// (distinct, null without person sets), `waits` (observations in the histogram) and `x`. The
-    /// caller filters it to one value.
+    /// `period_start`, `component`, breakdowns and `delivery_id`, with `n` (sum, or days of persons),
+    /// `persons` (distinct, null without person sets), `waits` (observations in the histogram) and
+    /// `x`. The caller filters it to one value.
     pub lineage_sql: String,
 }
 

@@ -84,11 +84,11 @@ pub(crate) fn lineage(indicator: &Indicator, breakdowns: &[String]) -> String {
     let of_days: Vec<String> = indicator
         .components
         .iter()
-        .filter(|component| matches!(component.measure, Measure::CareDays))
+        .filter(|component| component.measure.has_days())
         .map(|component| literal(&component.name))
         .collect();
+    let has_days = !of_days.is_empty();
     let of_days = format!("c.component IN ({})", of_days.join(", "));
-    let has_days = of_days != "c.component IN ()";
     columns.extend(["c.component", "c.delivery_id"].map(str::to_owned));
     columns.push(match has_days {
         false => "sum(c.n) AS n".to_owned(),

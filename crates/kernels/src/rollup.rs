@@ -274,28 +274,8 @@ impl CellTargets {
             }
             Ok(found)
         };
-        let count = &count;
-        std::thread::scope(|scope| {
-            let others = (of_lane..ranges).step_by(of_lane);
-            let others = others.map(|first| {
-                let lane = std::thread::Builder::new();
-                (first, lane.spawn_scoped(scope, move || count(first)))
-            });
-            let others: Vec<_> = others.collect();
-            let mut found = count(0)?;
-            for (first, other) in others {
-                let other = match other.map(ScopedJoinHandle::join) {
-                    Ok(Ok(own)) => own?,
-                    Ok(Err(_)) => return exec_err!("a part of a count died"),
-                    // There was no thread to be had.
-                    Err(_) => count(first)?,
-                };
-                for (all, own) in found.iter_mut().zip(other) {
-                    *all = all.saturating_add(own);
-                }
-            }
-            Ok(found)
-        })
+        let others = (of_lane..ranges).step_by(of_lane);
+        in_lanes(others, count, |all, own| *all = all.saturating_add(own))
     }
 
     /// Adds the number of distinct members, which are below `bound`, to each value.
@@ -371,6 +351,35 @@ impl CellTargets {
         }
         Ok(built.finish())
     }
+}
+
+/// What lane 0 counts, and `others`, each on a core of its own; what they have found is added by value.
+fn in_lanes<T: Send>(
+    others: impl Iterator<Item = usize>,
+    count: impl Fn(usize) -> Result<Vec<T>> + Sync,
+    add: impl Fn(&mut T, T),
+) -> Result<Vec<T>> {
+    let count = &count;
+    std::thread::scope(|scope| {
+        let others = others.map(|lane| {
+            let thread = std::thread::Builder::new();
+            (lane, thread.spawn_scoped(scope, move || count(lane)))
+        });
+        let others: Vec<_> = others.collect();
+        let mut found = count(0)?;
+        for (lane, other) in others {
+            let other = match other.map(ScopedJoinHandle::join) {
+                Ok(Ok(own)) => own?,
+                Ok(Err(_)) => return exec_err!("a part of a count died"),
+                // There was no thread to be had.
+                Err(_) => count(lane)?,
+            };
+            for (all, own) in found.iter_mut().zip(other) {
+                add(all, own);
+            }
+        }
+        Ok(found)
+    })
 }
 
 fn same_length(cells: CellKeys<'_>, states: usize) -> Result<()> {

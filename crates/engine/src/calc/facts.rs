@@ -384,7 +384,7 @@ impl Engine {
                     raw: aim.raw,
                     raw_table: aim.raw_table,
                     fact: fact.clone(),
-                    sql: sorted_sql(name, relation, &person_columns(&columns)),
+                    sql: sorted_sql(name, relation, &columns, list),
                     of: name.clone(),
                     columns: Arc::clone(&columns),
                     numbered: Arc::clone(&numbered),
@@ -652,10 +652,7 @@ impl Engine {
             .map_err(failed)?;
         let mut left = group.slices;
         let mut open: Option<Key> = None;
-        while let Some(mut batch) = stream.try_next().await? {
-            if let Some(persons) = &job.persons {
-                batch = persons.numbered(&batch)?;
-            }
+        while let Some(batch) = stream.try_next().await? {
             for (key, rows) in runs(&batch)? {
                 if open != Some(key) {
                     // A slice comes once, and only if it was asked for.
@@ -688,13 +685,25 @@ async fn finish(
     writer.finish().await
 }
 
-/// The rows of a relation in the order in which they are stored, persons by their numbers: the key makes
-/// it complete.
-fn sorted_sql(name: &RelationName, relation: &Relation, persons: &[&str]) -> String {
+/// The rows of a relation, with the numbers of their persons, in the order in which they are stored,
+/// persons by their numbers: the key makes it complete.
+fn sorted_sql(
+    name: &RelationName,
+    relation: &Relation,
+    columns: &Schema,
+    list: Option<ListId>,
+) -> String {
+    let persons = person_columns(columns);
+    let number_of = |column: &str| number_column(column, list.unwrap_or_default());
+    let numbers = persons.iter().map(|column| {
+        let number = number_of(column);
+        format!(", {}(\"{column}\") AS \"{number}\"", NumberOf::NAME)
+    });
+    let numbers: String = numbers.collect();
     let mut order = PARTITIONS.map(str::to_owned).to_vec();
     for column in relation.stored.iter().chain(&relation.key) {
         let column = match persons.contains(&column.as_str()) {
-            true => format!("{}(\"{column}\")", NumberOf::NAME),
+            true => format!("\"{}\"", number_of(column)),
             false => column.clone(),
         };
         if !order.contains(&column) && column != "county_code" {
@@ -702,7 +711,7 @@ fn sorted_sql(name: &RelationName, relation: &Relation, persons: &[&str]) -> Str
         }
     }
     format!(
-        "SELECT *, CAST(county_code AS INT) AS county, CAST(period / 100 AS INT) AS delivery_year FROM {name} ORDER BY {}",
+        "SELECT *, CAST(county_code AS INT) AS county, CAST(period / 100 AS INT) AS delivery_year{numbers} FROM {name} ORDER BY {}",
         order.join(", ")
     )
 }

@@ -129,46 +129,14 @@ fn pseudonym(bytes: &[u8]) -> Result<[u8; WIDTH]> {
 }
 
 impl PersonList {
-    /// The rows with the numbers of their pseudonyms.
+    /// The numbers of pseudonyms; a null has none.
     ///
     /// # Errors
     /// [`EngineError::Internal`] when a pseudonym is not in the list.
-    pub(super) fn numbered(&self, rows: &RecordBatch) -> Result<RecordBatch> {
-        let schema = rows.schema();
-        let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
-        let mut columns = rows.columns().to_vec();
-        for (field, column) in schema.fields().iter().zip(rows.columns()) {
-            if !matches!(field.data_type(), DataType::Binary | DataType::BinaryView) {
-                continue;
-            }
-            let numbers = self.numbers(column)?;
-            fields.push(Arc::new(Field::new(
-                number_column(field.name(), self.list),
-                DataType::Int32,
-                true,
-            )));
-            columns.push(Arc::new(numbers));
-        }
-        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
-            .map_err(|error| EngineError::internal_because("numbers of persons", error))
-    }
-
-    /// The numbers of pseudonyms; a null has none.
     fn numbers(&self, members: &ArrayRef) -> Result<Int32Array> {
         let members = to_type(members, &DataType::Binary)?;
-        let mut last: Option<(&[u8], i32)> = None;
-        let numbers = members.as_binary::<i32>().iter().map(|member| {
-            let Some(member) = member else {
-                return Ok(None);
-            };
-            // Rows of a person lie together.
-            let number = match last {
-                Some((known, number)) if known == member => number,
-                _ => self.number(member)?,
-            };
-            last = Some((member, number));
-            Ok(Some(number))
-        });
+        let numbers = members.as_binary::<i32>().iter();
+        let numbers = numbers.map(|member| member.map(|member| self.number(member)).transpose());
         numbers.collect()
     }
 
@@ -178,8 +146,8 @@ impl PersonList {
     }
 }
 
-/// The function that gives a pseudonym its number, to sort by: new persons are behind the others in the
-/// list, and not where their pseudonyms would be.
+/// The function that gives a pseudonym its number, to store and to sort by: new persons are behind the
+/// others in the list, and not where their pseudonyms would be.
 #[derive(Debug)]
 pub(super) struct NumberOf {
     list: Arc<PersonList>,

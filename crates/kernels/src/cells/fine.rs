@@ -250,14 +250,7 @@ impl RolledUp {
         present: &[u32],
     ) -> Result<MemberNumbers> {
         let of_group = self.places.get(group).and_then(|own| own.sets.get(place));
-        let (Some(sets), Some(wanted), Some(spec)) = (
-            of_group.and_then(|place| self.sets.get(*place)),
-            self.wanted.get(group),
-            cells.spec.groups.get(group),
-        ) else {
-            return exec_err!("a set has no members");
-        };
-        let own = counting(cells.cells_of(spec), &self.masks, *wanted);
+        let (sets, own) = self.of_group(cells, group, of_group, &self.sets)?;
         Ok(members.sets(sets, own, present))
     }
 
@@ -272,15 +265,26 @@ impl RolledUp {
         months: &Date32Array,
     ) -> Result<BinaryArray> {
         let of_group = self.places.get(group).and_then(|own| own.days.get(place));
-        let (Some(days), Some(wanted), Some(spec)) = (
-            of_group.and_then(|place| self.days.get(*place)),
+        let (days, own) = self.of_group(cells, group, of_group, &self.days)?;
+        members.days(days, own, present, months)
+    }
+
+    /// What a group takes of the fine cells, and the cell of the group that each of them is a part of.
+    fn of_group<'a, S>(
+        &'a self,
+        cells: &'a Cells,
+        group: usize,
+        place: Option<&usize>,
+        all: &'a [S],
+    ) -> Result<(&'a S, impl Iterator<Item = u32> + Clone + 'a)> {
+        let (Some(own), Some(wanted), Some(spec)) = (
+            place.and_then(|place| all.get(*place)),
             self.wanted.get(group),
             cells.spec.groups.get(group),
         ) else {
-            return exec_err!("days have no members");
+            return exec_err!("a set has no members");
         };
-        let own = counting(cells.cells_of(spec), &self.masks, *wanted);
-        members.days(days, own, present, months)
+        Ok((own, counting(cells.cells_of(spec), &self.masks, *wanted)))
     }
 }
 

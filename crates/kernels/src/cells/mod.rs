@@ -13,8 +13,9 @@
 //!
 //! - *Result*: per group and cell the number of rows, sums of whole numbers, histograms of days, sets of
 //!   members and sets of their days, each equal to what `count(*)`, `sum`, `day_histogram`, `person_set`
-//!   and `care_day_set` give under `GROUP BY`, to the bit. A null key is a group of its own; a null amount, day or member
-//!   counts for nothing; a filter that is null keeps the row out; a cell without rows does not exist.
+//!   and `care_day_set` give under `GROUP BY`, to the bit. A null key is a group of its own; a null
+//!   amount, day or member counts for nothing; a filter that is null keeps the row out; a cell without
+//!   rows does not exist.
 //! - *Exactness*: sums are kept in 128 bits and must fit 64 bits at the end, or the scan is an error.
 //! - *Time*: n rows, k distinct key columns, a amounts, f fine cells, g groups: O(n·(k + a) + f·g),
 //!   without fine cells O(n·(k + g)). With fine cells a row costs a look at a small table for each

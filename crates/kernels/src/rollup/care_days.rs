@@ -15,12 +15,11 @@
 //! What may not live here: the form of a set (`care_day_set.rs`).
 
 use std::borrow::Cow;
-use std::thread::ScopedJoinHandle;
 
 use arrow::array::{Array, BinaryArray, BinaryBuilder, Int64Array};
-use datafusion_common::{Result, exec_err};
+use datafusion_common::Result;
 
-use super::{CellKeys, CellTargets, LAID_OUT, same_length};
+use super::{CellKeys, CellTargets, LAID_OUT, in_lanes, same_length};
 use crate::care_day_set::{DayWriter, MonthSize, NumberedDays, Reader};
 use crate::person_set::different_lists;
 
@@ -165,12 +164,12 @@ impl Seen {
 }
 
 impl CellTargets {
-    /// The days of persons in each value, and who has them, counted on up to so many cores; a null is a cell without days.
-    /// `reserve` is told of memory before it is taken.
+    /// The days of persons in each value, and how many persons have them, counted on up to so many cores;
+    /// a null is a cell without days. `reserve` is told of memory before it is taken.
     ///
     /// # Errors
-    /// When memory is refused, a state is not a set of days, sets are of different lists, or there are not as many states as
-    /// cells.
+    /// When memory is refused, a state is not a set of days, sets are of different lists, or there are not
+    /// as many states as cells.
     pub fn care_days(
         &self,
         cells: CellKeys<'_>,
@@ -185,28 +184,9 @@ impl CellTargets {
         let lanes = lanes.min(months.members / LANE_MEMBERS).max(1);
         reserve(lanes * (months.span() * size_of::<u64>() + self.values() * size_of::<Counts>()))?;
         let count = |lane: usize| self.count_days(cells, &months, lane, lanes);
-        let count = &count;
-        let found = std::thread::scope(|scope| {
-            let others: Vec<_> = (1..lanes)
-                .map(|lane| {
-                    let thread = std::thread::Builder::new();
-                    (lane, thread.spawn_scoped(scope, move || count(lane)))
-                })
-                .collect();
-            let mut found = count(0)?;
-            for (lane, other) in others {
-                let other = match other.map(ScopedJoinHandle::join) {
-                    Ok(Ok(own)) => own?,
-                    Ok(Err(_)) => return exec_err!("a part of a count died"),
-                    // There was no thread to be had.
-                    Err(_) => count(lane)?,
-                };
-                for (all, own) in found.iter_mut().zip(other) {
-                    all.days += own.days;
-                    all.persons += own.persons;
-                }
-            }
-            Ok(found)
+        let found = in_lanes(1..lanes, count, |all, own| {
+            all.days += own.days;
+            all.persons += own.persons;
         })?;
         let each = |of: fn(&Counts) -> i64| Int64Array::from_iter_values(found.iter().map(of));
         Ok(CareDayCounts {
@@ -307,6 +287,8 @@ fn numbered(
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    use datafusion_common::exec_err;
 
     use super::super::Lists;
     use super::*;
