@@ -346,6 +346,8 @@ impl OfValues {
 /// What the rows in hand have in a column: codes, or codes of values that have codes.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum InHand<'a> {
+    /// The same of all.
+    Same(u32),
     Rows(&'a [u32]),
     /// With the code of each value; every row has a value.
     Coded(Coded<'a>, &'a [u32]),
@@ -355,6 +357,7 @@ impl InHand<'_> {
     /// The greatest code that a row may have.
     pub(super) fn highest(&self) -> Option<u32> {
         match self {
+            InHand::Same(code) => Some(*code),
             InHand::Rows(codes) | InHand::Coded(_, codes) => highest(codes),
         }
     }
@@ -362,7 +365,7 @@ impl InHand<'_> {
     /// The code that all rows have, where there is no other.
     fn only(&self) -> Option<u32> {
         match self {
-            InHand::Coded(_, [code]) => Some(*code),
+            InHand::Same(code) | InHand::Coded(_, [code]) => Some(*code),
             InHand::Coded(..) | InHand::Rows(_) => None,
         }
     }
@@ -372,6 +375,7 @@ impl InHand<'_> {
         let worth = |code: &u32| P::of(*code).times(stride);
         match (self.only(), self) {
             (Some(code), _) => Digits::Same(worth(&code)),
+            (None, InHand::Same(code)) => Digits::Same(worth(code)),
             (None, InHand::Rows(codes)) => Digits::Rows(codes, stride),
             (None, InHand::Coded(coded, codes)) => {
                 Digits::Coded(*coded, codes.iter().map(worth).collect())
@@ -381,6 +385,7 @@ impl InHand<'_> {
 
     pub(super) fn code(&self, row: usize) -> u32 {
         match self {
+            InHand::Same(code) => *code,
             InHand::Rows(codes) => codes.get(row).copied().unwrap_or_default(),
             InHand::Coded(coded, table) => by_width!(coded.keys, keys => {
                 keys.get(row).map_or(0, |key| entry(table, *key, 0))

@@ -1,5 +1,8 @@
 //! Histograms of days by cell: counts lie in blocks that are never moved, a run of days for each cell.
 //!
+//! A row is two looks at memory and no decision: whether it has a day is as good as random, so one that
+//! has none is counted, too, at the beginning of the first block, which is no cell's.
+//!
 //! A run begins with room for the days below [`FIRST_DAYS`] and is moved to twice the room when it must
 //! grow; the room that it leaves is for other cells. Days outside [`MOST_DAYS`], and counts that run
 //! over, are kept in a map. Other histograms are taken in with their blocks: nothing is copied where a
@@ -7,8 +10,9 @@
 //! here: what a histogram tells.
 
 use std::collections::BTreeMap;
+use std::hint::select_unpredictable;
 
-use arrow::array::{Array, AsArray, BinaryArray};
+use arrow::array::{AsArray, BinaryArray};
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::Int64Type;
 use datafusion_common::{Result, exec_err};
@@ -21,7 +25,11 @@ const FIRST_DAYS: u32 = 32;
 /// Days that a run has at most.
 const MOST_DAYS: u32 = 1 << 11;
 /// Counts of a block.
-const BLOCK: u32 = 1 << 15;
+const BLOCK: usize = 1 << 15;
+/// Of the first block, so many count rows without a day, one after the other.
+const NOWHERE: u32 = FIRST_DAYS;
+/// Rows that are counted before those that had no room are.
+const ROWS: usize = 2048;
 /// A row without a day.
 const NO_DAY: u32 = u32::MAX;
 /// A row whose day has no place in a run.
@@ -31,7 +39,7 @@ const FAR_DAY: u32 = u32::MAX - 1;
 #[derive(Debug, Default)]
 pub(super) struct CellDays {
     runs: Vec<Run>,
-    blocks: Vec<Vec<u32>>,
+    blocks: Vec<Box<[u32; BLOCK]>>,
     /// What is free of the block that is being filled.
     next: u32,
     end: u32,
@@ -39,7 +47,9 @@ pub(super) struct CellDays {
     left: BTreeMap<u32, Vec<u32>>,
     /// By cell and day.
     rare: BTreeMap<(u32, i32), u64>,
-    /// The days of the rows in hand, and the rows that have one.
+    /// No count of a run is higher.
+    bound: u64,
+    /// The days of the rows in hand, and those of some rows that have one.
     days: Vec<u32>,
     rows: Vec<u32>,
 }
@@ -52,10 +62,9 @@ struct Run {
 }
 
 /// The counts of a run.
-#[inline]
-fn counts_of(blocks: &mut [Vec<u32>], run: Run) -> Option<&mut [u32]> {
-    let block = blocks.get_mut((run.start / BLOCK) as usize)?;
-    let first = (run.start % BLOCK) as usize;
+fn counts_of(blocks: &mut [Box<[u32; BLOCK]>], run: Run) -> Option<&mut [u32]> {
+    let block = blocks.get_mut(run.start as usize / BLOCK)?;
+    let first = run.start as usize % BLOCK;
     block.get_mut(first..first + run.days as usize)
 }
 
@@ -105,31 +114,18 @@ impl CellDays {
         let mut days = std::mem::take(&mut self.days);
         let mut rows = std::mem::take(&mut self.rows);
         days.clear();
-        let all_have_one = match &coded {
-            None => {
-                days.extend(places);
-                values.null_count() == 0
-            }
-            Some(coded) => {
-                let places: Vec<u32> = places.collect();
-                coded.look_up(&places, NO_DAY, &mut days);
-                !coded.has_nulls() && !places.contains(&NO_DAY)
-            }
-        };
+        match &coded {
+            None => days.extend(places),
+            Some(coded) => coded.look_up(&places.collect::<Vec<u32>>(), NO_DAY, &mut days),
+        }
         let day_of = |row: usize| match &coded {
             None => Some(values.value(row)),
             Some(coded) => coded.place(row).map(|place| values.value(place)),
         };
         let counted = match selected {
-            None if all_have_one => {
-                let rows = cells.iter().copied().zip(days.iter().copied());
-                self.add_rows(rows.enumerate(), day_of)
-            }
-            _ => {
-                match selected {
-                    None => with_day(0..cells.len() as u32, &days, &mut rows),
-                    Some(selected) => with_day(selected.iter().copied(), &days, &mut rows),
-                }
+            None => self.add_all(cells, &days, &mut rows, day_of),
+            Some(selected) => {
+                with_day(selected.iter().copied(), &days, &mut rows);
                 let rows = rows.iter().filter_map(|row| {
                     let row = *row as usize;
                     Some((row, (*cells.get(row)?, *days.get(row)?)))
@@ -139,6 +135,61 @@ impl CellDays {
         };
         (self.days, self.rows) = (days, rows);
         counted
+    }
+
+    /// Counts all rows; `day_of` tells days that are far. `lost` is written over.
+    fn add_all(
+        &mut self,
+        cells: &[u32],
+        days: &[u32],
+        lost: &mut Vec<u32>,
+        day_of: impl Fn(usize) -> Option<i64>,
+    ) -> Result<()> {
+        let bound = self.bound + cells.len() as u64;
+        if bound > u64::from(u32::MAX) {
+            let rows = cells.iter().copied().zip(days.iter().copied());
+            let with_day = rows.enumerate().filter(|(_, (_, day))| *day != NO_DAY);
+            return self.add_rows(with_day, day_of);
+        }
+        self.bound = bound;
+        let parts = cells.chunks(ROWS).zip(days.chunks(ROWS));
+        for ((cells, days), first) in parts.zip((0..).step_by(ROWS)) {
+            let count = self.count_near(cells, days, lost);
+            let lost = lost.iter().take(count).map(|row| *row as usize);
+            let lost =
+                lost.filter_map(|row| Some((first + row, (*cells.get(row)?, *days.get(row)?))));
+            self.add_rows(lost, &day_of)?;
+        }
+        Ok(())
+    }
+
+    /// Counts rows for whose days there is room; how many there are for whose there is none, and these
+    /// in `lost`. No count may be as high as it can be.
+    fn count_near(&mut self, cells: &[u32], days: &[u32], lost: &mut Vec<u32>) -> usize {
+        let runs = self.runs.as_slice();
+        let mut places = [0; ROWS];
+        lost.resize(ROWS, 0);
+        let mut count = 0;
+        let rows = cells.iter().zip(days).zip(0u32..);
+        for (place, ((cell, day), row)) in places.iter_mut().zip(rows) {
+            let run = runs.get(*cell as usize).copied().unwrap_or_default();
+            let is_near = *day < run.days;
+            if let Some(lost) = lost.get_mut(count) {
+                *lost = row;
+            }
+            count += usize::from(!is_near & (*day != NO_DAY));
+            let near = run.start.wrapping_add(*day);
+            *place = select_unpredictable(is_near, near, row % NOWHERE);
+        }
+        let blocks = self.blocks.as_mut_slice();
+        for place in places.iter().take(cells.len()) {
+            if let Some(block) = blocks.get_mut(*place as usize / BLOCK)
+                && let Some(count) = block.get_mut(*place as usize % BLOCK)
+            {
+                *count = count.wrapping_add(1);
+            }
+        }
+        count
     }
 
     /// Counts rows, each with its cell and the place of its day; `day_of` tells days that are far.
@@ -162,11 +213,12 @@ impl CellDays {
     fn is_counted(&mut self, cell: u32, day: u32) -> bool {
         if let Some(run) = self.runs.get(cell as usize)
             && day < run.days
-            && let Some(block) = self.blocks.get_mut((run.start / BLOCK) as usize)
-            && let Some(count) = block.get_mut((run.start % BLOCK + day) as usize)
+            && let Some(block) = self.blocks.get_mut(run.start as usize / BLOCK)
+            && let Some(count) = block.get_mut(run.start as usize % BLOCK + day as usize)
             && *count < u32::MAX
         {
             *count += 1;
+            self.bound = self.bound.max(u64::from(*count));
             return true;
         }
         false
@@ -190,6 +242,7 @@ impl CellDays {
             && let Some(sum) = count.checked_add(few)
         {
             *count = sum;
+            self.bound = self.bound.max(u64::from(sum));
             return Ok(());
         }
         let count = self.rare.entry((cell, day)).or_default();
@@ -241,10 +294,11 @@ impl CellDays {
             return Some(start);
         }
         if self.end - self.next < days {
-            let start = u32::try_from(self.blocks.len()).ok()?.checked_mul(BLOCK)?;
-            self.end = start.checked_add(BLOCK)?;
-            self.next = start;
-            self.blocks.push(vec![0; BLOCK as usize]);
+            let start = u32::try_from(self.blocks.len() * BLOCK).ok()?;
+            self.end = start.checked_add(BLOCK as u32)?;
+            self.next = if start == 0 { NOWHERE } else { start };
+            let block = vec![0; BLOCK].into_boxed_slice();
+            self.blocks.push(block.try_into().ok()?);
         }
         let start = self.next;
         self.next += days;
@@ -267,10 +321,14 @@ impl CellDays {
             return Ok(());
         };
         let mut over = Vec::new();
+        let mut highest = 0;
         let mut add = |own: &mut [u32]| {
             for ((day, own), count) in (0i32..).zip(own).zip(counts) {
                 match own.checked_add(*count) {
-                    Some(sum) => *own = sum,
+                    Some(sum) => {
+                        *own = sum;
+                        highest = highest.max(sum);
+                    }
                     None => over.push((day, u64::from(*count))),
                 }
             }
@@ -284,6 +342,7 @@ impl CellDays {
             let all = (0i32..).zip(counts).filter(|(_, count)| **count > 0);
             over.extend(all.map(|(day, count)| (day, u64::from(*count))));
         }
+        self.bound = self.bound.max(u64::from(highest));
         let mut over = over.into_iter();
         over.try_for_each(|(day, count)| self.add_times(cell, day, count))
     }
@@ -297,14 +356,15 @@ impl CellDays {
         mut other: CellDays,
         cells: impl Iterator<Item = (u32, u32)>,
     ) -> Result<()> {
-        let first = u32::try_from(self.blocks.len()).ok();
-        let first = first.and_then(|blocks| blocks.checked_mul(BLOCK));
-        let own = u32::try_from(self.blocks.len() + other.blocks.len()).ok();
-        let (Some(first), Some(_)) = (first, own.and_then(|all| all.checked_mul(BLOCK))) else {
+        let start_of = |block: usize| u32::try_from(block * BLOCK).ok();
+        let first = start_of(self.blocks.len());
+        let (Some(first), Some(_)) = (first, start_of(self.blocks.len() + other.blocks.len()))
+        else {
             let mut cells = cells;
             return cells.try_for_each(|(from, to)| self.absorb(to, &other, from));
         };
         self.blocks.append(&mut other.blocks);
+        self.bound = self.bound.max(other.bound);
         for (from, to) in cells {
             let mut run = other.runs.get(from as usize).copied().unwrap_or_default();
             run.start += first;
@@ -324,8 +384,8 @@ impl CellDays {
 
     fn run(&self, cell: u32) -> &[u32] {
         let run = self.runs.get(cell as usize).copied().unwrap_or_default();
-        let first = (run.start % BLOCK) as usize;
-        let block = self.blocks.get((run.start / BLOCK) as usize);
+        let first = run.start as usize % BLOCK;
+        let block = self.blocks.get(run.start as usize / BLOCK);
         block
             .and_then(|block| block.get(first..first + run.days as usize))
             .unwrap_or_default()
@@ -380,7 +440,7 @@ impl CellDays {
     pub(super) fn heap_bytes(&self) -> usize {
         let left: usize = self.left.values().map(Vec::capacity).sum();
         self.runs.capacity() * size_of::<Run>()
-            + (self.blocks.len() * BLOCK as usize + left) * 4
+            + (self.blocks.len() * BLOCK + left) * 4
             + self.rare.len().div_ceil(6) * 240
     }
 }

@@ -12,7 +12,7 @@ use crate::rollup::MemberNumbers;
 use super::coded::{Coded, InHand, InputColumn};
 use super::groups::{Group, Places};
 use super::index::CellIndex;
-use super::keys::{Codes, MOST_FILTERS, NOBODY};
+use super::keys::{Codes, MOST_FILTERS, NOBODY, Passed};
 use super::sets::{CellSets, Members};
 use super::{CellSpec, Cells, DaysOf, GroupSpec, at, mapped, put_slot, slot, take_slot};
 
@@ -161,13 +161,15 @@ impl Fine {
         };
         let passed = match (codes.last_mut(), column_codes.last_mut()) {
             (Some(Codes::Mask(masks)), Some(own)) => masks.codes(&filters, rows, own)?,
-            _ => None,
+            _ => Passed::ByRow,
         };
         let of_columns = self.columns.iter().map(|column| {
-            if let Some((coded, of_values)) = &passed
-                && *column == columns.len()
-            {
-                return InHand::Coded(*coded, of_values);
+            if *column == columns.len() {
+                return match &passed {
+                    Passed::Same(code) => InHand::Same(*code),
+                    Passed::Coded(coded, of_values) => InHand::Coded(*coded, of_values),
+                    Passed::ByRow => InHand::Rows(slot(column_codes, *column)),
+                };
             }
             let coded = columns
                 .get(*column)
@@ -182,6 +184,7 @@ impl Fine {
             return Ok(false);
         }
         self.rows += rows as u64;
+        self.group.grow(self.index.len());
         self.group
             .update(&self.spec, columns, column_codes, &self.cells, None)?;
         Ok(true)

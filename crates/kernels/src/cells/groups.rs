@@ -11,7 +11,7 @@ use super::coded::InputColumn;
 use super::days::CellDays;
 use super::sets::CellSets;
 use super::tally::Tally;
-use super::{GroupSpec, at, highest, slot};
+use super::{GroupSpec, at, slot};
 
 /// The statistics of one grouping. Every array is addressed by cell.
 #[derive(Debug, Default)]
@@ -45,7 +45,7 @@ impl Group {
         }
     }
 
-    /// Adds rows, each to its cell: all of them, or those selected.
+    /// Adds rows, each to its cell: all of them, or those selected. There must be room for the cells.
     pub(super) fn update(
         &mut self,
         spec: &GroupSpec,
@@ -54,17 +54,6 @@ impl Group {
         cells: &[u32],
         selected: Option<&[u32]>,
     ) -> Result<()> {
-        let highest = match selected {
-            None => highest(cells),
-            Some(selected) => {
-                let cells = selected.iter().filter_map(|row| cells.get(*row as usize));
-                cells.max().copied()
-            }
-        };
-        let Some(highest) = highest else {
-            return Ok(());
-        };
-        self.grow(highest as usize + 1);
         let amounts = spec.sums.iter().map(|column| whole(columns, *column));
         let amounts: Vec<&Int64Array> = amounts.collect::<Result<_>>()?;
         self.tally.add(cells, selected, &amounts);
@@ -88,7 +77,8 @@ impl Group {
         Ok(())
     }
 
-    fn grow(&mut self, cells: usize) {
+    /// Makes room for so many cells.
+    pub(super) fn grow(&mut self, cells: usize) {
         self.tally.grow(cells);
         for histograms in &mut self.histograms {
             histograms.grow(cells);

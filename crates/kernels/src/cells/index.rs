@@ -13,7 +13,7 @@ use super::coded::{Digits, InHand, Place};
 /// Bits of a place that lie within a page.
 const PAGE_BITS: u32 = 12;
 const PAGE: usize = 1 << PAGE_BITS;
-/// There may be this many pages for places to fall into.
+/// There are fewer pages than this for places to fall into.
 const MOST_PAGES: u64 = 1 << 20;
 /// So many pages may be made without asking how full they are.
 const FREE_PAGES: usize = 256;
@@ -114,24 +114,26 @@ impl CellIndex {
             };
             let block = BLOCK_ROWS.min(rows - first);
             count_places(&digits, first, block, &mut places);
-            let mut page = (u32::MAX, 0);
-            for (row, place) in (first..).zip(&places) {
-                let number = place >> PAGE_BITS;
-                if number != page.0 {
-                    page = (number, table.page(number));
+            let known = out.len();
+            if !table.put_known(&places, out) {
+                let found = out.get_mut(known..).unwrap_or_default();
+                for ((row, place), found) in (first..).zip(&places).zip(found) {
+                    if *found != NONE {
+                        continue;
+                    }
+                    let Some(cell) = table.made(*place) else {
+                        continue;
+                    };
+                    if *cell == NONE {
+                        *cell = self.cells as u32;
+                        self.cells += 1;
+                        put_codes(&mut self.codes, columns, row);
+                    }
+                    *found = *cell;
                 }
-                let Some(cell) = table.cell(page.1, *place) else {
-                    continue;
-                };
-                if *cell == NONE {
-                    *cell = self.cells as u32;
-                    self.cells += 1;
-                    put_codes(&mut self.codes, columns, row);
+                if table.is_sparse(self.cells) {
+                    self.rebuild(false);
                 }
-                out.push(*cell);
-            }
-            if table.is_sparse(self.cells) {
-                self.rebuild(false);
             }
             first += block;
         }
@@ -196,7 +198,7 @@ impl CellIndex {
             self.order.sort_by_key(|column| paces.get(*column).copied());
         }
         self.widths = widths;
-        self.rebuild(places.div_ceil(PAGE as u64) <= MOST_PAGES);
+        self.rebuild(places.div_ceil(PAGE as u64) < MOST_PAGES);
         true
     }
 
@@ -210,8 +212,7 @@ impl CellIndex {
             if let Some(pages) = pages_for(&known) {
                 let mut table = Paged::of(self.widths.iter().product(), pages);
                 for (number, place) in (0u32..).zip(&known) {
-                    let page = table.page(place >> PAGE_BITS);
-                    if let Some(cell) = table.cell(page, *place) {
+                    if let Some(cell) = table.made(*place) {
                         *cell = number;
                     }
                 }
@@ -256,47 +257,59 @@ impl CellIndex {
 /// Cells by place, where places lie together: pages are made where a place is met.
 #[derive(Debug)]
 struct Paged {
-    /// By number of a page, which of those made it is.
+    /// By number of a page, where it begins among the cells: at the first one, as long as it is not made.
     pages: Vec<u32>,
-    /// The pages that were made, one after the other.
+    /// A page of no cells, then those that were made, one after the other.
     cells: Vec<u32>,
 }
 
 impl Paged {
     /// For so many places, with room for so many pages.
     fn of(places: u64, room: usize) -> Self {
+        let mut cells = Vec::with_capacity((1 + room) * PAGE);
+        cells.resize(PAGE, NONE);
         Self {
-            pages: vec![NONE; places.div_ceil(PAGE as u64) as usize],
-            cells: Vec::with_capacity(room * PAGE),
+            pages: vec![0; places.div_ceil(PAGE as u64) as usize],
+            cells,
         }
     }
 
-    /// Where a page begins among the cells. It is made when it is not there.
-    fn page(&mut self, number: u32) -> usize {
-        let Some(page) = self.pages.get_mut(number as usize) else {
-            return 0;
-        };
-        if *page == NONE {
+    /// Puts the cells of places behind `out`, or no cell where there is none yet; whether all have one.
+    /// A row is two looks at memory and no decision: places of rows do not come in order.
+    fn put_known(&self, places: &[u32], out: &mut Vec<u32>) -> bool {
+        let (pages, cells) = (self.pages.as_slice(), self.cells.as_slice());
+        let mut all_known = true;
+        out.extend(places.iter().map(|place| {
+            let page = pages.get((place >> PAGE_BITS) as usize);
+            let within = place & (PAGE as u32 - 1);
+            let cell = cells.get((page.copied().unwrap_or_default() | within) as usize);
+            let cell = cell.copied().unwrap_or(NONE);
+            all_known &= cell != NONE;
+            cell
+        }));
+        all_known
+    }
+
+    /// The cell of a place, in its page, which is made when it is not there.
+    fn made(&mut self, place: u32) -> Option<&mut u32> {
+        let number = (place >> PAGE_BITS) as usize;
+        let page = self.pages.get_mut(number)?;
+        if *page == 0 {
             let made = self.cells.len();
-            *page = (made / PAGE) as u32;
+            *page = made as u32;
             // Where there are many, those that are not there yet take less room.
             if made == self.cells.capacity() && made >= FREE_PAGES * PAGE {
                 self.cells.reserve_exact((made / 4).max(PAGE));
             }
             self.cells.resize(made + PAGE, NONE);
         }
-        *page as usize * PAGE
-    }
-
-    /// The cell of a place in the page that begins there.
-    #[inline]
-    fn cell(&mut self, page: usize, place: u32) -> Option<&mut u32> {
-        self.cells.get_mut(page + (place as usize & (PAGE - 1)))
+        self.cells
+            .get_mut((*page | (place & (PAGE as u32 - 1))) as usize)
     }
 
     /// Whether pages are so empty that a hash table takes less.
     fn is_sparse(&self, cells: usize) -> bool {
-        are_sparse(self.cells.len() / PAGE, cells)
+        are_sparse(self.cells.len() / PAGE - 1, cells)
     }
 }
 

@@ -651,6 +651,16 @@ pub(super) struct MaskCodes {
     table: HashTable<u32>,
 }
 
+/// Where the codes of rows by their filters are.
+pub(super) enum Passed<'a> {
+    /// All rows have this one.
+    Same(u32),
+    /// Codes of a dictionary tell them, by the code of each of its values.
+    Coded(Coded<'a>, Vec<u32>),
+    /// Each row's was written over `out`.
+    ByRow,
+}
+
 /// What some of the filters say of rows: each row has a class, and each class a mask.
 struct Classes<'a> {
     /// Class by code of the rows' dictionary, or by row where there is none.
@@ -665,8 +675,7 @@ const FEW_FILTERS: usize = 8;
 const MOST_CLASSES: usize = 1 << 12;
 
 impl MaskCodes {
-    /// The codes of rows by the filters that they pass, written over `out`; where codes of one dictionary
-    /// tell them, these and the code of each of its values instead. A filter that is null is not passed.
+    /// The codes of rows by the filters that they pass. A filter that is null is not passed.
     ///
     /// Filters over the same codes of a dictionary are told once for each of its values.
     pub(super) fn codes<'a>(
@@ -674,7 +683,7 @@ impl MaskCodes {
         filters: &[&'a InputColumn],
         rows: usize,
         out: &mut Vec<u32>,
-    ) -> Result<Option<(Coded<'a>, Vec<u32>)>> {
+    ) -> Result<Passed<'a>> {
         out.clear();
         let mut parts: Vec<Classes<'_>> = Vec::new();
         let mut plain: Vec<(usize, &BooleanArray)> = Vec::new();
@@ -717,14 +726,13 @@ impl MaskCodes {
             out.resize(rows, 0);
             part.add_to(out, 1);
             out.iter_mut().for_each(|class| *class = at(&codes, *class));
-            return Ok(None);
+            return Ok(Passed::ByRow);
         };
         let mut masks = vec![0u128];
         if combinations == 1 {
             let all = parts.iter().flat_map(|part| &part.masks);
             let mask = all.fold(0, |all, mask| all | mask);
-            out.resize(rows, self.code(mask));
-            return Ok(None);
+            return Ok(Passed::Same(self.code(mask)));
         }
         // Where all others say the same of every row, one alone tells rows apart.
         let mut telling = parts.iter().filter(|part| part.masks.len() > 1);
@@ -737,7 +745,7 @@ impl MaskCodes {
             let codes = part.masks.iter().map(|mask| self.code(mask | others));
             let codes: Vec<u32> = codes.collect();
             let of_values = part.classes.iter().map(|class| at(&codes, *class));
-            return Ok(Some((coded, of_values.collect())));
+            return Ok(Passed::Coded(coded, of_values.collect()));
         }
         out.resize(rows, 0);
         let mut stride = 1;
@@ -761,7 +769,7 @@ impl MaskCodes {
                 *class = *code;
             }
         }
-        Ok(None)
+        Ok(Passed::ByRow)
     }
 
     /// The same of filters without codes.
@@ -770,10 +778,13 @@ impl MaskCodes {
         filters: &[&InputColumn],
         rows: usize,
         out: &mut Vec<u32>,
-    ) -> Result<Option<(Coded<'a>, Vec<u32>)>> {
+    ) -> Result<Passed<'a>> {
         let plain = plainly(filters)?;
-        self.codes(&plain.iter().collect::<Vec<_>>(), rows, out)?;
-        Ok(None)
+        let passed = self.codes(&plain.iter().collect::<Vec<_>>(), rows, out)?;
+        Ok(match passed {
+            Passed::Same(code) => Passed::Same(code),
+            Passed::ByRow | Passed::Coded(..) => Passed::ByRow,
+        })
     }
 
     fn code(&mut self, mask: u128) -> u32 {

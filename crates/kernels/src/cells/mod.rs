@@ -285,6 +285,8 @@ impl Cells {
             let node = self.key_nodes.get(spec.key).copied().unwrap_or_default();
             let cells = slot(&self.node_cells, node);
             select(&mut selected, rows, columns, &spec.filters)?;
+            let of_rows = selected.iter().map(|row| at(cells, *row));
+            group.grow(of_rows.max().map_or(0, |highest| highest as usize + 1));
             group.update(spec, columns, &self.column_codes, cells, Some(&selected))?;
         }
         self.selected = selected;
@@ -643,7 +645,7 @@ mod tests {
     use arrow::datatypes::{ArrowDictionaryKeyType, Int32Type, UInt8Type, UInt16Type, UInt32Type};
     use arrow::util::display::array_value_to_string;
 
-    use super::keys::MaskCodes;
+    use super::keys::{MaskCodes, Passed};
     use super::*;
     use crate::calendar::{first_of_month, first_of_year};
     use crate::care_day_set::{CareDaySet, DayWriter, Reader, days_between};
@@ -1300,9 +1302,13 @@ mod tests {
                 let mut codes = Vec::new();
                 let given = inputs(&given);
                 let filters: Vec<&InputColumn> = given.iter().collect();
-                if let Some((coded, table)) = masks.codes(&filters, rows, &mut codes).unwrap() {
-                    assert!(codes.is_empty());
-                    coded.look_up(&table, 0, &mut codes);
+                match masks.codes(&filters, rows, &mut codes).unwrap() {
+                    Passed::ByRow => {}
+                    Passed::Same(code) => codes = vec![code; rows],
+                    Passed::Coded(coded, table) => {
+                        assert!(codes.is_empty());
+                        coded.look_up(&table, 0, &mut codes);
+                    }
                 }
                 assert_eq!(codes.len(), rows);
                 for (bit, filter) in given.iter().enumerate() {
