@@ -448,6 +448,22 @@ impl<P: Place> Digits<'_, P> {
         }
     }
 
+    /// Puts the places of so many rows from `first` on behind `places`, as if only this and what is the
+    /// same for all told them.
+    pub(super) fn put_to(&self, places: &mut Vec<P>, first: usize, rows: usize, same: P) {
+        match self {
+            Digits::Same(more) => places.resize(places.len() + rows, same.plus(*more)),
+            Digits::Rows(codes, stride) => {
+                let codes = codes.iter().skip(first).take(rows);
+                places.extend(codes.map(|code| same.plus(P::of(*code).times(*stride))));
+            }
+            Digits::Coded(coded, table) => {
+                let table = table.iter().map(|more| same.plus(*more));
+                coded.put_to(places, first, rows, &table.collect::<Vec<P>>());
+            }
+        }
+    }
+
     /// Adds to the places of the rows from `first` on what is not the same for all.
     pub(super) fn add_to(&self, places: &mut [P], first: usize) {
         match self {
@@ -464,6 +480,20 @@ impl<P: Place> Digits<'_, P> {
 }
 
 impl Coded<'_> {
+    /// Puts what the table has for the values of so many rows from `first` on behind `places`.
+    fn put_to<P: Place>(&self, places: &mut Vec<P>, first: usize, rows: usize, table: &[P]) {
+        #[inline(always)]
+        fn put<K: Key, P: Place>(places: &mut Vec<P>, keys: Option<&[K]>, table: &[P]) {
+            let keys = keys.unwrap_or_default().iter();
+            places.extend(keys.map(|key| entry(table, *key, P::default())));
+        }
+        let of_rows = first..first + rows;
+        match self.keys {
+            Keys::U8(keys) => put(places, keys.get(of_rows), &padded(table, P::default())),
+            keys => by_width!(keys, keys => put(places, keys.get(of_rows), table)),
+        }
+    }
+
     /// Adds to the place of each row, from `first` on, what the table has for its value.
     pub(super) fn add_to<P: Place>(&self, places: &mut [P], first: usize, table: &[P]) {
         #[inline(always)]

@@ -52,6 +52,8 @@ pub(super) struct CellDays {
     /// The days of the rows in hand, and those of some rows that have one.
     days: Vec<u32>,
     rows: Vec<u32>,
+    /// Where some rows are counted.
+    places: Vec<u32>,
 }
 
 /// The days of a cell: a place among the counts of all blocks, and how many.
@@ -167,11 +169,11 @@ impl CellDays {
     /// in `lost`. No count may be as high as it can be.
     fn count_near(&mut self, cells: &[u32], days: &[u32], lost: &mut Vec<u32>) -> usize {
         let runs = self.runs.as_slice();
-        let mut places = [0; ROWS];
+        self.places.resize(ROWS, 0);
         lost.resize(ROWS, 0);
         let mut count = 0;
         let rows = cells.iter().zip(days).zip(0u32..);
-        for (place, ((cell, day), row)) in places.iter_mut().zip(rows) {
+        for (place, ((cell, day), row)) in self.places.iter_mut().zip(rows) {
             let run = runs.get(*cell as usize).copied().unwrap_or_default();
             let is_near = *day < run.days;
             if let Some(lost) = lost.get_mut(count) {
@@ -182,7 +184,7 @@ impl CellDays {
             *place = select_unpredictable(is_near, near, row % NOWHERE);
         }
         let blocks = self.blocks.as_mut_slice();
-        for place in places.iter().take(cells.len()) {
+        for place in self.places.iter().take(cells.len()) {
             if let Some(block) = blocks.get_mut(*place as usize / BLOCK)
                 && let Some(count) = block.get_mut(*place as usize % BLOCK)
             {
@@ -557,7 +559,9 @@ mod tests {
         add(0, vec![500]);
         add(2, vec![33]);
         let starts = days.runs.iter().map(|run| run.start);
-        assert_eq!(starts.collect::<Vec<_>>(), [96, 0, 32, 0]);
+        let start = |room: u32| NOWHERE + room;
+        let expected = [start(96), start(0), start(32), 0];
+        assert_eq!(starts.collect::<Vec<_>>(), expected);
         let states = days.states(&[0, 1, 2]).unwrap();
         let counts = |cell: usize| decode(states.value(cell)).unwrap().collect::<Vec<_>>();
         assert_eq!(counts(0), [(3, 2), (40, 1), (500, 1)]);

@@ -11,12 +11,12 @@
 use super::coded::{Digits, InHand, Place};
 
 /// Bits of a place that lie within a page.
-const PAGE_BITS: u32 = 12;
+const PAGE_BITS: u32 = 9;
 const PAGE: usize = 1 << PAGE_BITS;
 /// There are fewer pages than this for places to fall into.
-const MOST_PAGES: u64 = 1 << 20;
+const MOST_PAGES: u64 = 1 << 22;
 /// So many pages may be made without asking how full they are.
-const FREE_PAGES: usize = 256;
+const FREE_PAGES: usize = 2048;
 /// Cells that a page has at least, in the mean: with fewer a hash table takes less memory.
 const LEAST_IN_PAGE: usize = PAGE / 32;
 /// Rows whose places are counted at a time: so many stay near.
@@ -336,11 +336,14 @@ fn count_places<P: Place>(
     places: &mut Vec<P>,
 ) {
     let same = digits.iter().filter_map(Digits::same);
+    let same = same.fold(P::default(), P::plus);
+    let mut others = digits.iter().filter(|digits| digits.same().is_none());
     places.clear();
-    places.resize(rows, same.fold(P::default(), P::plus));
-    digits
-        .iter()
-        .for_each(|digits| digits.add_to(places, first));
+    if let Some(digits) = others.next() {
+        digits.put_to(places, first, rows, same);
+    }
+    places.resize(rows, same);
+    others.for_each(|digits| digits.add_to(places, first));
 }
 
 /// How often a column changes from row to row.
@@ -490,11 +493,14 @@ mod tests {
         let page = PAGE as u32;
         for (places, pages) in [
             (vec![], Some(0)),
-            (apart(100_000, 1), Some(25)),
+            (apart(100_000, 1), Some(100_000usize.div_ceil(PAGE))),
             // So many may be as empty as they are, and more must have cells enough.
             (apart(FREE_PAGES as u32, page), Some(FREE_PAGES)),
             (apart(5_000, page), None),
-            (apart(102_400, page / LEAST_IN_PAGE as u32), Some(800)),
+            (
+                apart(102_400, page / LEAST_IN_PAGE as u32),
+                Some(102_400 / LEAST_IN_PAGE),
+            ),
             (apart(102_400, page / LEAST_IN_PAGE as u32 + 1), None),
         ] {
             assert_eq!(pages_for(&places), pages, "{} places", places.len());
