@@ -113,7 +113,7 @@ impl DayHistogram {
     }
 
     pub(crate) fn put_state(&self, out: &mut Vec<u8>) {
-        let mut put = |day: i32, count: u64| put_pair(out, day, count);
+        let mut put = |day: i32, count: u64| out.extend_from_slice(&pair_of(day, count));
         self.sparse
             .range(..0)
             .for_each(|(day, count)| put(*day, *count));
@@ -128,10 +128,11 @@ impl DayHistogram {
     }
 }
 
-/// Writes out how often a day was counted.
-pub(crate) fn put_pair(out: &mut Vec<u8>, day: i32, count: u64) {
-    out.extend_from_slice(&day.to_le_bytes());
-    out.extend_from_slice(&count.to_le_bytes());
+/// How often a day was counted, as it is written out.
+pub(crate) fn pair_of(day: i32, count: u64) -> [u8; PAIR] {
+    let [a, b, c, d] = day.to_le_bytes();
+    let [e, f, g, h, i, j, k, l] = count.to_le_bytes();
+    [a, b, c, d, e, f, g, h, i, j, k, l]
 }
 
 /// Pairs of day and count of an encoded histogram, by day; an error when the bytes are not one.

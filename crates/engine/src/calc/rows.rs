@@ -321,7 +321,7 @@ fn column<'a>(
 }
 
 fn repeated(text: &str, rows: usize) -> ArrayRef {
-    Arc::new(StringArray::from(vec![text; rows]))
+    Arc::new(StringArray::new_repeated(text, rows))
 }
 
 fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>) -> Result<RecordBatch> {

@@ -12,6 +12,7 @@
 //! What may not live here: what an indicator means (`indicators`), the arithmetic (`kernels`), where
 //! cells wait until their indicator is computed (`found.rs`).
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
@@ -433,6 +434,7 @@ impl SharedScan {
         rows: &GroupRows,
         pass: &Pass,
     ) -> Result<Vec<(ComponentKey, PreparedCells)>> {
+        let nothing = Nothing::default();
         let own = self.components.iter().filter(|part| part.group == group);
         let own = own.map(|part| {
             let newest = match part.latest {
@@ -442,7 +444,7 @@ impl SharedScan {
             let rows = newest.as_ref().unwrap_or(rows);
             let sets = part.set.map(|set| rows.sets.get(set).ok_or_else(lost));
             let cells = PreparedCells {
-                rows: part.batch(rows, &pass.of.breakdowns)?,
+                rows: part.batch(rows, &pass.of.breakdowns, &nothing)?,
                 sets: sets.transpose()?.cloned(),
             };
             Ok(((part.indicator.clone(), part.component.clone()), cells))
@@ -640,21 +642,45 @@ fn lost() -> EngineError {
     EngineError::internal("a shared scan lost a column")
 }
 
+/// Columns without a value, made once for the components of a grouping.
+#[derive(Default)]
+struct Nothing(RefCell<Vec<ArrayRef>>);
+
+impl Nothing {
+    fn of(&self, data_type: &DataType, rows: usize) -> ArrayRef {
+        let mut known = self.0.borrow_mut();
+        let mut same = known.iter();
+        let same = same.find(|known| known.data_type() == data_type && known.len() == rows);
+        if let Some(same) = same {
+            return Arc::clone(same);
+        }
+        let made = new_null_array(data_type, rows);
+        known.push(Arc::clone(&made));
+        made
+    }
+}
+
 impl Part {
     /// The rows with the columns that a component's own query gives.
-    fn batch(&self, group: &GroupRows, breakdowns: &[String]) -> Result<RecordBatch> {
+    fn batch(
+        &self,
+        group: &GroupRows,
+        breakdowns: &[String],
+        nothing: &Nothing,
+    ) -> Result<RecordBatch> {
         let rows = group.counts.len();
+        let none = |data_type| nothing.of(&data_type, rows);
         let key = |place: usize| group.keys.get(place).cloned().ok_or_else(lost);
         let number = match self.number {
             Number::Rows => Arc::new(group.counts.clone()) as ArrayRef,
             Number::Sum(place) => Arc::new(group.sums.get(place).ok_or_else(lost)?.clone()),
-            Number::Nothing => Arc::new(Int64Array::new_null(rows)),
+            Number::Nothing => none(DataType::Int64),
         };
         let mut columns: Vec<(&str, ArrayRef)> = vec![
             ("area", key(0)?),
             (
                 "area_base",
-                Arc::new(StringArray::from(vec![self.area_base; rows])),
+                Arc::new(StringArray::new_repeated(self.area_base, rows)),
             ),
             ("period_start", key(PERIOD)?),
         ];
@@ -665,30 +691,30 @@ impl Part {
                 name,
                 match own {
                     Some(place) => key(first_breakdown + place)?,
-                    None => new_null_array(&DataType::Utf8, rows),
+                    None => none(DataType::Utf8),
                 },
             ));
         }
-        columns.push(("age", new_null_array(&DataType::Int32, rows)));
+        columns.push(("age", none(DataType::Int32)));
         columns.push((
             "delivery_id",
             if self.has_delivery {
                 key(DELIVERY)?
             } else {
-                new_null_array(&DataType::Utf8, rows)
+                none(DataType::Utf8)
             },
         ));
         columns.push(("n", number));
-        columns.push(("persons", new_null_array(&DataType::Binary, rows)));
+        columns.push(("persons", none(DataType::Binary)));
         columns.push((
             "hist",
             match (self.histogram, self.care_days) {
-                (None, None) => new_null_array(&DataType::Binary, rows),
+                (None, None) => none(DataType::Binary),
                 (None, Some(place)) => Arc::new(group.days.get(place).ok_or_else(lost)?.clone()),
                 (Some(place), _) => Arc::new(group.histograms.get(place).ok_or_else(lost)?.clone()),
             },
         ));
-        columns.push(("x", new_null_array(&DataType::Float64, rows)));
+        columns.push(("x", none(DataType::Float64)));
         let fields = columns
             .iter()
             .map(|(name, values)| Field::new(*name, values.data_type().clone(), true));

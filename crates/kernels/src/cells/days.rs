@@ -18,7 +18,7 @@ use arrow::datatypes::Int64Type;
 use datafusion_common::{Result, exec_err};
 
 use super::coded::{Coded, InputColumn};
-use crate::day_histogram::{DayHistogram, PAIR, put_pair};
+use crate::day_histogram::{DayHistogram, PAIR, pair_of};
 
 /// Days that a run begins with.
 const FIRST_DAYS: u32 = 32;
@@ -88,6 +88,24 @@ fn with_day(rows: impl ExactSizeIterator<Item = u32>, days: &[u32], out: &mut Ve
         }
     }
     out.truncate(count);
+}
+
+/// Writes out the counts of days from zero on that were met. No branch for each day: of the late ones
+/// some were met and some were not.
+fn put_met(counts: &[u32], out: &mut Vec<u8>) {
+    let mut end = out.len();
+    out.resize(end + met(counts) * PAIR, 0);
+    for (day, count) in (0i32..).zip(counts) {
+        if let Some(to) = out.get_mut(end..).and_then(|left| left.first_chunk_mut()) {
+            *to = pair_of(day, u64::from(*count));
+        }
+        end += usize::from(*count > 0) * PAIR;
+    }
+}
+
+/// How many days were met.
+fn met(counts: &[u32]) -> usize {
+    counts.iter().filter(|count| **count > 0).count()
 }
 
 impl CellDays {
@@ -322,6 +340,29 @@ impl CellDays {
         let Some(last) = counts.iter().rposition(|count| *count > 0) else {
             return Ok(());
         };
+        let counts = counts.get(..=last).unwrap_or_default();
+        let most = counts.iter().copied().max().unwrap_or_default();
+        if self.bound + u64::from(most) <= u64::from(u32::MAX)
+            && self.reach(cell, last as u32)
+            && let Some(run) = self.runs.get(cell as usize).copied()
+            && let Some(own) = counts_of(&mut self.blocks, run)
+        {
+            // Loops in wide registers: none of the sums is too large.
+            let both = own.iter_mut().zip(counts);
+            both.for_each(|(own, count)| *own = own.wrapping_add(*count));
+            let highest = own.iter().copied().max().unwrap_or_default();
+            self.bound = self.bound.max(u64::from(highest));
+            return Ok(());
+        }
+        self.add_each(cell, counts)
+    }
+
+    /// As [`CellDays::add_counts`], count by count, where sums may be too large.
+    #[cold]
+    fn add_each(&mut self, cell: u32, counts: &[u32]) -> Result<()> {
+        let Some(last) = counts.len().checked_sub(1) else {
+            return Ok(());
+        };
         let mut over = Vec::new();
         let mut highest = 0;
         let mut add = |own: &mut [u32]| {
@@ -367,16 +408,25 @@ impl CellDays {
         };
         self.blocks.append(&mut other.blocks);
         self.bound = self.bound.max(other.bound);
+        let mut added = Vec::new();
         for (from, to) in cells {
             let mut run = other.runs.get(from as usize).copied().unwrap_or_default();
             run.start += first;
             match self.runs.get_mut(to as usize) {
                 _ if run.days == 0 => {}
-                Some(own) if own.days == 0 => *own = run,
-                _ => {
-                    let counts = counts_of(&mut self.blocks, run).map(|counts| counts.to_vec());
-                    self.add_counts(to, &counts.unwrap_or_default())?;
+                Some(own) => {
+                    // The longer run is the cell's, which need not grow then.
+                    let shorter = match own.days < run.days {
+                        true => std::mem::replace(own, run),
+                        false => run,
+                    };
+                    if let Some(counts) = counts_of(&mut self.blocks, shorter) {
+                        added.clear();
+                        added.extend_from_slice(counts);
+                        self.add_counts(to, &added)?;
+                    }
                 }
+                None => {}
             }
             let mut rare = other.rare_of(from);
             rare.try_for_each(|(day, count)| self.add_times(to, day, count))?;
@@ -410,7 +460,7 @@ impl CellDays {
     /// # Errors
     /// When counts add up to more than a histogram may have, or all are more than an array holds.
     pub(super) fn states(&self, cells: &[u32]) -> Result<BinaryArray> {
-        let pairs: usize = cells.iter().map(|cell| self.met(*cell).count()).sum();
+        let pairs: usize = cells.iter().map(|cell| met(self.run(*cell))).sum();
         let mut bytes = Vec::with_capacity(pairs * PAIR);
         let mut ends = Vec::with_capacity(cells.len() + 1);
         ends.push(0i32);
@@ -427,8 +477,7 @@ impl CellDays {
 
     fn put_state(&self, cell: u32, out: &mut Vec<u8>) -> Result<()> {
         if self.rare_of(cell).next().is_none() {
-            self.met(cell)
-                .for_each(|(day, count)| put_pair(out, day, count));
+            put_met(self.run(cell), out);
             return Ok(());
         }
         let mut histogram = DayHistogram::default();
@@ -581,9 +630,14 @@ mod tests {
         other.grow(1);
         other.add(&[0, 0], None, &threes).unwrap();
         days.take_over(other, [(0, 0)].into_iter()).unwrap();
+        let mut longer = CellDays::default();
+        longer.grow(1);
+        longer.add(&[0, 0], None, &plain(vec![3, 400])).unwrap();
+        days.take_over(longer, [(0, 0)].into_iter()).unwrap();
         let states = days.states(&[0]).unwrap();
         let counts: Vec<(i32, u64)> = decode(states.value(0)).unwrap().collect();
-        assert_eq!(counts, [(3, (1 << 40) + u64::from(u32::MAX) + 4)]);
+        let threes_in_all = (1 << 40) + u64::from(u32::MAX) + 5;
+        assert_eq!(counts, [(3, threes_in_all), (400, 1)]);
         assert!(days.add(&[0], None, &plain(vec![1 << 31])).is_err());
         let text: ArrayRef = Arc::new(arrow::array::StringArray::from(vec!["3"]));
         assert!(days.add(&[0], None, &text.into()).is_err());

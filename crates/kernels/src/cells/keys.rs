@@ -12,7 +12,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Int32Array, Int64Array,
     StringArray, StringViewArray,
 };
-use arrow::buffer::BooleanBuffer;
+use arrow::buffer::{BooleanBuffer, OffsetBuffer};
 use arrow::datatypes::{Date32Type, Int32Type, Int64Type};
 use datafusion_common::{DataFusionError, Result, exec_err};
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -258,12 +258,7 @@ impl Codes {
 
     pub(super) fn values(&self, codes: &[u32]) -> ArrayRef {
         match self {
-            Codes::Text(texts) => Arc::new(
-                codes
-                    .iter()
-                    .map(|code| texts.values.get(*code as usize)?.as_deref())
-                    .collect::<StringArray>(),
-            ),
+            Codes::Text(texts) => texts.of(codes),
             Codes::Day(days) => Arc::new(
                 codes
                     .iter()
@@ -312,7 +307,52 @@ const DENSE_NUMBERS: usize = 1 << 12;
 /// A combination of classes that has no code yet.
 const UNSEEN: u32 = u32::MAX;
 
+/// Bytes that are copied of a text, whatever its length: a longer one is copied as such.
+const SHORT: usize = 32;
+
 impl TextCodes {
+    /// The text of each code.
+    fn of(&self, codes: &[u32]) -> ArrayRef {
+        let text = |code: &u32| self.values.get(*code as usize)?.as_deref();
+        let lengths = self
+            .values
+            .iter()
+            .map(|text| text.as_ref().map_or(0, |text| text.len()));
+        let lengths: Vec<usize> = lengths.collect();
+        let all = codes.iter().map(|code| at(&lengths, *code));
+        let bytes: usize = all.clone().sum();
+        let are_short = self.null.is_none()
+            && lengths.len() <= codes.len()
+            && lengths.iter().all(|length| *length <= SHORT);
+        if !are_short || i32::try_from(bytes).is_err() {
+            return Arc::new(codes.iter().map(text).collect::<StringArray>());
+        }
+        // A copy of as many bytes for each is one instruction; the next text begins where this one ends.
+        let padded = self.values.iter().flatten().map(|text| {
+            let mut padded = [0u8; SHORT];
+            padded
+                .iter_mut()
+                .zip(text.bytes())
+                .for_each(|(to, byte)| *to = byte);
+            padded
+        });
+        let padded: Vec<[u8; SHORT]> = padded.collect();
+        let mut texts = vec![0; bytes + SHORT];
+        let mut end = 0;
+        for code in codes {
+            if let Some(to) = texts.get_mut(end..).and_then(|left| left.first_chunk_mut()) {
+                *to = at(&padded, *code);
+            }
+            end += at(&lengths, *code);
+        }
+        texts.truncate(bytes);
+        let offsets = OffsetBuffer::from_lengths(all);
+        match StringArray::try_new(offsets, texts.into(), None) {
+            Ok(texts) => Arc::new(texts),
+            Err(_) => Arc::new(codes.iter().map(text).collect::<StringArray>()),
+        }
+    }
+
     fn codes(&mut self, texts: &StringViewArray, out: &mut Vec<u32>) {
         let mut recent = [None::<(u128, u32)>; RECENT];
         for (row, view) in texts.views().iter().enumerate() {
@@ -1020,6 +1060,32 @@ mod tests {
                     .all(|(member, code)| codes.values[*code as usize] == *member)
             );
             assert!(codes.heap_bytes() > known.len() * 36);
+        }
+    }
+
+    #[test]
+    fn each_code_has_its_text() {
+        let long = "a text that is longer than what is copied at once";
+        let full = "finance_ledger.09.202501.r1.0123";
+        let cases: [&[Option<&str>]; 5] = [
+            &[Some("09"), Some(""), Some("ä"), Some(full)],
+            &[Some("09"), Some(long)],
+            &[Some("09"), None, Some("1")],
+            &[Some("")],
+            &[],
+        ];
+        assert_eq!(full.len(), SHORT);
+        for texts in cases {
+            let mut known = TextCodes::default();
+            let own: Vec<u32> = texts.iter().map(|text| known.code(*text)).collect();
+            // None, fewer than there are texts, and more.
+            for count in [0, 1, 7, 50] {
+                let codes = own.iter().copied().cycle().take(count);
+                let codes: Vec<u32> = codes.collect();
+                let wanted: StringArray = texts.iter().copied().cycle().take(count).collect();
+                let found = known.of(&codes);
+                assert_eq!(found.as_string::<i32>(), &wanted, "{texts:?}");
+            }
         }
     }
 }
