@@ -15,6 +15,9 @@
 //! - *Memory*: that of the result, of buffers that are no longer needed where there are some
 //!   ([`Spare`]): the first touch of new memory takes longer than what is then written there.
 //!
+//! Loops over all rows are compiled twice, for any processor and for those with AVX2 and BMI2, from one
+//! text; which of them runs is found out when it is called.
+//!
 //! What may not live here: which files and columns are read (`coded_scan.rs`). To read another
 //! encoding: an arm of [`Chunk::page`].
 
@@ -26,6 +29,7 @@ use arrow::datatypes::{
     ArrowNativeType, DataType, Date32Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
 };
 use bytes::Bytes;
+use multiversion::multiversion;
 use parquet::basic::{Encoding, Type as PhysicalType};
 use parquet::column::page::{Page, PageReader};
 
@@ -629,6 +633,7 @@ fn widened<A: Reused, B: Reused + From<A>>(codes: Vec<A>, spare: &mut Spare) -> 
 }
 
 /// One value for each row, where only rows with a value brought one.
+#[multiversion(targets("x86_64+avx2+bmi1+bmi2+lzcnt"))]
 fn spread<T: Reused>(
     values: Vec<T>,
     levels: &[u8],
@@ -881,6 +886,7 @@ impl<'a> Runs<'a> {
 }
 
 /// So many numbers of `width` bits, put behind `out`.
+#[multiversion(targets("x86_64+avx2+bmi1+bmi2+lzcnt"))]
 fn unpack_runs<T: Code>(
     bytes: &[u8],
     width: u32,
@@ -916,6 +922,7 @@ fn unpack_runs<T: Code>(
 }
 
 /// So many numbers of `width` bits, one after the other from the lowest bit on, put behind `out`.
+#[inline(always)]
 fn unpack<T: Code>(packed: &[u8], width: u32, count: usize, out: &mut Vec<T>) {
     match width {
         1 => unpack_eights::<T, 1>(packed, count, out),
@@ -1038,6 +1045,7 @@ fn number<const W: usize>(near: &Near, place: usize) -> u64 {
 
 /// As [`unpack`], of a width that the compiler knows: eight numbers take as many bytes as one takes
 /// bits.
+#[inline(always)]
 fn unpack_eights<T: Code, const W: usize>(packed: &[u8], count: usize, out: &mut Vec<T>) {
     let before = out.len();
     out.resize(before + count, T::default());

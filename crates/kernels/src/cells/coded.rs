@@ -1,7 +1,8 @@
 //! Columns of rows, which may come as codes of a dictionary, in any width.
 //!
-//! What is asked of a row can be asked of its value once, and looked up for each row. What may not
-//! live here: what is asked.
+//! What is asked of a row can be asked of its value once, and looked up for each row. Loops over all rows
+//! are compiled twice from one text, for any processor and for those with AVX2 and BMI2, and chosen when
+//! they are called. What may not live here: what is asked.
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 use arrow::compute::{TakeOptions, take};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type};
 use datafusion_common::{DataFusionError, Result, exec_err};
+use multiversion::multiversion;
 
 use super::highest;
 
@@ -62,10 +64,41 @@ fn entry<K: Key, T: Copy>(table: &[T], key: K, otherwise: T) -> T {
 }
 
 /// A table of all keys of one byte that there can be, which needs no look at its length.
+#[inline(always)]
 fn padded<T: Copy>(table: &[T], otherwise: T) -> [T; 1 << 8] {
     let mut all = [otherwise; 1 << 8];
     all.iter_mut().zip(table).for_each(|(to, of)| *to = *of);
     all
+}
+
+/// Puts what a table has for the keys behind `out`.
+#[multiversion(targets("x86_64+avx2+bmi1+bmi2+lzcnt"))]
+fn put_entries<K: Key, T: Copy>(keys: &[K], table: &[T], otherwise: T, out: &mut Vec<T>) {
+    out.extend(keys.iter().map(|key| entry(table, *key, otherwise)));
+}
+
+/// As [`put_entries`], of keys of one byte.
+#[multiversion(targets("x86_64+avx2+bmi1+bmi2+lzcnt"))]
+fn put_entries_of_bytes<T: Copy>(keys: &[u8], table: &[T], otherwise: T, out: &mut Vec<T>) {
+    let table = padded(table, otherwise);
+    out.extend(keys.iter().map(|key| entry(&table, *key, otherwise)));
+}
+
+/// Adds what a table has for the keys to the places.
+#[multiversion(targets("x86_64+avx2+bmi1+bmi2+lzcnt"))]
+fn add_entries<K: Key, P: Place>(keys: &[K], table: &[P], places: &mut [P]) {
+    for (place, key) in places.iter_mut().zip(keys) {
+        *place = place.plus(entry(table, *key, P::default()));
+    }
+}
+
+/// As [`add_entries`], of keys of one byte.
+#[multiversion(targets("x86_64+avx2+bmi1+bmi2+lzcnt"))]
+fn add_entries_of_bytes<P: Place>(keys: &[u8], table: &[P], places: &mut [P]) {
+    let table = padded(table, P::default());
+    for (place, key) in places.iter_mut().zip(keys) {
+        *place = place.plus(entry(&table, *key, P::default()));
+    }
 }
 
 /// A column of rows in hand: their values, or their codes and the values that these stand for.
@@ -290,14 +323,10 @@ impl<'a> Coded<'a> {
     /// What a table, which has an entry for each value, has for each row; rows without a code have
     /// `of_null`.
     pub(super) fn look_up<T: Copy>(&self, table: &[T], of_null: T, out: &mut Vec<T>) {
-        #[inline(always)]
-        fn put<K: Key, T: Copy>(keys: &[K], table: &[T], otherwise: T, out: &mut Vec<T>) {
-            out.extend(keys.iter().map(|key| entry(table, *key, otherwise)));
-        }
         let first = out.len();
         match self.keys {
-            Keys::U8(keys) => put(keys, &padded(table, of_null), of_null, out),
-            keys => by_width!(keys, keys => put(keys, table, of_null, out)),
+            Keys::U8(keys) => put_entries_of_bytes(keys, table, of_null, out),
+            keys => by_width!(keys, keys => put_entries(keys, table, of_null, out)),
         }
         if let Some(nulls) = self.nulls {
             let rows = out.iter_mut().skip(first).zip(nulls);
@@ -482,29 +511,28 @@ impl<P: Place> Digits<'_, P> {
 impl Coded<'_> {
     /// Puts what the table has for the values of so many rows from `first` on behind `places`.
     fn put_to<P: Place>(&self, places: &mut Vec<P>, first: usize, rows: usize, table: &[P]) {
-        #[inline(always)]
-        fn put<K: Key, P: Place>(places: &mut Vec<P>, keys: Option<&[K]>, table: &[P]) {
-            let keys = keys.unwrap_or_default().iter();
-            places.extend(keys.map(|key| entry(table, *key, P::default())));
-        }
         let of_rows = first..first + rows;
+        let none = P::default();
         match self.keys {
-            Keys::U8(keys) => put(places, keys.get(of_rows), &padded(table, P::default())),
-            keys => by_width!(keys, keys => put(places, keys.get(of_rows), table)),
+            Keys::U8(keys) => {
+                let keys = keys.get(of_rows).unwrap_or_default();
+                put_entries_of_bytes(keys, table, none, places);
+            }
+            keys => by_width!(keys, keys => {
+                put_entries(keys.get(of_rows).unwrap_or_default(), table, none, places);
+            }),
         }
     }
 
     /// Adds to the place of each row, from `first` on, what the table has for its value.
     pub(super) fn add_to<P: Place>(&self, places: &mut [P], first: usize, table: &[P]) {
-        #[inline(always)]
-        fn add<K: Key, P: Place>(places: &mut [P], keys: Option<&[K]>, table: &[P]) {
-            for (place, key) in places.iter_mut().zip(keys.unwrap_or_default()) {
-                *place = place.plus(entry(table, *key, P::default()));
-            }
-        }
         match self.keys {
-            Keys::U8(keys) => add(places, keys.get(first..), &padded(table, P::default())),
-            keys => by_width!(keys, keys => add(places, keys.get(first..), table)),
+            Keys::U8(keys) => {
+                add_entries_of_bytes(keys.get(first..).unwrap_or_default(), table, places);
+            }
+            keys => by_width!(keys, keys => {
+                add_entries(keys.get(first..).unwrap_or_default(), table, places);
+            }),
         }
     }
 }

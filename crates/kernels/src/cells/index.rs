@@ -8,6 +8,8 @@
 //! places of the known cells are counted anew. Cells are numbered in the order of their arrival. What
 //! may not live here: where codes come from (`keys.rs`), what is counted (`groups.rs`).
 
+use multiversion::multiversion;
+
 use super::coded::{Digits, InHand, Place};
 
 /// Bits of a place that lie within a page.
@@ -263,6 +265,21 @@ struct Paged {
     cells: Vec<u32>,
 }
 
+/// As [`Paged::put_known`].
+#[multiversion(targets("x86_64+avx2+bmi1+bmi2+lzcnt"))]
+fn put_known(pages: &[u32], cells: &[u32], places: &[u32], out: &mut Vec<u32>) -> bool {
+    let mut all_known = true;
+    out.extend(places.iter().map(|place| {
+        let page = pages.get((place >> PAGE_BITS) as usize);
+        let within = place & (PAGE as u32 - 1);
+        let cell = cells.get((page.copied().unwrap_or_default() | within) as usize);
+        let cell = cell.copied().unwrap_or(NONE);
+        all_known &= cell != NONE;
+        cell
+    }));
+    all_known
+}
+
 impl Paged {
     /// For so many places, with room for so many pages.
     fn of(places: u64, room: usize) -> Self {
@@ -277,17 +294,7 @@ impl Paged {
     /// Puts the cells of places behind `out`, or no cell where there is none yet; whether all have one.
     /// A row is two looks at memory and no decision: places of rows do not come in order.
     fn put_known(&self, places: &[u32], out: &mut Vec<u32>) -> bool {
-        let (pages, cells) = (self.pages.as_slice(), self.cells.as_slice());
-        let mut all_known = true;
-        out.extend(places.iter().map(|place| {
-            let page = pages.get((place >> PAGE_BITS) as usize);
-            let within = place & (PAGE as u32 - 1);
-            let cell = cells.get((page.copied().unwrap_or_default() | within) as usize);
-            let cell = cell.copied().unwrap_or(NONE);
-            all_known &= cell != NONE;
-            cell
-        }));
-        all_known
+        put_known(&self.pages, &self.cells, places, out)
     }
 
     /// The cell of a place, in its page, which is made when it is not there.

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 
 use arrow::array::{Array, Int64Array};
 use datafusion_common::{Result, exec_err};
+use multiversion::multiversion;
 
 /// What sums in 64 bits can hold.
 const MOST: u64 = i64::MAX as u64;
@@ -293,6 +294,7 @@ fn without_nulls(amounts: &Int64Array) -> Cow<'_, [i64]> {
 }
 
 /// No amount is farther from zero.
+#[multiversion(targets("x86_64+avx2+bmi1+bmi2+lzcnt"))]
 fn largest(amounts: &[i64]) -> u64 {
     // Bits that differ from the sign: a loop in wide registers, which a search is not.
     let bits = amounts.iter().fold(0, |bits, of| bits | (of ^ (of >> 63)));
