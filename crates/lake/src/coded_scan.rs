@@ -8,7 +8,7 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{Array, AsArray, new_null_array};
 use arrow::compute::{cast, concat_batches};
@@ -17,7 +17,7 @@ use bytes::Buf;
 use bytes::Bytes;
 use datafusion::common::runtime::SpawnedTask;
 use object_store::path::Path;
-use object_store::{GetOptions, GetResultPayload, ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, GetResultPayload, ObjectStore};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
@@ -55,8 +55,7 @@ struct CodedFile {
 /// A file whose footer is known, of which some columns are wanted.
 #[derive(Debug)]
 pub struct OpenedFile {
-    store: Arc<dyn ObjectStore>,
-    path: Path,
+    source: Source,
     schema: SchemaRef,
     columns: Vec<usize>,
     metadata: Arc<ParquetMetaData>,
@@ -64,6 +63,18 @@ pub struct OpenedFile {
     /// Where the bytes begin that were read along with the footer, and these.
     tail: (u64, Bytes),
 }
+
+/// Where the bytes of a file come from.
+#[derive(Debug)]
+struct Source {
+    store: Arc<dyn ObjectStore>,
+    path: Path,
+    /// The file, where the store is this machine's file system and it was opened before.
+    local: Mutex<Option<File>>,
+}
+
+/// Parts of a file, each with the place where it begins, and the buffer that all lie in.
+type ReadParts = (Vec<(u64, Bytes)>, Option<Arc<Vec<u8>>>);
 
 /// A row group, of which some columns are in memory as they are stored.
 #[derive(Debug)]
@@ -121,10 +132,14 @@ impl CodedFiles {
         let Some(file) = self.files.get(file) else {
             return Err(LakeError::Internal("there is no such file".to_owned()));
         };
-        let (metadata, from, tail) = footer(&*self.store, &file.path, file.bytes).await?;
-        Ok(OpenedFile {
+        let source = Source {
             store: Arc::clone(&self.store),
             path: file.path.clone(),
+            local: Mutex::default(),
+        };
+        let (metadata, from, tail) = footer(&source, file.bytes).await?;
+        Ok(OpenedFile {
+            source,
             schema: Arc::clone(&self.schema),
             columns: columns.to_vec(),
             metadata: Arc::new(metadata),
@@ -175,18 +190,15 @@ fn wanted(
 }
 
 /// The footer of a file, and its last bytes with the place where they begin.
-async fn footer(
-    store: &dyn ObjectStore,
-    path: &Path,
-    size: u64,
-) -> Result<(ParquetMetaData, u64, Bytes), LakeError> {
+async fn footer(source: &Source, size: u64) -> Result<(ParquetMetaData, u64, Bytes), LakeError> {
     let mut wanted = FOOTER_BYTES.min(size);
     let mut reader = ParquetMetaDataReader::new();
     let failed = "read the end of a data file";
     loop {
         let from = size - wanted;
-        let tail = store.get_range(path, from..size).await;
-        let tail = tail.map_err(LakeError::storage(failed))?;
+        let read = source.read(vec![from..size], Vec::new(), failed).await?;
+        let tail = read.0.into_iter().next();
+        let (_, tail) = tail.ok_or_else(pages::damaged)?;
         match reader.try_parse_sized(&tail, size) {
             Ok(()) => {
                 let metadata = reader.finish().map_err(LakeError::parquet(failed))?;
@@ -228,7 +240,8 @@ impl OpenedFile {
         if ranges.iter().any(|range| range.end > self.size) {
             return Err(pages::damaged());
         }
-        let (mut parts, buffer) = self.parts(ranges, buffer).await?;
+        let what = "read columns of a data file";
+        let (mut parts, buffer) = self.source.read(ranges, buffer, what).await?;
         parts.push((*from, tail.clone()));
         let size = self.size;
         Ok(FetchedGroup {
@@ -238,46 +251,58 @@ impl OpenedFile {
             buffer,
         })
     }
+}
 
-    /// Parts of the file, each with the place where it begins, and the buffer that all lie in.
-    async fn parts(
+impl Source {
+    /// Parts of the file: into `buffer`, where the store is this machine's file system.
+    async fn read(
         &self,
         ranges: Vec<Range<u64>>,
         buffer: Vec<u8>,
-    ) -> Result<(Vec<(u64, Bytes)>, Option<Arc<Vec<u8>>>), LakeError> {
-        let failed = || LakeError::storage("read columns of a data file");
+        what: &'static str,
+    ) -> Result<ReadParts, LakeError> {
+        let failed = || LakeError::storage(what);
         let Some((first, others)) = ranges.split_first() else {
             return Ok((Vec::new(), None));
         };
-        let options = GetOptions::new().with_range(Some(first.clone()));
-        let opened = self.store.get_opts(&self.path, options).await;
-        let opened = opened.map_err(failed())?;
-        let starts = ranges.iter().map(|range| range.start);
-        if let GetResultPayload::File(file, _) = opened.payload {
-            let own = ranges.clone();
-            let read = SpawnedTask::spawn_blocking(move || read_into(buffer, file, &own));
-            let died = |_| LakeError::Internal("reading a data file died".to_owned());
-            let read = read.await.map_err(died)?.map_err(|error| {
-                failed()(object_store::Error::Generic {
-                    store: "LocalFileSystem",
-                    source: Box::new(error),
-                })
-            })?;
-            let whole = Bytes::from_owner(Kept(Arc::clone(&read)));
-            let mut end = 0;
-            let lengths = ranges
-                .iter()
-                .map(|range| (range.end - range.start) as usize);
-            let parts = lengths.map(|length| {
-                end += length;
-                whole.slice(end - length..end)
-            });
-            return Ok((starts.zip(parts).collect(), Some(read)));
-        }
-        let mut read = vec![opened.bytes().await.map_err(failed())?];
-        let others = self.store.get_ranges(&self.path, others).await;
-        read.extend(others.map_err(failed())?);
-        Ok((starts.zip(read).collect(), None))
+        let known = self.local().take();
+        let file = match known {
+            Some(file) => file,
+            None => {
+                let options = GetOptions::new().with_range(Some(first.clone()));
+                let opened = self.store.get_opts(&self.path, options).await;
+                let opened = opened.map_err(failed())?;
+                match opened.payload {
+                    GetResultPayload::File(file, _) => file,
+                    GetResultPayload::Stream(_) => {
+                        let mut read = vec![opened.bytes().await.map_err(failed())?];
+                        let others = self.store.get_ranges(&self.path, others).await;
+                        read.extend(others.map_err(failed())?);
+                        let starts = ranges.iter().map(|range| range.start);
+                        return Ok((starts.zip(read).collect(), None));
+                    }
+                }
+            }
+        };
+        let (file, buffer) = read_local(file, buffer, &ranges).await.map_err(|error| {
+            failed()(object_store::Error::Generic {
+                store: "LocalFileSystem",
+                source: Box::new(error),
+            })
+        })?;
+        *self.local() = Some(file);
+        let whole = Bytes::from_owner(Kept(Arc::clone(&buffer)));
+        let mut end = 0;
+        let parts = ranges.iter().map(|range| {
+            let from = end;
+            end += (range.end - range.start) as usize;
+            (range.start, whole.slice(from..end))
+        });
+        Ok((parts.collect(), Some(buffer)))
+    }
+
+    fn local(&self) -> MutexGuard<'_, Option<File>> {
+        self.local.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -291,23 +316,72 @@ impl AsRef<[u8]> for Kept {
 }
 
 /// Parts of a file, one behind the other.
-fn read_into(
-    mut buffer: Vec<u8>,
+async fn read_local(
     mut file: File,
+    mut buffer: Vec<u8>,
     ranges: &[Range<u64>],
-) -> std::io::Result<Arc<Vec<u8>>> {
+) -> std::io::Result<(File, Arc<Vec<u8>>)> {
     let lengths = ranges.iter().map(|range| range.end - range.start);
     // What was there before is written over and not cleared first.
     buffer.resize(lengths.sum::<u64>() as usize, 0);
-    let mut left = buffer.as_mut_slice();
+    let ranges = ranges.to_vec();
+    if is_read_at_once(&file, &mut buffer, &ranges) {
+        return Ok((file, Arc::new(buffer)));
+    }
+    let reading = SpawnedTask::spawn_blocking(move || {
+        each_part(&mut buffer, &ranges, |start, own| {
+            file.seek(SeekFrom::Start(start))?;
+            file.read_exact(own)
+        })?;
+        Ok((file, Arc::new(buffer)))
+    });
+    let died = |error| std::io::Error::other(format!("reading a data file died: {error}"));
+    reading.await.map_err(died)?
+}
+
+/// Each part of a file with its place in the buffer.
+fn each_part(
+    buffer: &mut [u8],
+    ranges: &[Range<u64>],
+    mut read: impl FnMut(u64, &mut [u8]) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let mut left = buffer;
     for range in ranges {
         let length = (range.end - range.start) as usize;
         let (own, rest) = left.split_at_mut_checked(length).unwrap_or_default();
-        file.seek(SeekFrom::Start(range.start))?;
-        file.read_exact(own)?;
+        read(range.start, own)?;
         left = rest;
     }
-    Ok(Arc::new(buffer))
+    Ok(())
+}
+
+/// Reads parts that the system has in memory already, which takes no longer than to copy them: what would
+/// wait for a disk is left to a thread that may wait.
+#[cfg(target_os = "linux")]
+fn is_read_at_once(file: &File, buffer: &mut [u8], ranges: &[Range<u64>]) -> bool {
+    use rustix::io::{ReadWriteFlags, preadv2};
+    use std::io::{ErrorKind, IoSliceMut};
+
+    let read = each_part(buffer, ranges, |mut start, mut own| {
+        while !own.is_empty() {
+            let parts = &mut [IoSliceMut::new(own)];
+            match preadv2(file, parts, start, ReadWriteFlags::NOWAIT)? {
+                0 => return Err(ErrorKind::UnexpectedEof.into()),
+                read => {
+                    start += read as u64;
+                    own = own.get_mut(read..).unwrap_or_default();
+                }
+            }
+        }
+        Ok(())
+    });
+    read.is_ok()
+}
+
+/// Other systems do not tell what is in memory.
+#[cfg(not(target_os = "linux"))]
+fn is_read_at_once(_file: &File, _buffer: &mut [u8], _ranges: &[Range<u64>]) -> bool {
+    false
 }
 
 impl FetchedGroup {
@@ -467,5 +541,46 @@ impl Lake {
         let state = self.state_at(name, Some(version)).await?;
         let pinned = self.pinned(name, &state)?;
         Ok(pinned.map(|pinned| CodedFiles::of(&pinned)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn parts_of_a_file_lie_one_behind_the_other_in_the_buffer() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("numbers");
+        let bytes: Vec<u8> = (0..100_000u32).map(|number| number as u8).collect();
+        std::fs::write(&path, &bytes).unwrap();
+        let cases: [(&[Range<u64>], bool); 5] = [
+            (&[], true),
+            (&[0..100_000], true),
+            (&[3..3, 70_000..99_999, 5..6], true),
+            (&[0..10, 99_999..100_001], false),
+            (&[200_000..200_001], false),
+        ];
+        for (ranges, is_there) in cases {
+            let wanted = is_there.then(|| {
+                let parts = ranges.iter();
+                let parts = parts.map(|part| &bytes[part.start as usize..part.end as usize]);
+                parts.collect::<Vec<_>>().concat()
+            });
+            // Whatever the buffer had before, and more than once.
+            let mut file = File::open(&path).unwrap();
+            for before in [0, 7, 200_000] {
+                match read_local(file, vec![9; before], ranges).await {
+                    Ok((again, read)) => {
+                        assert_eq!(Some(&*read), wanted.as_ref());
+                        file = again;
+                    }
+                    Err(_) => {
+                        assert_eq!(wanted, None);
+                        file = File::open(&path).unwrap();
+                    }
+                }
+            }
+        }
     }
 }
