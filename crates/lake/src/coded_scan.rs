@@ -196,7 +196,9 @@ async fn footer(source: &Source, size: u64) -> Result<(ParquetMetaData, u64, Byt
     let failed = "read the end of a data file";
     loop {
         let from = size - wanted;
-        let read = source.read(vec![from..size], Vec::new(), failed).await?;
+        let read = source
+            .read(std::slice::from_ref(&(from..size)), Vec::new(), failed)
+            .await?;
         let tail = read.0.into_iter().next();
         let (_, tail) = tail.ok_or_else(pages::damaged)?;
         match reader.try_parse_sized(&tail, size) {
@@ -241,7 +243,7 @@ impl OpenedFile {
             return Err(pages::damaged());
         }
         let what = "read columns of a data file";
-        let (mut parts, buffer) = self.source.read(ranges, buffer, what).await?;
+        let (mut parts, buffer) = self.source.read(&ranges, buffer, what).await?;
         parts.push((*from, tail.clone()));
         let size = self.size;
         Ok(FetchedGroup {
@@ -257,7 +259,7 @@ impl Source {
     /// Parts of the file: into `buffer`, where the store is this machine's file system.
     async fn read(
         &self,
-        ranges: Vec<Range<u64>>,
+        ranges: &[Range<u64>],
         buffer: Vec<u8>,
         what: &'static str,
     ) -> Result<ReadParts, LakeError> {
@@ -284,7 +286,7 @@ impl Source {
                 }
             }
         };
-        let (file, buffer) = read_local(file, buffer, &ranges).await.map_err(|error| {
+        let (file, buffer) = read_local(file, buffer, ranges).await.map_err(|error| {
             failed()(object_store::Error::Generic {
                 store: "LocalFileSystem",
                 source: Box::new(error),
