@@ -326,10 +326,10 @@ async fn read_local(
     let lengths = ranges.iter().map(|range| range.end - range.start);
     // What was there before is written over and not cleared first.
     buffer.resize(lengths.sum::<u64>() as usize, 0);
-    let ranges = ranges.to_vec();
-    if is_read_at_once(&file, &mut buffer, &ranges) {
+    if is_read_at_once(&file, &mut buffer, ranges) {
         return Ok((file, Arc::new(buffer)));
     }
+    let ranges = ranges.to_vec();
     let reading = SpawnedTask::spawn_blocking(move || {
         each_part(&mut buffer, &ranges, |start, own| {
             file.seek(SeekFrom::Start(start))?;

@@ -313,7 +313,10 @@ const SHORT: usize = 32;
 impl TextCodes {
     /// The text of each code.
     fn of(&self, codes: &[u32]) -> ArrayRef {
-        let text = |code: &u32| self.values.get(*code as usize)?.as_deref();
+        let one_by_one = || {
+            let text = |code: &u32| self.values.get(*code as usize)?.as_deref();
+            Arc::new(codes.iter().map(text).collect::<StringArray>())
+        };
         let lengths = self
             .values
             .iter()
@@ -325,7 +328,7 @@ impl TextCodes {
             && lengths.len() <= codes.len()
             && lengths.iter().all(|length| *length <= SHORT);
         if !are_short || i32::try_from(bytes).is_err() {
-            return Arc::new(codes.iter().map(text).collect::<StringArray>());
+            return one_by_one();
         }
         // A copy of as many bytes for each is one instruction; the next text begins where this one ends.
         let padded = self.values.iter().flatten().map(|text| {
@@ -347,10 +350,8 @@ impl TextCodes {
         }
         texts.truncate(bytes);
         let offsets = OffsetBuffer::from_lengths(all);
-        match StringArray::try_new(offsets, texts.into(), None) {
-            Ok(texts) => Arc::new(texts),
-            Err(_) => Arc::new(codes.iter().map(text).collect::<StringArray>()),
-        }
+        let texts = StringArray::try_new(offsets, texts.into(), None);
+        texts.map_or_else(|_| one_by_one(), Arc::new)
     }
 
     fn codes(&mut self, texts: &StringViewArray, out: &mut Vec<u32>) {
