@@ -141,8 +141,10 @@ impl<'a> DayWriter<'a> {
     }
 
     /// All numbers of the month as they are written, but the days of the last.
-    pub(crate) fn written(&mut self, numbers: &[u8], last: u32) {
-        self.out.extend_from_slice(numbers);
+    pub(crate) fn written(&mut self, numbers: [&[u8]; 2], last: u32) {
+        for numbers in numbers {
+            self.out.extend_from_slice(numbers);
+        }
         put_days(self.out, last);
     }
 }

@@ -462,9 +462,9 @@ impl NumberSets {
     }
 
     /// Adds a set of so many numbers up to `last`, by the gaps between them.
-    pub(crate) fn push_gaps(&mut self, count: u32, gaps: &[u8], last: Option<u32>) {
+    pub(crate) fn push_gaps(&mut self, count: u32, gaps: [&[u8]; 2], last: Option<u32>) {
         put_set(self.list, count as usize, &mut self.states, |out| {
-            out.extend_from_slice(gaps);
+            gaps.iter().for_each(|gaps| out.extend_from_slice(gaps));
         });
         self.pushed(count as usize, last);
     }

@@ -84,12 +84,16 @@ impl Written {
         }
     }
 
+    /// The bytes, and zeros behind them.
     #[inline]
-    pub(crate) fn put(self, out: &mut Vec<u8>) {
-        let end = out.len() + self.length as usize;
-        // All eight, of which the first stay: one write, whatever the length.
-        out.extend_from_slice(&self.bytes.to_le_bytes());
-        out.truncate(end);
+    pub(crate) fn bytes(self) -> [u8; 8] {
+        self.bytes.to_le_bytes()
+    }
+
+    /// How many bytes are written.
+    #[inline]
+    pub(crate) fn length(self) -> u8 {
+        self.length as u8
     }
 }
 
@@ -167,8 +171,9 @@ mod tests {
                 let written = Written::of(number).unwrap();
                 assert_eq!(written.length as usize, any.len() - 1, "{number}");
                 for first in [0, 0x7f, 0x80, (1 << 28) - 1] {
-                    let mut both = vec![];
-                    Written::of(first).unwrap().then(written).put(&mut both);
+                    let mut both: Vec<u8> = vec![];
+                    let all = Written::of(first).unwrap().then(written);
+                    both.extend(all.bytes().iter().take(all.length().into()));
                     let mut known = vec![];
                     put(&mut known, u128::from(first));
                     put(&mut known, u128::from(number));

@@ -5,6 +5,8 @@
 //! before, in one to three bytes. Facts are stored by month and person, so that the members of a cell
 //! nearly always come in order and are put behind the others. One that does not waits in a list, which is
 //! sorted and worked in when it has grown with the sets, so that rows in any order cost a sort and no more.
+//! The last bytes of a set stand beside its numbers, in one line of the processor's cache: a row of a
+//! known cell looks nowhere else, and a set of few members has no room of its own.
 //!
 //! What may not live here: what a cell is (`keys.rs`, `index.rs`).
 
@@ -28,7 +30,11 @@ const LATE: usize = 1 << 16;
 pub(super) trait Beside: Copy + Default + std::fmt::Debug {
     fn unite(&mut self, other: Self);
 
-    /// Writes it, as it stands in a set, and then the gap before the next member.
+    /// It, as it stands in a set, and then the gap before the next member; `None` when they are too large
+    /// to be written at once.
+    fn written(self, gap: u32) -> Option<Written>;
+
+    /// Writes the same, of any size.
     fn write(self, gap: u32, out: &mut Vec<u8>);
 
     /// Takes it off the front again.
@@ -40,6 +46,10 @@ impl Beside for () {
     fn unite(&mut self, (): Self) {}
 
     #[inline]
+    fn written(self, gap: u32) -> Option<Written> {
+        Written::of(gap)
+    }
+
     fn write(self, gap: u32, out: &mut Vec<u8>) {
         varint::put_small(out, gap);
     }
@@ -56,14 +66,13 @@ impl Beside for u32 {
     }
 
     #[inline]
+    fn written(self, gap: u32) -> Option<Written> {
+        Some(Written::of(code_of(self))?.then(Written::of(gap)?))
+    }
+
     fn write(self, gap: u32, out: &mut Vec<u8>) {
-        match (Written::of(code_of(self)), Written::of(gap)) {
-            (Some(days), Some(gap)) => days.then(gap).put(out),
-            _ => {
-                put_days(out, self);
-                varint::put_small(out, gap);
-            }
-        }
+        put_days(out, self);
+        varint::put_small(out, gap);
     }
 
     #[inline]
@@ -85,11 +94,21 @@ pub(super) struct CellSets<B = ()> {
     bytes: usize,
 }
 
+/// Bytes of a set that stand beside its numbers.
+const TAIL: usize = 24;
+/// Bytes that are written at once.
+const AT_ONCE: usize = 8;
+
 /// Members in order: of each how many numbers lie between it and the one before, and what is beside it.
 #[derive(Debug, Clone, Default)]
+#[repr(align(64))]
 struct Run<B = ()> {
-    /// All of it but what is beside the last member.
+    /// What is written, but what stands in the tail.
     bytes: Vec<u8>,
+    /// The end of what is written; what is beside the last member is not.
+    tail: [u8; TAIL],
+    /// How much of the tail there is. There is room for another [`AT_ONCE`] bytes.
+    in_tail: u8,
     count: u32,
     /// One more than the last member.
     next: u32,
@@ -98,22 +117,98 @@ struct Run<B = ()> {
 }
 
 impl<B: Beside> Run<B> {
-    /// Adds a member that is greater than all others.
+    /// Adds a member that is greater than all others. `room` is changed by as much as the bytes' room.
     #[inline]
-    fn push(&mut self, member: u32, beside: B) {
+    fn push(&mut self, member: u32, beside: B, room: &mut usize) {
         let gap = member.saturating_sub(self.next);
-        match self.count {
-            0 => varint::put_small(&mut self.bytes, gap),
-            _ => self.last.write(gap, &mut self.bytes),
+        let written = match self.count {
+            0 => Written::of(gap),
+            _ => self.last.written(gap),
+        };
+        match written {
+            Some(written) => {
+                self.put(written);
+                self.in_tail += written.length();
+                self.keep_room(room);
+            }
+            None => self.put_large(gap, room),
         }
         self.last = beside;
         self.next = member.saturating_add(1);
         self.count += 1;
     }
 
+    /// Adds a member, with nothing beside it, that is the last or greater; whether it is greater. Rows of a
+    /// person come in no order that could be foreseen, so both take the same way.
+    #[inline]
+    fn count_in(&mut self, member: u32, room: &mut usize) -> bool {
+        let is_new = member >= self.next;
+        let gap = member.saturating_sub(self.next);
+        match Written::of(gap) {
+            Some(written) => {
+                self.put(written);
+                self.in_tail += written.length() * u8::from(is_new);
+                self.keep_room(room);
+            }
+            None => self.put_large(gap, room),
+        }
+        self.next = member.saturating_add(1);
+        self.count += u32::from(is_new);
+        is_new
+    }
+
+    /// Puts numbers behind what is written, which do not count yet.
+    #[inline]
+    fn put(&mut self, written: Written) {
+        let end = usize::from(self.in_tail);
+        if let Some(room) = self.tail.get_mut(end..end + AT_ONCE) {
+            room.copy_from_slice(&written.bytes());
+        }
+    }
+
+    /// Leaves room in the tail.
+    #[inline]
+    fn keep_room(&mut self, room: &mut usize) {
+        if usize::from(self.in_tail) > TAIL - AT_ONCE {
+            self.empty_tail(room);
+        }
+    }
+
+    #[cold]
+    fn put_large(&mut self, gap: u32, room: &mut usize) {
+        self.empty_tail(room);
+        let before = self.bytes.capacity();
+        match self.count {
+            0 => varint::put_small(&mut self.bytes, gap),
+            _ => self.last.write(gap, &mut self.bytes),
+        }
+        *room += self.bytes.capacity() - before;
+    }
+
+    #[inline(never)]
+    fn empty_tail(&mut self, room: &mut usize) {
+        let before = self.bytes.capacity();
+        let (tail, _) = self.tail.split_at(usize::from(self.in_tail).min(TAIL));
+        self.bytes.extend_from_slice(tail);
+        self.in_tail = 0;
+        *room += self.bytes.capacity() - before;
+    }
+
+    /// What is written, in two parts.
+    fn written(&self) -> [&[u8]; 2] {
+        let (tail, _) = self.tail.split_at(usize::from(self.in_tail).min(TAIL));
+        [&self.bytes, tail]
+    }
+
+    fn written_bytes(&self) -> usize {
+        self.bytes.len() + usize::from(self.in_tail)
+    }
+
     fn members(&self) -> RunMembers<'_, B> {
+        let [rest, tail] = self.written();
         RunMembers {
-            rest: &self.bytes,
+            rest,
+            tail,
             left: self.count,
             next: 0,
             last: self.last,
@@ -124,20 +219,22 @@ impl<B: Beside> Run<B> {
     fn united(&self, others: &[(u32, B)]) -> Self {
         let mut united = Run::default();
         let of_each = 2 + usize::from(size_of::<B>() > 0);
-        united
-            .bytes
-            .reserve_exact(self.bytes.len() + others.len() * of_each);
+        let needed = self.written_bytes() + others.len() * of_each;
+        if needed > TAIL {
+            united.bytes.reserve_exact(needed);
+        }
+        let mut room = 0;
         let mut others = others.iter().copied().peekable();
         for (member, mut beside) in self.members() {
             while let Some((before, beside)) = others.next_if(|(other, _)| *other < member) {
-                united.push(before, beside);
+                united.push(before, beside, &mut room);
             }
             if let Some((_, more)) = others.next_if(|(other, _)| *other == member) {
                 beside.unite(more);
             }
-            united.push(member, beside);
+            united.push(member, beside, &mut room);
         }
-        others.for_each(|(member, beside)| united.push(member, beside));
+        others.for_each(|(member, beside)| united.push(member, beside, &mut room));
         united
     }
 }
@@ -146,9 +243,20 @@ impl<B: Beside> Run<B> {
 #[derive(Debug, Clone)]
 struct RunMembers<'a, B> {
     rest: &'a [u8],
+    /// What comes behind the rest. No number stands in both.
+    tail: &'a [u8],
     left: u32,
     next: u32,
     last: B,
+}
+
+impl<B> RunMembers<'_, B> {
+    #[inline]
+    fn turn(&mut self) {
+        if self.rest.is_empty() {
+            self.rest = std::mem::take(&mut self.tail);
+        }
+    }
 }
 
 impl<B: Beside> Iterator for RunMembers<'_, B> {
@@ -157,12 +265,17 @@ impl<B: Beside> Iterator for RunMembers<'_, B> {
     #[inline]
     fn next(&mut self) -> Option<(u32, B)> {
         self.left = self.left.checked_sub(1)?;
+        self.turn();
         let member = self
             .next
             .saturating_add(varint::take_small(&mut self.rest)?);
         let beside = match self.left {
             0 => self.last,
-            _ => B::read(&mut self.rest)?,
+            _ if size_of::<B>() == 0 => B::default(),
+            _ => {
+                self.turn();
+                B::read(&mut self.rest)?
+            }
         };
         self.next = member.saturating_add(1);
         Some((member, beside))
@@ -230,23 +343,26 @@ impl<B: Beside> CellSets<B> {
         selected: Option<&[u32]>,
         beside: impl Fn(usize) -> Option<B>,
     ) {
-        let mut put = |cell: u32, member: u32, row: usize| {
-            if member != NOBODY
-                && let Some(beside) = beside(row)
-            {
-                self.put(cell, member, beside);
-            }
-        };
         match selected {
             None => {
+                self.grow(cells.iter().copied().max());
                 for (row, (cell, member)) in cells.iter().zip(members).enumerate() {
-                    put(*cell, *member, row);
+                    if *member != NOBODY
+                        && let Some(beside) = beside(row)
+                    {
+                        self.put(*cell, *member, beside);
+                    }
                 }
             }
             Some(selected) => {
+                self.grow(selected.iter().map(|row| at(cells, *row)).max());
                 for row in selected {
                     let member = members.get(*row as usize).copied().unwrap_or(NOBODY);
-                    put(at(cells, *row), member, *row as usize);
+                    if member != NOBODY
+                        && let Some(beside) = beside(*row as usize)
+                    {
+                        self.put(at(cells, *row), member, beside);
+                    }
                 }
             }
         }
@@ -255,33 +371,40 @@ impl<B: Beside> CellSets<B> {
         }
     }
 
-    fn grow(&mut self, cell: u32) {
-        let place = cell as usize;
-        if place >= self.runs.len() {
-            let cells = (place + 1).next_power_of_two();
-            self.runs.resize_with(cells, Run::default);
+    /// Makes room for this cell and those before.
+    fn grow(&mut self, highest: Option<u32>) {
+        let needed = highest.map_or(0, |cell| cell as usize + 1);
+        if needed > self.runs.len() {
+            self.runs
+                .resize_with(needed.next_power_of_two(), Run::default);
         }
     }
 
+    /// Adds a member to a cell that there is room for.
+    #[inline]
     fn put(&mut self, cell: u32, member: u32, beside: B) {
-        self.grow(cell);
         let Some(run) = self.runs.get_mut(cell as usize) else {
             return;
         };
-        if member >= run.next {
-            let before = run.bytes.capacity();
-            run.push(member, beside);
-            self.bytes += run.bytes.capacity() - before;
+        if size_of::<B>() == 0 && run.next <= member.saturating_add(1) {
+            self.entries += usize::from(run.count_in(member, &mut self.bytes));
+        } else if member >= run.next {
+            run.push(member, beside, &mut self.bytes);
             self.entries += 1;
         // Rows of a person lie together, so that most repetitions end here.
         } else if member + 1 == run.next {
             run.last.unite(beside);
         } else {
-            let pair = (u64::from(cell) << 32) | u64::from(member);
-            match self.late.last_mut() {
-                Some((last, own)) if *last == pair => own.unite(beside),
-                _ => self.late.push((pair, beside)),
-            }
+            self.put_late(cell, member, beside);
+        }
+    }
+
+    #[cold]
+    fn put_late(&mut self, cell: u32, member: u32, beside: B) {
+        let pair = (u64::from(cell) << 32) | u64::from(member);
+        match self.late.last_mut() {
+            Some((last, own)) if *last == pair => own.unite(beside),
+            _ => self.late.push((pair, beside)),
         }
     }
 
@@ -309,6 +432,7 @@ impl<B: Beside> CellSets<B> {
                 self.replace(cell, united);
             }
             _ => {
+                self.grow(Some(cell));
                 for (member, beside) in members {
                     self.put(cell, *member, *beside);
                 }
@@ -333,7 +457,7 @@ impl<B: Beside> CellSets<B> {
                 continue;
             }
             let cell = mapped(cells, cell);
-            self.grow(cell);
+            self.grow(Some(cell));
             let own = self.runs.get(cell as usize);
             if codes.is_empty() && own.is_some_and(|own| own.count == 0) {
                 self.replace(cell, run);
@@ -349,7 +473,9 @@ impl<B: Beside> CellSets<B> {
         }
         for (pair, beside) in late {
             let (cell, member) = ((pair >> 32) as u32, pair as u32);
-            self.put(mapped(cells, cell), mapped(codes, member), beside);
+            let cell = mapped(cells, cell);
+            self.grow(Some(cell));
+            self.put(cell, mapped(codes, member), beside);
         }
     }
 
@@ -516,7 +642,7 @@ impl Members {
                 // No more than all parts, each with what stands before its members.
                 let own = present.iter().flat_map(|cell| parts.get(*cell));
                 let runs = own.filter_map(|part| finer.runs.get(*part as usize));
-                sets.reserve(runs.map(|run| run.bytes.len() + WIDTH).sum());
+                sets.reserve(runs.map(|run| run.written_bytes() + WIDTH).sum());
                 for cell in present {
                     let own = parts.get(*cell);
                     let one = match own {
@@ -525,7 +651,7 @@ impl Members {
                     };
                     match one {
                         Some(run) => {
-                            sets.push_gaps(run.count, &run.bytes, run.next.checked_sub(1));
+                            sets.push_gaps(run.count, run.written(), run.next.checked_sub(1));
                         }
                         None => {
                             numbers.clear();
@@ -553,7 +679,7 @@ impl Members {
     ) -> Result<BinaryArray> {
         let parts = PartsOf::new(cell_of);
         let mut union = Union::<u32>::default();
-        let runs = finer.runs.iter().map(|run| run.bytes.len()).sum::<usize>();
+        let runs = finer.runs.iter().map(Run::written_bytes).sum::<usize>();
         let mut states: Vec<u8> = Vec::with_capacity(runs + present.len() * WIDTH);
         let mut ends: Vec<i32> = Vec::with_capacity(present.len() + 1);
         ends.push(0);
@@ -595,7 +721,7 @@ impl Members {
                 }
                 (_, Some(run)) => {
                     writer.month(month, run.count as usize);
-                    writer.written(&run.bytes, run.last);
+                    writer.written(run.written(), run.last);
                 }
                 (_, None) => {
                     let days = union.of(finer, own);
