@@ -14,6 +14,7 @@ use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use tietopohja_domain::{Problem, render_problems};
 use tietopohja_kernels::Refusal;
+use tietopohja_lake::LakeError;
 
 /// Why the engine did not answer.
 #[derive(Debug)]
@@ -137,9 +138,10 @@ impl EngineError {
         message: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
+        let source = source.into();
         EngineError::Lake {
-            message: message.into(),
-            source: source.into(),
+            message: data_file(source.as_ref()).unwrap_or_else(|| message.into()),
+            source,
         }
     }
 
@@ -272,10 +274,23 @@ impl EngineError {
                 } else if let Some(refusal) = source.downcast_ref::<Refusal>() {
                     Self::user(refusal.text())
                 } else {
-                    Self::lake(CANNOT_READ, source.to_string())
+                    let message = data_file(source.as_ref());
+                    Self::lake(
+                        message.unwrap_or_else(|| CANNOT_READ.to_owned()),
+                        source.to_string(),
+                    )
                 }
             }
-            other => Self::internal_because(UNEXPECTED, other.to_string()),
+            other => match (data_file(other), other) {
+                (Some(message), _) => Self::lake(message, other.to_string()),
+                (
+                    None,
+                    DataFusionError::ParquetError(_)
+                    | DataFusionError::ObjectStore(_)
+                    | DataFusionError::IoError(_),
+                ) => Self::lake(CANNOT_READ, other.to_string()),
+                (None, _) => Self::internal_because(UNEXPECTED, other.to_string()),
+            },
         }
     }
 
@@ -307,6 +322,15 @@ impl EngineError {
             },
         }
     }
+}
+
+/// What is said of a data file that cannot be read, where that is behind an error.
+fn data_file(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.find_map(|error| match error.downcast_ref::<LakeError>() {
+        Some(file @ LakeError::DataFile { .. }) => Some(file.to_string()),
+        _ => None,
+    })
 }
 
 const ROW_FAILED: &str = "the query failed on a row: a function was given a value it cannot take; \

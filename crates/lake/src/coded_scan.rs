@@ -27,6 +27,7 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMe
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 
+use crate::local::{AsFile, read_at_once};
 use crate::pages::{Spare, StoredColumn};
 use crate::scan::PinnedTable;
 use crate::{Lake, LakeError, TableName, pages};
@@ -137,7 +138,8 @@ impl CodedFiles {
             path: file.path.clone(),
             local: Mutex::default(),
         };
-        let (metadata, from, tail) = footer(&source, file.bytes).await?;
+        let footer = footer(&source, file.bytes).await;
+        let (metadata, from, tail) = footer.map_err(|error| source.failed(error))?;
         Ok(OpenedFile {
             source,
             schema: Arc::clone(&self.schema),
@@ -236,14 +238,16 @@ impl OpenedFile {
         buffer: Vec<u8>,
     ) -> Result<FetchedGroup, LakeError> {
         let (from, tail) = &self.tail;
-        let wanted = wanted(self.group(group)?, &self.schema, &self.columns)?;
+        let failed = |error| self.source.failed(error);
+        let wanted = wanted(self.group(group)?, &self.schema, &self.columns).map_err(failed)?;
         let ranges = wanted.into_iter().filter(|range| range.start < *from);
         let ranges: Vec<Range<u64>> = ranges.collect();
         if ranges.iter().any(|range| range.end > self.size) {
-            return Err(pages::damaged());
+            return Err(failed(pages::damaged()));
         }
         let what = "read columns of a data file";
-        let (mut parts, buffer) = self.source.read(&ranges, buffer, what).await?;
+        let read = self.source.read(&ranges, buffer, what).await;
+        let (mut parts, buffer) = read.map_err(failed)?;
         parts.push((*from, tail.clone()));
         let size = self.size;
         Ok(FetchedGroup {
@@ -256,6 +260,11 @@ impl OpenedFile {
 }
 
 impl Source {
+    /// What went wrong, with the name of the file.
+    fn failed(&self, error: LakeError) -> LakeError {
+        LakeError::data_file(&self.path, error)
+    }
+
     /// Parts of the file: into `buffer`, where the store is this machine's file system.
     async fn read(
         &self,
@@ -271,7 +280,8 @@ impl Source {
         let file = match known {
             Some(file) => file,
             None => {
-                let options = GetOptions::new().with_range(Some(first.clone()));
+                let mut options = GetOptions::new().with_range(Some(first.clone()));
+                options.extensions.insert(AsFile);
                 let opened = self.store.get_opts(&self.path, options).await;
                 let opened = opened.map_err(failed())?;
                 match opened.payload {
@@ -326,7 +336,10 @@ async fn read_local(
     let lengths = ranges.iter().map(|range| range.end - range.start);
     // What was there before is written over and not cleared first.
     buffer.resize(lengths.sum::<u64>() as usize, 0);
-    if is_read_at_once(&file, &mut buffer, ranges) {
+    let read = each_part(&mut buffer, ranges, |start, own| {
+        read_at_once(&file, own, start)
+    });
+    if read.is_ok() {
         return Ok((file, Arc::new(buffer)));
     }
     let ranges = ranges.to_vec();
@@ -357,35 +370,6 @@ fn each_part(
     Ok(())
 }
 
-/// Reads parts that the system has in memory already, which takes no longer than to copy them: what would
-/// wait for a disk is left to a thread that may wait.
-#[cfg(target_os = "linux")]
-fn is_read_at_once(file: &File, buffer: &mut [u8], ranges: &[Range<u64>]) -> bool {
-    use rustix::io::{ReadWriteFlags, preadv2};
-    use std::io::{ErrorKind, IoSliceMut};
-
-    let read = each_part(buffer, ranges, |mut start, mut own| {
-        while !own.is_empty() {
-            let parts = &mut [IoSliceMut::new(own)];
-            match preadv2(file, parts, start, ReadWriteFlags::NOWAIT)? {
-                0 => return Err(ErrorKind::UnexpectedEof.into()),
-                read => {
-                    start += read as u64;
-                    own = own.get_mut(read..).unwrap_or_default();
-                }
-            }
-        }
-        Ok(())
-    });
-    read.is_ok()
-}
-
-/// Other systems do not tell what is in memory.
-#[cfg(not(target_os = "linux"))]
-fn is_read_at_once(_file: &File, _buffer: &mut [u8], _ranges: &[Range<u64>]) -> bool {
-    false
-}
-
 impl FetchedGroup {
     /// Its rows: the columns in the order in which they were asked for, and their number.
     /// Buffers are taken from `spare` where it has some.
@@ -394,6 +378,7 @@ impl FetchedGroup {
     /// When the file does not hold what it says.
     pub fn read(self, spare: &mut Spare) -> Result<(usize, Vec<StoredColumn>), LakeError> {
         let read = self.columns(spare);
+        let read = read.map_err(|error| self.file.source.failed(error));
         // Pages are unpacked, so that nobody has a part of it.
         let Self { parts, buffer, .. } = self;
         drop(parts);

@@ -1,5 +1,7 @@
 //! What can go wrong with tables at rest, sorted by what the caller does next.
 
+use object_store::path::Path;
+
 use crate::TableName;
 
 /// An error of the lake. Messages name tables and files, never row values.
@@ -77,6 +79,18 @@ pub enum LakeError {
         #[source]
         source: Box<parquet::errors::ParquetError>,
     },
+    /// A data file cannot be read.
+    #[error(
+        "the file `{file}` of the lake cannot be read: it may be missing, cut off or damaged; {}",
+        next_step(file)
+    )]
+    DataFile {
+        /// Its path from the lake's folder on.
+        file: String,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A workspace has a table of the name.
     #[error("the table `{0}` exists already")]
     WorkspaceTableThere(String),
@@ -128,6 +142,65 @@ impl LakeError {
         move |source| LakeError::Parquet {
             what,
             source: Box::new(source),
+        }
+    }
+
+    /// A data file that cannot be read, by its path in the store.
+    pub(crate) fn data_file(
+        path: &Path,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        LakeError::DataFile {
+            file: from_schema_on(path),
+            source: source.into(),
+        }
+    }
+}
+
+/// The path of a data file from its table's schema on: there are schema, table, a folder for each partition
+/// column and the file's name.
+fn from_schema_on(path: &Path) -> String {
+    let parts: Vec<_> = path.parts().collect();
+    let folders = parts.iter().rev().skip(1);
+    let values = folders.take_while(|part| part.as_ref().contains('='));
+    let own = 3 + values.count();
+    let own = parts.iter().skip(parts.len().saturating_sub(own));
+    own.map(AsRef::as_ref).collect::<Vec<&str>>().join("/")
+}
+
+/// What to do about a data file that cannot be read.
+fn next_step(file: &str) -> String {
+    let mut parts = file.split('/');
+    match (parts.next(), parts.next()) {
+        (Some("fact"), Some(table)) => format!(
+            "stop what runs on the lake and take the folder `fact/{table}` out of it: the next calculation makes it anew from what has landed"
+        ),
+        _ => "bring it back from a copy of the lake".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_file_is_named_from_the_lake_on_with_the_next_step() {
+        for (path, name, next) in [
+            (
+                "home/a/lake/fact/visit_0a/county=5/delivery_year=2025/part-1.parquet",
+                "`fact/visit_0a/county=5/delivery_year=2025/part-1.parquet`",
+                "take the folder `fact/visit_0a` out",
+            ),
+            (
+                "lake/raw/visit/part-1.parquet",
+                "`raw/visit/part-1.parquet`",
+                "from a copy",
+            ),
+            ("part-1.parquet", "`part-1.parquet`", "from a copy"),
+        ] {
+            let error = LakeError::data_file(&Path::from(path), "no footer").to_string();
+            assert!(error.contains(&format!("the file {name} of")), "{error}");
+            assert!(error.contains(next), "{error}");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! was. A row is written after the data, so that what the ledger says is always true.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{
@@ -378,30 +379,21 @@ impl Lake {
                 name.table(),
                 file.path()
             ))?;
-            let found = self
-                .store
-                .get(&path)
-                .await
-                .map_err(LakeError::storage("read a data file"))?;
-            let bytes = found
-                .bytes()
-                .await
-                .map_err(LakeError::storage("read a data file"))?;
-            let mut builder = ParquetRecordBatchReaderBuilder::try_new(bytes)
-                .map_err(LakeError::parquet("open a data file"))?
+            let failed = |error: Box<dyn Error + Send + Sync>| LakeError::data_file(&path, error);
+            let found = self.store.get(&path).await;
+            let bytes = found.map_err(|error| failed(error.into()))?.bytes().await;
+            let bytes = bytes.map_err(|error| failed(error.into()))?;
+            let builder = ParquetRecordBatchReaderBuilder::try_new(bytes);
+            let mut builder = builder
+                .map_err(|error| failed(error.into()))?
                 .with_batch_size(READ_ROWS);
             if let Some(columns) = columns {
                 let mask =
                     ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
                 builder = builder.with_projection(mask);
             }
-            for batch in builder
-                .build()
-                .map_err(LakeError::parquet("open a data file"))?
-            {
-                each(&batch.map_err(|error| {
-                    LakeError::Internal(format!("a data file of `{name}` cannot be read: {error}"))
-                })?);
+            for batch in builder.build().map_err(|error| failed(error.into()))? {
+                each(&batch.map_err(|error| failed(error.into()))?);
             }
         }
         Ok(())

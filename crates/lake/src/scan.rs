@@ -28,6 +28,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use object_store::ObjectStore;
 use object_store::path::Path as StorePath;
 
+use crate::reader::NamingReaders;
 use crate::small::{SmallFile, are_small, rows_of};
 use crate::state::TableState;
 use crate::{Lake, LakeError};
@@ -454,8 +455,10 @@ impl TableProvider for PinnedTable {
         let schema = TableSchema::builder(Arc::clone(&self.file_schema))
             .with_table_partition_cols(self.partitions.clone())
             .build();
+        let readers = NamingReaders::of(Arc::clone(&self.store));
         let source = ParquetSource::new(schema)
-            .with_table_parquet_options(state.table_options().parquet.clone());
+            .with_table_parquet_options(state.table_options().parquet.clone())
+            .with_parquet_file_reader_factory(Arc::new(readers));
         let statistics = Statistics {
             num_rows: rows.map_or(Precision::Absent, Precision::Inexact),
             total_byte_size: Precision::Inexact(usize::try_from(bytes).unwrap_or(usize::MAX)),

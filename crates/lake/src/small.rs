@@ -20,6 +20,8 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use crate::LakeError;
+
 /// Fewer files are as quick the usual way.
 const MANY_FILES: usize = 16;
 /// Files are small when they have no more bytes on average.
@@ -96,8 +98,13 @@ async fn rows_of_few(
     files: Vec<SmallFile>,
 ) -> Result<Vec<RecordBatch>> {
     let read = files.into_iter().map(|file| async move {
-        let bytes = store.get_range(&file.path, 0..file.bytes).await?;
-        rows_of_file(bytes, schema, &file.values)
+        let rows = match store.get_range(&file.path, 0..file.bytes).await {
+            Ok(bytes) => rows_of_file(bytes, schema, &file.values),
+            Err(error) => Err(error.into()),
+        };
+        rows.map_err(|error| {
+            DataFusionError::External(Box::new(LakeError::data_file(&file.path, error)))
+        })
     });
     let batches: Vec<Vec<RecordBatch>> = futures::stream::iter(read)
         .buffered(AT_A_TIME)

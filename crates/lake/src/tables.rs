@@ -11,7 +11,6 @@ use deltalake_core::kernel::{StructField, StructType};
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::protocol::SaveMode;
 use deltalake_core::{DeltaTable, DeltaTableBuilder};
-use object_store::local::LocalFileSystem;
 use object_store::path::Path as StorePath;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tietopohja_domain::Clock;
@@ -21,6 +20,7 @@ use url::Url;
 use crate::commit::CommitInfo;
 use crate::group::Settled;
 use crate::ledger::LedgerFiles;
+use crate::local::LocalStore;
 use crate::log;
 use crate::scan::PinnedTable;
 use crate::state::TableState;
@@ -90,7 +90,7 @@ impl Lake {
         let url = Url::from_directory_path(&absolute)
             .map_err(|()| place("the path cannot be written as an address".to_owned()))?;
         Ok(Self::with_store(
-            Arc::new(LocalFileSystem::new()),
+            Arc::new(LocalStore::default()),
             url,
             clock,
         ))

@@ -13,7 +13,7 @@ use arrow::datatypes::{DataType, Int32Type};
 use arrow::util::pretty::pretty_format_batches;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tietopohja_engine::calc::FactReport;
-use tietopohja_engine::{CalcReport, CalcRequest, Engine, NoProgress, Role};
+use tietopohja_engine::{CalcReport, CalcRequest, Engine, IndicatorOutcome, NoProgress, Role};
 use tietopohja_lake::{CommitInfo, Slice, SliceRows, Spare, TableName};
 
 use crate::fixture::{
@@ -595,6 +595,90 @@ async fn stored_relations_change_no_component() {
     for answer in &answers {
         assert!(*answer == answers[0], "{answer}\n{}", answers[0]);
     }
+}
+
+/// The Parquet files of a table.
+fn data_files(folder: &Path) -> Vec<PathBuf> {
+    let mut folders = vec![folder.to_owned()];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false if path.extension().is_some_and(|end| end == "parquet") => found.push(path),
+                false => {}
+            }
+        }
+    }
+    found
+}
+
+fn cut_off(file: &Path) {
+    let bytes = std::fs::read(file).unwrap();
+    std::fs::write(file, &bytes[..bytes.len() / 2]).unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_named_with_what_to_do_about_it() {
+    let (mut warehouse, _) = landed().await;
+    let lake = warehouse.folder.path().join("lake");
+    let before = calc(&warehouse.product_engine().await).await;
+    let fact = fact_table(&warehouse, "home_care_visit").await;
+    let fact = lake.join("fact").join(fact.table());
+    data_files(&fact).iter().for_each(|file| cut_off(file));
+    for one_by_one in [false, true] {
+        let request = CalcRequest {
+            full: true,
+            one_by_one,
+            ..CalcRequest::default()
+        };
+        warehouse = warehouse.reopened();
+        let engine = warehouse.product_engine().await;
+        let report = engine.calc(&request, &NoProgress).await.unwrap();
+        let failed = report.indicators.iter();
+        let failed = failed.filter_map(|indicator| match &indicator.outcome {
+            IndicatorOutcome::Failed { message } => Some((indicator.id.as_str(), message)),
+            _ => None,
+        });
+        let failed: Vec<_> = failed.collect();
+        // Who computes by queries reads what has landed.
+        let is_told = failed.iter().any(|(id, _)| *id == "test.visits");
+        assert_eq!(is_told, !one_by_one, "{report:#?}");
+        for (id, message) in failed {
+            for told in [
+                "the file `fact/home_care_visit_",
+                ".parquet`",
+                "take the folder `fact/home_care_visit_",
+            ] {
+                assert!(message.contains(told), "{id}: {message}");
+            }
+        }
+    }
+    // What the message says to do.
+    std::fs::remove_dir_all(&fact).unwrap();
+    warehouse = warehouse.reopened();
+    let after = calc(&warehouse.product_engine().await).await;
+    let rows = |report: &CalcReport| -> Vec<(String, u64, u64)> {
+        let all = report.indicators.iter();
+        let all = all.map(|own| (own.id.clone(), own.component_rows, own.value_rows));
+        all.collect()
+    };
+    assert_eq!(rows(&after), rows(&before));
+
+    // What has landed cannot be made anew.
+    for file in data_files(&lake.join("raw/homecare_visit")) {
+        cut_off(&file);
+    }
+    warehouse = warehouse.reopened();
+    let engine = warehouse.product_engine().await;
+    let admin = session(&engine, Role::Admin).await;
+    let message = refused(&admin, "SELECT sum(period) FROM conformed.home_care_visit").await;
+    assert!(
+        message.contains("the file `raw/homecare_visit/"),
+        "{message}"
+    );
+    assert!(message.contains("from a copy of the lake"), "{message}");
 }
 
 #[tokio::test]
