@@ -1,6 +1,6 @@
 //! `tietopohja land`: source files into the lake.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -11,7 +11,7 @@ use tietopohja_domain::{County, DeliveryPeriod};
 use tietopohja_ingest::{
     Intake, LandError, LandLimits, LandRequest, Outcome, Progress, Receipt, land_many,
 };
-use tietopohja_lake::TableName;
+use tietopohja_lake::{Lake, LakeError, TableName};
 
 use crate::failure::{Failure, chain};
 use crate::output::{print, print_json, say};
@@ -104,7 +104,7 @@ pub(crate) async fn land_all(
 ) -> Result<Vec<Result<Receipt, LandError>>, Failure> {
     let keys = warehouse.keys()?;
     let at_once = at_once.unwrap_or(warehouse.settings.landing.at_once).max(1);
-    let tables: std::collections::BTreeSet<String> = requests
+    let tables: BTreeSet<String> = requests
         .iter()
         .filter(|request| !request.dry_run)
         .map(|request| request.contract.name().to_owned())
@@ -126,20 +126,25 @@ pub(crate) async fn land_all(
     ))
     .await;
     bars.finish();
+    // What has landed has landed, whatever becomes of this.
+    if let Err(error) = keep_short(&warehouse.lake, &tables).await {
+        say(&format!(
+            "warning: the logs of the lake could not be shortened, which the next landing tries again; nothing is lost: {}",
+            chain(&error)
+        ));
+    }
+    Ok(results)
+}
+
+/// Folds what grew by landing into these tables.
+async fn keep_short(lake: &Lake, tables: &BTreeSet<String>) -> Result<(), LakeError> {
     for table in tables {
-        warehouse
-            .lake
-            .maintain(&TableName::new("raw", &table)?)
-            .await?;
-        warehouse
-            .lake
-            .maintain(&TableName::new("reject", &table)?)
-            .await?;
+        lake.maintain(&TableName::new("raw", table)?).await?;
+        lake.maintain(&TableName::new("reject", table)?).await?;
     }
     let ledger = TableName::new("meta", "delivery")?;
-    warehouse.lake.fold(&ledger).await?;
-    warehouse.lake.maintain(&ledger).await?;
-    Ok(results)
+    lake.fold(&ledger).await?;
+    lake.maintain(&ledger).await
 }
 
 /// A bar without a length, hidden where nobody looks.

@@ -76,6 +76,44 @@ fn the_same_bytes_twice_change_nothing_and_a_correction_replaces() {
 }
 
 #[test]
+fn what_has_landed_is_told_though_the_log_cannot_be_shortened() {
+    let scratch = Scratch::new();
+    let mut told = Vec::new();
+    for day in 1..=22 {
+        let rows = [("A1", format!("{day:02}"))];
+        let rows: Vec<(&str, &str)> = rows
+            .iter()
+            .map(|(number, day)| (*number, day.as_str()))
+            .collect();
+        let file = scratch.file("rows.csv", &extract(&rows));
+        let landed = scratch
+            .command(&[
+                "land",
+                "child_notification",
+                "--county",
+                "09",
+                "--period",
+                "2024-01",
+            ])
+            .arg(file)
+            .output()
+            .expect("it runs");
+        assert_eq!(landed.status.code(), Some(0), "{}", text(&landed));
+        let landed = text(&landed);
+        assert!(landed.contains(&format!(".r{day}")), "{landed}");
+        told.push(landed.contains("could not be shortened"));
+        // No checkpoint can be written where its pointer is a folder.
+        let pointer = scratch
+            .path()
+            .join("lake/raw/child_notification/_delta_log/_last_checkpoint/in");
+        std::fs::create_dir_all(pointer).expect("a folder");
+    }
+    assert!(!told[0] && told.contains(&true), "{told:?}");
+    assert_eq!(scratch.figure(COUNT), 1);
+    assert_eq!(scratch.rows(LEDGER).len(), 22);
+}
+
+#[test]
 fn a_dry_run_changes_nothing() {
     let scratch = Scratch::new();
     let file = scratch.file("first.csv", &extract(FIRST));
