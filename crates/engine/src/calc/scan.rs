@@ -15,6 +15,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use arrow::array::{
@@ -540,15 +541,21 @@ async fn finished(
     let groups = pass.of.scan.groups.len();
     let lanes = lanes.clamp(1, groups.max(1));
     let shared = Arc::new((cells?, memory, pass));
+    // Groups differ in size. Whoever is free takes the next of them.
+    let next = Arc::new(AtomicUsize::new(0));
     let mut tasks = JoinSet::new();
-    for lane in 0..lanes {
-        let shared = Arc::clone(&shared);
+    for _ in 0..lanes {
+        let (shared, next) = (Arc::clone(&shared), Arc::clone(&next));
         tasks.spawn_blocking(move || {
             let (cells, _, pass) = &*shared;
-            (lane..groups)
-                .step_by(lanes)
-                .map(|group| pass.put(group, &pass.rows(cells, group)?))
-                .collect::<Result<Vec<_>>>()
+            let mut put = Vec::new();
+            loop {
+                let group = next.fetch_add(1, Ordering::Relaxed);
+                if group >= groups {
+                    return Ok::<_, EngineError>(put);
+                }
+                put.push(pass.put(group, &pass.rows(cells, group)?)?);
+            }
         });
     }
     drop(shared);
