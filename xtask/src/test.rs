@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every test a newcomer can run, in one go.
 //!
-//! First all Rust tests of the workspace, then [`crate::clients`]: the real
+//! First all Rust tests of the workspace and the benches over few rows, then [`crate::clients`]: the real
 //! binary, its server and real clients that know nothing of this project.
 
 use crate::tally::Tally;
@@ -37,6 +37,11 @@ pub(crate) fn run(options: &[String]) -> Result<Tally, String> {
         let mut tests = process::cargo(&root);
         tests.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
         tally.add(process::rust_tests("Rust tests", &mut tests)?);
+        // Benches go over few rows once, and check their own answers.
+        let mut benches = process::cargo(&root);
+        benches.args(["test", "--workspace", "--locked", "--bench", "*"]);
+        let is_right = process::succeeds("benches over few rows", &mut benches)?;
+        tally.add(Tally::one(is_right));
     }
     if python {
         // What stops the clients must not hide what the Rust tests have shown.

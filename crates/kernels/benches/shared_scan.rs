@@ -161,8 +161,8 @@ fn groups() -> Vec<GroupSpec> {
             key: 0,
             filters,
             sums,
-            histograms: vec![],
             sets,
+            ..GroupSpec::default()
         };
         groups.push(group(vec![of_class], vec![], vec![]));
         groups.push(group(vec![of_class], vec![3], vec![]));
