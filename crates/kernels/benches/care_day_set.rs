@@ -162,9 +162,7 @@ fn sets(batches: &[Batch], delivered: &DeliveredMonths) -> (Vec<ArrayRef>, Binar
     }
     let finished = cells.finish().unwrap();
     let rows = finished.rows(0).unwrap();
-    let [days] = &rows.days[..] else {
-        panic!("there is one set for each cell");
-    };
+    let days = rows.days.first().unwrap();
     (rows.keys.clone(), days.clone())
 }
 
