@@ -249,6 +249,9 @@ impl EngineError {
 
     /// A shared error cannot be taken apart: its kind is read, its values are left behind.
     fn from_shared(error: &DataFusionError) -> Self {
+        if let Some(message) = data_file(error) {
+            return Self::lake(message, error.to_string());
+        }
         match error.find_root() {
             DataFusionError::ResourcesExhausted(detail) => Self::exhausted(detail),
             DataFusionError::Plan(message) => Self::user(clean(message)),
@@ -274,23 +277,13 @@ impl EngineError {
                 } else if let Some(refusal) = source.downcast_ref::<Refusal>() {
                     Self::user(refusal.text())
                 } else {
-                    let message = data_file(source.as_ref());
-                    Self::lake(
-                        message.unwrap_or_else(|| CANNOT_READ.to_owned()),
-                        source.to_string(),
-                    )
+                    Self::lake(CANNOT_READ, source.to_string())
                 }
             }
-            other => match (data_file(other), other) {
-                (Some(message), _) => Self::lake(message, other.to_string()),
-                (
-                    None,
-                    DataFusionError::ParquetError(_)
-                    | DataFusionError::ObjectStore(_)
-                    | DataFusionError::IoError(_),
-                ) => Self::lake(CANNOT_READ, other.to_string()),
-                (None, _) => Self::internal_because(UNEXPECTED, other.to_string()),
-            },
+            other @ (DataFusionError::ParquetError(_)
+            | DataFusionError::ObjectStore(_)
+            | DataFusionError::IoError(_)) => Self::lake(CANNOT_READ, other.to_string()),
+            other => Self::internal_because(UNEXPECTED, other.to_string()),
         }
     }
 

@@ -27,6 +27,7 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMe
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 
+use crate::error::LOCAL;
 use crate::local::{AsFile, read_at_once};
 use crate::pages::{Spare, StoredColumn};
 use crate::scan::PinnedTable;
@@ -298,7 +299,7 @@ impl Source {
         };
         let (file, buffer) = read_local(file, buffer, ranges).await.map_err(|error| {
             failed()(object_store::Error::Generic {
-                store: "LocalFileSystem",
+                store: LOCAL,
                 source: Box::new(error),
             })
         })?;

@@ -1,8 +1,14 @@
 //! What can go wrong with tables at rest, sorted by what the caller does next.
 
+use std::error::Error;
+use std::io;
+
 use object_store::path::Path;
 
 use crate::TableName;
+
+/// How the store of the library calls this machine's file system in its errors.
+pub(crate) const LOCAL: &str = "LocalFileSystem";
 
 /// An error of the lake. Messages name tables and files, never row values.
 #[derive(Debug, thiserror::Error)]
@@ -80,13 +86,12 @@ pub enum LakeError {
         source: Box<parquet::errors::ParquetError>,
     },
     /// A data file cannot be read.
-    #[error(
-        "the file `{file}` of the lake cannot be read: it may be missing, cut off or damaged; {}",
-        next_step(file)
-    )]
+    #[error("the file `{file}` of the lake cannot be read: {}", next_step(file, *may_pass))]
     DataFile {
         /// Its path from the lake's folder on.
         file: String,
+        /// Whether storage failed, which says nothing of the file.
+        may_pass: bool,
         /// The cause.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -150,11 +155,35 @@ impl LakeError {
         path: &Path,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
+        let source = source.into();
         LakeError::DataFile {
             file: from_schema_on(path),
-            source: source.into(),
+            may_pass: is_of_storage(source.as_ref()),
+            source,
         }
     }
+}
+
+/// Whether storage failed, and not because there is no such object, or less of it than there should be.
+fn is_of_storage(error: &(dyn Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| (*error).source());
+    let found = causes.find_map(|error| {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            let is_of_file = [io::ErrorKind::NotFound, io::ErrorKind::UnexpectedEof];
+            return Some(!is_of_file.contains(&error.kind()));
+        }
+        let boxed = error.downcast_ref::<Box<object_store::Error>>();
+        let error = boxed.map_or_else(|| error.downcast_ref(), |error| Some(error.as_ref()));
+        match error? {
+            object_store::Error::NotFound { .. } => Some(false),
+            // A file of this machine, of which the cause is told behind it, if there is one.
+            object_store::Error::Generic { store, source } if *store == LOCAL => {
+                Some(is_of_storage(source.as_ref()))
+            }
+            _ => Some(true),
+        }
+    });
+    found.unwrap_or(false)
 }
 
 /// The path of a data file from its table's schema on: there are schema, table, a folder for each partition
@@ -168,14 +197,16 @@ fn from_schema_on(path: &Path) -> String {
     own.map(AsRef::as_ref).collect::<Vec<&str>>().join("/")
 }
 
-/// What to do about a data file that cannot be read.
-fn next_step(file: &str) -> String {
+/// What may be wrong with a data file that cannot be read, and what to do about it.
+fn next_step(file: &str, may_pass: bool) -> String {
+    let wrong = "it may be missing, cut off or damaged";
     let mut parts = file.split('/');
-    match (parts.next(), parts.next()) {
-        (Some("fact"), Some(table)) => format!(
-            "stop what runs on the lake and take the folder `fact/{table}` out of it: the next calculation makes it anew from what has landed"
+    match (may_pass, parts.next(), parts.next()) {
+        (true, ..) => "the storage failed; try again, then look at the storage".to_owned(),
+        (false, Some("fact"), Some(table)) => format!(
+            "{wrong}; stop what runs on the lake and take the folder `fact/{table}` out of it: the next calculation makes it anew from what has landed"
         ),
-        _ => "bring it back from a copy of the lake".to_owned(),
+        _ => format!("{wrong}; bring it back from a copy of the lake"),
     }
 }
 
@@ -201,6 +232,60 @@ mod tests {
             let error = LakeError::data_file(&Path::from(path), "no footer").to_string();
             assert!(error.contains(&format!("the file {name} of")), "{error}");
             assert!(error.contains(next), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_may_pass_is_not_taken_for_damage() {
+        use datafusion::common::DataFusionError;
+        use parquet::errors::ParquetError;
+
+        let of_io = |kind: io::ErrorKind| object_store::Error::Generic {
+            store: LOCAL,
+            source: Box::new(io::Error::from(kind)),
+        };
+        let of_network = || object_store::Error::Generic {
+            store: "S3",
+            source: "timed out".into(),
+        };
+        let missing = || object_store::Error::NotFound {
+            path: "x".to_owned(),
+            source: "x".into(),
+        };
+        let denied = || object_store::Error::PermissionDenied {
+            path: "x".to_owned(),
+            source: Box::new(io::Error::from(io::ErrorKind::PermissionDenied)),
+        };
+        let damaged = || ParquetError::General("no footer".to_owned());
+        let cases: [(Box<dyn Error + Send + Sync>, bool); 14] = [
+            (Box::new(of_network()), true),
+            (Box::new(denied()), true),
+            (Box::new(missing()), false),
+            (Box::new(of_io(io::ErrorKind::UnexpectedEof)), false),
+            (Box::new(of_io(io::ErrorKind::Other)), true),
+            (Box::new(damaged()), false),
+            (Box::new(LakeError::storage("x")(of_network())), true),
+            (Box::new(LakeError::storage("x")(missing())), false),
+            (Box::new(LakeError::parquet("x")(damaged())), false),
+            (Box::new(DataFusionError::from(of_network())), true),
+            (Box::new(DataFusionError::from(missing())), false),
+            (Box::new(DataFusionError::from(damaged())), false),
+            (
+                Box::new(ParquetError::External(Box::new(of_network()))),
+                true,
+            ),
+            (Box::new(ParquetError::External(Box::new(missing()))), false),
+        ];
+        for (cause, may_pass) in cases {
+            let shown = cause.to_string();
+            let path = Path::from("lake/fact/visit_0a/part-1.parquet");
+            let error = LakeError::data_file(&path, cause).to_string();
+            assert_eq!(error.contains("try again"), may_pass, "{shown}: {error}");
+            assert_eq!(
+                error.contains("take the folder"),
+                !may_pass,
+                "{shown}: {error}"
+            );
         }
     }
 }

@@ -12,8 +12,8 @@ use datafusion::datasource::physical_plan::parquet::DefaultParquetFileReaderFact
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use object_store::ObjectStore;
 use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::ParquetError;
@@ -23,11 +23,17 @@ use crate::LakeError;
 
 /// Readers whose errors name their file.
 #[derive(Debug)]
-pub(crate) struct NamingReaders(DefaultParquetFileReaderFactory);
+pub(crate) struct NamingReaders {
+    readers: DefaultParquetFileReaderFactory,
+    store: Arc<dyn ObjectStore>,
+}
 
 impl NamingReaders {
     pub(crate) fn of(store: Arc<dyn ObjectStore>) -> Self {
-        Self(DefaultParquetFileReaderFactory::new(store))
+        Self {
+            readers: DefaultParquetFileReaderFactory::new(Arc::clone(&store)),
+            store,
+        }
     }
 }
 
@@ -41,14 +47,19 @@ impl ParquetFileReaderFactory for NamingReaders {
     ) -> Result<Box<dyn AsyncFileReader + Send>> {
         let path = file.object_meta.location.clone();
         let reader = self
-            .0
+            .readers
             .create_reader(partition, file, metadata_size_hint, metrics)?;
-        Ok(Box::new(NamingReader { reader, path }))
+        Ok(Box::new(NamingReader {
+            reader,
+            store: Arc::clone(&self.store),
+            path,
+        }))
     }
 }
 
 struct NamingReader {
     reader: Box<dyn AsyncFileReader + Send>,
+    store: Arc<dyn ObjectStore>,
     path: Path,
 }
 
@@ -59,7 +70,7 @@ fn named<T>(path: &Path, read: parquet::errors::Result<T>) -> parquet::errors::R
 
 impl AsyncFileReader for NamingReader {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
-        let Self { reader, path } = self;
+        let Self { reader, path, .. } = self;
         async move { named(path, reader.get_bytes(range).await) }.boxed()
     }
 
@@ -67,7 +78,7 @@ impl AsyncFileReader for NamingReader {
         &mut self,
         ranges: Vec<Range<u64>>,
     ) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
-        let Self { reader, path } = self;
+        let Self { reader, path, .. } = self;
         async move { named(path, reader.get_byte_ranges(ranges).await) }.boxed()
     }
 
@@ -75,7 +86,22 @@ impl AsyncFileReader for NamingReader {
         &'a mut self,
         options: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, parquet::errors::Result<Arc<ParquetMetaData>>> {
-        let Self { reader, path } = self;
-        async move { named(path, reader.get_metadata(options).await) }.boxed()
+        let Self {
+            reader,
+            store,
+            path,
+        } = self;
+        async move {
+            let read = match reader.get_metadata(options).await {
+                // The library tells as text what storage said, so storage is asked again.
+                Err(error) => match store.head(path).await {
+                    Ok(_) => Err(error),
+                    Err(error) => Err(ParquetError::External(Box::new(error))),
+                },
+                read => read,
+            };
+            named(path, read)
+        }
+        .boxed()
     }
 }

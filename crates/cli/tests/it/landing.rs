@@ -1,5 +1,7 @@
 //! Exactly once: the same bytes twice, corrections, kills at every step, and races.
 
+use std::process::Command;
+
 use serde_json::Value;
 
 use crate::warehouse::{Scratch, text};
@@ -19,6 +21,14 @@ const CORRECTED: &[(&str, &str)] = &[("A1", "05"), ("A2", "08")];
 const COUNT: &str = "SELECT count(*) AS n FROM raw.child_notification";
 const LEDGER: &str =
     "SELECT delivery_id, received, accepted, quarantined FROM meta.delivery ORDER BY revision";
+
+/// The command that lands a file of that month.
+fn landing(scratch: &Scratch) -> Command {
+    let of = ["--county", "09", "--period", "2024-01"];
+    let mut command = scratch.command(&["land", "child_notification"]);
+    command.args(of);
+    command
+}
 
 fn land(scratch: &Scratch, file: &std::path::Path) -> Value {
     let receipts = scratch.run(&[
@@ -53,17 +63,8 @@ fn the_same_bytes_twice_change_nothing_and_a_correction_replaces() {
         "the ledger keeps both revisions"
     );
 
-    let older = scratch
-        .command(&[
-            "land",
-            "child_notification",
-            "--county",
-            "09",
-            "--period",
-            "2024-01",
-            "--revision",
-            "1",
-        ])
+    let older = landing(&scratch)
+        .args(["--revision", "1"])
         .arg(scratch.file("older.csv", &extract(&FIRST[..1])))
         .output()
         .expect("it runs");
@@ -80,24 +81,9 @@ fn what_has_landed_is_told_though_the_log_cannot_be_shortened() {
     let scratch = Scratch::new();
     let mut told = Vec::new();
     for day in 1..=22 {
-        let rows = [("A1", format!("{day:02}"))];
-        let rows: Vec<(&str, &str)> = rows
-            .iter()
-            .map(|(number, day)| (*number, day.as_str()))
-            .collect();
-        let file = scratch.file("rows.csv", &extract(&rows));
-        let landed = scratch
-            .command(&[
-                "land",
-                "child_notification",
-                "--county",
-                "09",
-                "--period",
-                "2024-01",
-            ])
-            .arg(file)
-            .output()
-            .expect("it runs");
+        let rows = extract(&[("A1", &format!("{day:02}"))]);
+        let file = scratch.file("rows.csv", &rows);
+        let landed = landing(&scratch).arg(file).output().expect("it runs");
         assert_eq!(landed.status.code(), Some(0), "{}", text(&landed));
         let landed = text(&landed);
         assert!(landed.contains(&format!(".r{day}")), "{landed}");
@@ -143,15 +129,7 @@ fn a_kill_at_every_step_leaves_old_or_new() {
         let scratch = Scratch::new();
         land(&scratch, &scratch.file("first.csv", &extract(FIRST)));
         let corrected = scratch.file("corrected.csv", &extract(CORRECTED));
-        let killed = scratch
-            .command(&[
-                "land",
-                "child_notification",
-                "--county",
-                "09",
-                "--period",
-                "2024-01",
-            ])
+        let killed = landing(&scratch)
             .arg(&corrected)
             .env("TIETOPOHJA_FAIL_POINT", point)
             .output()
@@ -241,18 +219,7 @@ fn no_identity_code_reaches_the_lake_or_a_message() {
     let mut csv = extract(FIRST);
     csv.push_str("A4;020516C903L;398;09.01.2024;4;E\r\n");
     let file = scratch.file("first.csv", &csv);
-    let output = scratch
-        .command(&[
-            "land",
-            "child_notification",
-            "--county",
-            "09",
-            "--period",
-            "2024-01",
-        ])
-        .arg(&file)
-        .output()
-        .expect("it runs");
+    let output = landing(&scratch).arg(&file).output().expect("it runs");
     std::fs::remove_file(&file).expect("the source goes away");
     let mut folders = vec![scratch.path().join("lake")];
     let mut seen = vec![output.stdout, output.stderr];

@@ -542,20 +542,27 @@ async fn texts_of_few_words_are_codes_for_calculation_and_plain_for_others() {
     assert_eq!(*period.data_type(), DataType::Int32);
 }
 
-/// The file of so many bytes in a folder.
-fn stored_file(folder: &Path, bytes: u64) -> PathBuf {
+/// The files in a folder and those within it.
+fn files(folder: &Path) -> Vec<PathBuf> {
     let mut folders = vec![folder.to_owned()];
+    let mut found = Vec::new();
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             match path.is_dir() {
                 true => folders.push(path),
-                false if path.metadata().unwrap().len() == bytes => return path,
-                false => {}
+                false => found.push(path),
             }
         }
     }
-    panic!("there is no file of {bytes} bytes");
+    found
+}
+
+/// The file of so many bytes in a folder.
+fn stored_file(folder: &Path, bytes: u64) -> PathBuf {
+    let mut all = files(folder).into_iter();
+    let found = all.find(|path| path.metadata().unwrap().len() == bytes);
+    found.unwrap_or_else(|| panic!("there is no file of {bytes} bytes"))
 }
 
 #[tokio::test]
@@ -597,26 +604,13 @@ async fn stored_relations_change_no_component() {
     }
 }
 
-/// The Parquet files of a table.
-fn data_files(folder: &Path) -> Vec<PathBuf> {
-    let mut folders = vec![folder.to_owned()];
-    let mut found = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            match path.is_dir() {
-                true => folders.push(path),
-                false if path.extension().is_some_and(|end| end == "parquet") => found.push(path),
-                false => {}
-            }
-        }
+/// Cuts off the Parquet files of a table.
+fn cut_off(table: &Path) {
+    let all = files(table).into_iter();
+    for file in all.filter(|path| path.extension().is_some_and(|end| end == "parquet")) {
+        let bytes = std::fs::read(&file).unwrap();
+        std::fs::write(file, &bytes[..bytes.len() / 2]).unwrap();
     }
-    found
-}
-
-fn cut_off(file: &Path) {
-    let bytes = std::fs::read(file).unwrap();
-    std::fs::write(file, &bytes[..bytes.len() / 2]).unwrap();
 }
 
 #[tokio::test]
@@ -626,7 +620,7 @@ async fn a_damaged_file_is_named_with_what_to_do_about_it() {
     let before = calc(&warehouse.product_engine().await).await;
     let fact = fact_table(&warehouse, "home_care_visit").await;
     let fact = lake.join("fact").join(fact.table());
-    data_files(&fact).iter().for_each(|file| cut_off(file));
+    cut_off(&fact);
     for one_by_one in [false, true] {
         let request = CalcRequest {
             full: true,
@@ -667,9 +661,7 @@ async fn a_damaged_file_is_named_with_what_to_do_about_it() {
     assert_eq!(rows(&after), rows(&before));
 
     // What has landed cannot be made anew.
-    for file in data_files(&lake.join("raw/homecare_visit")) {
-        cut_off(&file);
-    }
+    cut_off(&lake.join("raw/homecare_visit"));
     warehouse = warehouse.reopened();
     let engine = warehouse.product_engine().await;
     let admin = session(&engine, Role::Admin).await;
