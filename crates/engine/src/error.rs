@@ -139,10 +139,10 @@ impl EngineError {
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
         let source = source.into();
-        EngineError::Lake {
-            message: data_file(source.as_ref()).unwrap_or_else(|| message.into()),
+        data_file(source.as_ref()).unwrap_or_else(|| EngineError::Lake {
+            message: message.into(),
             source,
-        }
+        })
     }
 
     /// Sorts an error of the query engine. An [`EngineError`] that travelled inside a stream comes
@@ -249,8 +249,8 @@ impl EngineError {
 
     /// A shared error cannot be taken apart: its kind is read, its values are left behind.
     fn from_shared(error: &DataFusionError) -> Self {
-        if let Some(message) = data_file(error) {
-            return Self::lake(message, error.to_string());
+        if let Some(told) = data_file(error) {
+            return told;
         }
         match error.find_root() {
             DataFusionError::ResourcesExhausted(detail) => Self::exhausted(detail),
@@ -317,11 +317,14 @@ impl EngineError {
     }
 }
 
-/// What is said of a data file that cannot be read, where that is behind an error.
-fn data_file(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+/// What is said of a data file that cannot be read, where that is behind an error: once, with its cause.
+fn data_file(error: &(dyn std::error::Error + 'static)) -> Option<EngineError> {
     let mut causes = std::iter::successors(Some(error), |error| error.source());
     causes.find_map(|error| match error.downcast_ref::<LakeError>() {
-        Some(file @ LakeError::DataFile { .. }) => Some(file.to_string()),
+        Some(file @ LakeError::DataFile { source, .. }) => Some(EngineError::Lake {
+            message: file.to_string(),
+            source: source.to_string().into(),
+        }),
         _ => None,
     })
 }
@@ -423,6 +426,32 @@ mod tests {
             DataFusionError::Collection(vec![DataFusionError::Execution(text())]),
             DataFusionError::ResourcesExhausted(text()),
         ]
+    }
+
+    #[test]
+    fn a_data_file_is_named_once_however_its_error_comes() {
+        let file = || LakeError::DataFile {
+            file: "raw/visit/part-1.parquet".to_owned(),
+            may_pass: false,
+            source: "no footer".into(),
+        };
+        let parquet = || {
+            let file = parquet::errors::ParquetError::External(Box::new(file()));
+            DataFusionError::ParquetError(Box::new(file))
+        };
+        let shared = |error| DataFusionError::Shared(std::sync::Arc::new(error));
+        for error in [
+            EngineError::lake("rows could not be read", file()),
+            DataFusionError::External(Box::new(file())).into(),
+            parquet().into(),
+            shared(parquet()).into(),
+            shared(DataFusionError::External(Box::new(file()))).into(),
+        ] {
+            let first: &dyn std::error::Error = &error;
+            let all = std::iter::successors(Some(first), |error| error.source());
+            let told: Vec<String> = all.map(ToString::to_string).collect();
+            assert_eq!(told, [file().to_string(), "no footer".to_owned()]);
+        }
     }
 
     #[test]
